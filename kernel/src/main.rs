@@ -1,0 +1,8 @@
+//! Placeholder until the boot path is there.
+#![no_std]
+#![no_main]
+
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo) -> ! {
+    loop {}
+}

@@ -1,0 +1,2 @@
+//! Ringwall's tasks.
+fn main() {}
