@@ -1,0 +1,58 @@
+//! The Linux system-call interface.
+//!
+//! Each area declares its calls as a list; the table is put together at compile time.
+
+use crate::errno::{Errno, Result};
+use ringwall::Frame;
+
+pub mod files;
+pub mod memory;
+pub mod process;
+pub mod signal;
+pub mod system;
+pub mod time;
+
+/// One call: reads its arguments from the frame, gives the value for RAX.
+pub type Call = fn(&mut Frame) -> Result<usize>;
+
+/// Calls of one area: number and function.
+pub type Calls = &'static [(u32, Call)];
+
+/// One more than the greatest number served.
+pub const NUMBERS: usize = 512;
+
+static TABLE: [Call; NUMBERS] =
+    build(&[files::CALLS, memory::CALLS, process::CALLS, signal::CALLS, system::CALLS, time::CALLS]);
+
+const fn build(areas: &[Calls]) -> [Call; NUMBERS] {
+    let mut table: [Call; NUMBERS] = [unknown; NUMBERS];
+    let mut area = 0;
+    while area < areas.len() {
+        let mut call = 0;
+        while call < areas[area].len() {
+            let (number, function) = areas[area][call];
+            table[number as usize] = function;
+            call += 1;
+        }
+        area += 1;
+    }
+    table
+}
+
+fn unknown(_frame: &mut Frame) -> Result<usize> {
+    Err(Errno::ENOSYS)
+}
+
+/// Serves the call in `frame` and sets its RAX.
+#[inline(always)]
+pub fn dispatch(frame: &mut Frame) {
+    let number = frame.number();
+    let result = match TABLE.get(number as usize) {
+        Some(call) => call(frame),
+        None => Err(Errno::ENOSYS),
+    };
+    frame.set_rax(match result {
+        Ok(value) => value as u64,
+        Err(Errno(number)) => (number as u64).wrapping_neg(),
+    });
+}

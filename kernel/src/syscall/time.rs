@@ -1,0 +1,6 @@
+//! System calls: time.
+
+use super::Calls;
+
+/// This area's calls.
+pub const CALLS: Calls = &[];
