@@ -141,13 +141,24 @@ pub fn fault(
     address: u64,
     trap: u64,
     error_code: u64,
-    cr2: u64,
+    cr2: Option<u64>,
 ) {
     let thread = task::current();
-    for (word, value) in thread.trap.iter().zip([trap, error_code, cr2]) {
-        word.store(value, Ordering::Relaxed);
+    thread.trap[0].store(trap, Ordering::Relaxed);
+    thread.trap[1].store(error_code, Ordering::Relaxed);
+    // Only page faults have an address; others leave the last one's, as on Linux.
+    if let Some(address) = cr2 {
+        thread.trap[2].store(address, Ordering::Relaxed);
     }
     force(frame, Info::fault(signal, code, address));
+}
+
+/// No frame was left for a page that the program touched: its process is killed, as Linux's
+/// out-of-memory killer would do, and the console is told.
+pub fn out_of_memory(_frame: &mut Frame) {
+    let process = &task::current().process;
+    crate::println!("out of memory: killed process {} ({})", process.pid, process.name());
+    exit::end_by_signal(raw::SIGKILL, 0)
 }
 
 /// Delivers a signal that may be neither blocked nor ignored to the current thread, now.

@@ -16,7 +16,7 @@ mod send;
 mod stop;
 
 pub use action::{Action, Actions, DEFAULT, IGNORE};
-pub use deliver::{deliver, fault, force};
+pub use deliver::{deliver, fault, force, out_of_memory};
 pub use frame::AlternateStack;
 pub use pending::{Info, Pending, Shared};
 pub use send::{

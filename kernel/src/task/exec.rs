@@ -1,12 +1,12 @@
 //! Replacing a process's program.
 //!
-//! First everything that can fail: finding the file (through up to four interpreter lines),
+//! First everything that can fail: finding the file (through up to five interpreter lines),
 //! loading it into new memory. Then the point of no return: the other threads end, the new memory
 //! takes the old one's place, and what belongs to the old program goes.
 
 use super::thread::{CurrentThread, Thread};
-use super::{create, current, exit, table};
-use crate::arch::{cpu, fpu::FpuState};
+use super::{current, exit, table};
+use crate::arch::{cpu, fpu};
 use crate::errno::{Errno, Result};
 use crate::fs::{Inode, Paths};
 use crate::mm::space::{Loaded, Mm};
@@ -16,8 +16,8 @@ use core::sync::atomic::Ordering;
 use linux_raw_sys::general as raw;
 use ringwall::Frame;
 
-/// Interpreter lines that may follow one another.
-const SCRIPTS: usize = 4;
+/// Interpreter lines that may follow one another, as on Linux.
+const SCRIPTS: usize = 5;
 /// Bytes of a file that are looked at to see what it is.
 const HEAD_BYTES: usize = 256;
 /// Longest single argument, NUL included, and all of them with their pointers (Linux: a quarter
@@ -78,7 +78,7 @@ fn prepare_image(
     mut arguments: Vec<Vec<u8>>,
     environment: &[Vec<u8>],
 ) -> Result<Program> {
-    create::check_memory()?;
+    crate::mm::frame::admit()?;
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path).to_vec();
     let mut executable = path.to_vec();
     let mut scripts = 0;
@@ -193,7 +193,7 @@ fn take_over(thread: CurrentThread, frame: &mut Frame, program: Program) {
     }
     thread.alternate_stack.set(0, 0, raw::SS_DISABLE);
     *thread.restart.lock() = None;
-    FpuState::initial().load();
+    fpu::load_initial();
     super::scheduler::set_fs_base(0);
     super::scheduler::set_gs_base(0);
     *frame = Frame::new_user(entry, stack);

@@ -23,7 +23,8 @@ const BUCKETS: usize = 256;
 /// memory, the page's identity and the offset in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key {
-    object: u64,
+    /// Device and inode of what is shared, or 0 and the memory's own address.
+    identity: (u64, u64),
     offset: u64,
 }
 
@@ -40,15 +41,15 @@ impl Key {
         if address >= crate::mm::layout::USER_END {
             return Err(Errno::EFAULT);
         }
-        let mm = current().mm();
-        if !private && let Some((object, offset)) = mm.shared_identity(address)? {
-            return Ok(Key { object, offset });
+        let memory = current().memory();
+        if !private && let Some((identity, offset)) = memory.shared_word(address)? {
+            return Ok(Key { identity, offset });
         }
-        Ok(Key { object: ptr::from_ref(mm).addr() as u64, offset: address })
+        Ok(Key { identity: (0, ptr::from_ref(memory).addr() as u64), offset: address })
     }
 
     fn bucket(&self) -> usize {
-        let mixed = (self.object ^ self.offset.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.identity.1 ^ self.offset.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (mixed >> 56) as usize % BUCKETS
     }
 }
@@ -184,7 +185,7 @@ pub fn wait(
     };
     // SAFETY: `leave` below takes it out before this function returns.
     unsafe { TABLE[key.bucket()].lock().push(&raw const waiter) };
-    let outcome = match user::read::<u32>(address) {
+    let outcome = match user::read_u32(address) {
         Ok(word) if word == expected => sync::sleep(Sleep::INTERRUPTIBLE, deadline, || {
             waiter.woken.load(Ordering::Acquire).then_some(())
         }),
@@ -266,7 +267,7 @@ pub fn requeue(
     let source = Key::of(from, private)?;
     let target = Key::of(to, private)?;
     if let Some(expected) = expected
-        && user::read::<u32>(from)? != expected
+        && user::read_u32(from)? != expected
     {
         return Err(Errno::EAGAIN);
     }
@@ -308,14 +309,13 @@ pub fn wake_operation(
 ) -> Result<usize> {
     let first_key = Key::of(first, private)?;
     let second_key = Key::of(second, private)?;
-    let mut old = user::read::<u32>(second)?;
+    let mut old = user::read_u32(second)?;
     loop {
         let new = operate(operation, old)?;
-        let seen = user::compare_exchange(second, old, new)?;
-        if seen == old {
-            break;
+        match user::compare_exchange_u32(second, old, new)? {
+            Ok(_) => break,
+            Err(seen) => old = seen,
         }
-        old = seen;
     }
     let also_second = compare(operation, old)?;
     let mut woken = TABLE[first_key.bucket()].lock().wake(first_key, wake_first, u32::MAX);

@@ -85,6 +85,11 @@ impl Stack {
     }
 }
 
+/// The unmapped addresses below a stack.
+pub fn guard_of(stack: &Range<u64>) -> Range<u64> {
+    stack.start.saturating_sub(SLOT_BYTES - STACK_BYTES)..stack.start
+}
+
 fn give_back(frames: &[u64]) {
     for physical in frames {
         // SAFETY: allocated by the caller and not mapped anywhere.

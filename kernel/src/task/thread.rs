@@ -296,9 +296,10 @@ impl Thread {
         self.exit_code.load(Ordering::Relaxed)
     }
 
-    /// Address range of the task stack, for a report of its overflow.
-    pub fn stack_bounds(&self) -> Option<core::ops::Range<u64>> {
-        self.stack.as_ref().map(Stack::bounds)
+    /// Address range of the task stack, for a report of its overflow; empty for the idle thread,
+    /// which runs on the boot stack.
+    pub fn stack_range(&self) -> core::ops::Range<u64> {
+        self.stack.as_ref().map_or(0..0, Stack::bounds)
     }
 
     /// 16-aligned end of the task stack.
@@ -357,7 +358,7 @@ impl CurrentThread {
     /// # Panics
     /// For the idle thread, which has none.
     #[inline(always)]
-    pub fn mm(&self) -> &'static crate::mm::Mm {
+    pub fn memory(&self) -> &'static crate::mm::Mm {
         // SAFETY: this runs as a thread of the process, and only exec and exit, which do not come
         // back to the borrower, replace its memory.
         unsafe { self.0.process.mm.borrow() }.expect("the thread has memory")
@@ -369,7 +370,7 @@ impl CurrentThread {
     /// For the idle thread, which has none.
     #[inline(always)]
     pub fn files(&self) -> &'static crate::fs::FileTable {
-        // SAFETY: as in `mm`.
+        // SAFETY: as in `memory`.
         unsafe { self.0.process.files.borrow() }.expect("the thread has files")
     }
 
@@ -379,7 +380,7 @@ impl CurrentThread {
     /// For the idle thread, which has none.
     #[inline(always)]
     pub fn paths(&self) -> &'static crate::fs::Paths {
-        // SAFETY: as in `mm`.
+        // SAFETY: as in `memory`.
         unsafe { self.0.process.paths.borrow() }.expect("the thread has paths")
     }
 }
