@@ -7,9 +7,9 @@
 //! | `mitigations=off` | off, unless one of the above is there |
 //!
 //! As in Linux: the last of several wins, `nopti` and `pti=` taken together, and so for
-//! `mitigations=`; a value that is not known changes nothing but is reported; `-` and `_` are the same
-//! in a name; double quotes may hold spaces, and go away around a value; `--` ends what is the
-//! kernel's, the rest is for `init`.
+//! `mitigations=`; a value of `pti=` that is not known changes nothing but is reported; double quotes
+//! may hold spaces, and go away around a value; `--` ends what is the kernel's, the rest is for
+//! `init`.
 //!
 //! Versions of Linux differ in two cases. `nopti` beside `pti=`: the last wins here as in newer ones,
 //! `pti=` always won in older ones. `pti=auto` beside `mitigations=off`: automatic here as in older
@@ -101,26 +101,15 @@ impl<'a> Policy<'a> {
     pub fn from_command_line<L: AsRef<[u8]> + ?Sized>(line: &'a L) -> Self {
         let (mut asked, mut mitigations_off, mut unknown) = (None, false, None);
         for word in words(line.as_ref()) {
-            let (name, value) = split(word);
-            if is(name, b"nopti") {
-                asked = Some((Mode::Off, Source::NoPti));
-            } else if is(name, b"pti") {
-                let mode = match value {
-                    Some(b"auto") => Mode::Auto,
-                    Some(b"on") => Mode::On,
-                    Some(b"off") => Mode::Off,
-                    _ => {
-                        unknown = Some(value.unwrap_or_default());
-                        continue;
-                    }
-                };
-                asked = Some((mode, Source::Pti(mode)));
-            } else if is(name, b"mitigations") {
-                match value {
-                    Some(b"off") => mitigations_off = true,
-                    Some(b"auto" | b"auto,nosmt") => mitigations_off = false,
-                    _ => {}
-                }
+            match split(word) {
+                (b"nopti", _) => asked = Some((Mode::Off, Source::NoPti)),
+                (b"pti", Some(b"auto")) => asked = Some((Mode::Auto, Source::Pti(Mode::Auto))),
+                (b"pti", Some(b"on")) => asked = Some((Mode::On, Source::Pti(Mode::On))),
+                (b"pti", Some(b"off")) => asked = Some((Mode::Off, Source::Pti(Mode::Off))),
+                (b"pti", value) => unknown = Some(value.unwrap_or_default()),
+                (b"mitigations", Some(b"off")) => mitigations_off = true,
+                (b"mitigations", Some(b"auto" | b"auto,nosmt")) => mitigations_off = false,
+                _ => {}
             }
         }
         let by_mitigations = mitigations_off.then_some((Mode::Off, Source::Mitigations));
@@ -155,9 +144,4 @@ fn split(word: &[u8]) -> (&[u8], Option<&[u8]>) {
 fn unquoted(text: &[u8]) -> &[u8] {
     let Some(text) = text.strip_prefix(b"\"") else { return text };
     text.strip_suffix(b"\"").unwrap_or(text)
-}
-
-fn is(name: &[u8], known: &[u8]) -> bool {
-    let same = |&byte: &u8| if byte == b'-' { b'_' } else { byte };
-    name.iter().map(same).eq(known.iter().map(same))
 }

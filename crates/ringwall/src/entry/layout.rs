@@ -96,8 +96,6 @@ pub struct KernelData {
     pub machine_check_stack: u64,
     /// End of #DF's stack.
     pub double_fault_stack: u64,
-    /// Address of the [`crate::entry::Text`] in use, for the paranoid handler.
-    pub text: u64,
     /// Base of the entry text's page.
     pub text_base: u64,
     /// Set when an IST vector landed under the user root: the landing stacks want scrubbing before

@@ -58,6 +58,6 @@ syscall_entry_\variant:
 # Out:  EAX = -ENOSYS, back by SYSRET. Touches no stack and no root, so there is nothing to switch.
 syscall_compatibility_entry_\variant:
     mov eax, -38
-    sysretd
+    sysret
     window_end \variant
 .endm
