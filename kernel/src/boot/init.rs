@@ -22,15 +22,13 @@ pub fn run(info: &BootInfo, command_line: &[u8]) -> ! {
         println!("ringwall: bad initramfs: {error}");
         give_up("the initramfs cannot be unpacked; make it anew (newc cpio, plain or gzip)");
     }
-    for range in mm::whole_pages(info.held()) {
-        mm::frame::add_memory(range.start, range.end);
-    }
+    // SAFETY: the initramfs was copied, and nothing else is on its whole pages.
+    unsafe { mm::frame::add_memory(range.start, range.end) };
     let init = Init::from_command_line(command_line);
-    let error = match task::run_first(&init.path, &init.arguments, &init.environment) {
-        Ok(never) => match never {},
-        Err(error) => error,
-    };
-    println!("ringwall: cannot run {}: error {}", init.path.escape_ascii(), error.0);
+    task::create::initialize_cpu();
+    let Init { path, arguments, environment } = init;
+    let error = task::run_first(&path, arguments, environment);
+    println!("ringwall: cannot run {}: error {}", path.escape_ascii(), error.0);
     give_up("process 1 cannot start; is it a static 64-bit program, and executable?")
 }
 
