@@ -15,7 +15,7 @@ use crate::mm::{PAGE, Page};
 use alloc::vec::Vec;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-pub use access::{allow_smap, fixup};
+pub use access::fixup;
 
 /// How much of a string is copied at a time.
 const STRING_PART: u64 = 64;
@@ -127,12 +127,14 @@ pub fn read<T: FromBytes>(from: u64) -> Result<T> {
     let into = value.as_mut_ptr().cast::<u8>();
     match size_of::<T>() {
         8 => {
-            let word = access::load_8(from).ok_or(Errno::EFAULT)?;
+            // SAFETY: the range was checked.
+            let word = unsafe { access::load_8(from) }.ok_or(Errno::EFAULT)?;
             // SAFETY: the value has these 8 bytes.
             unsafe { into.cast::<u64>().write_unaligned(word) };
         }
         4 => {
-            let word = access::load_4(from).ok_or(Errno::EFAULT)?;
+            // SAFETY: the range was checked.
+            let word = unsafe { access::load_4(from) }.ok_or(Errno::EFAULT)?;
             // SAFETY: the value has these 4 bytes.
             unsafe { into.cast::<u32>().write_unaligned(word) };
         }
@@ -154,10 +156,14 @@ pub fn write<T: IntoBytes + Immutable>(to: u64, value: &T) -> Result<()> {
         return Err(Errno::EFAULT);
     }
     if let Ok(word) = <[u8; 8]>::try_from(bytes) {
-        return access::store_8(to, u64::from_ne_bytes(word)).then_some(()).ok_or(Errno::EFAULT);
+        // SAFETY: the range was checked.
+        let stored = unsafe { access::store_8(to, u64::from_ne_bytes(word)) };
+        return whole(usize::from(!stored));
     }
     if let Ok(word) = <[u8; 4]>::try_from(bytes) {
-        return access::store_4(to, u32::from_ne_bytes(word)).then_some(()).ok_or(Errno::EFAULT);
+        // SAFETY: the range was checked.
+        let stored = unsafe { access::store_4(to, u32::from_ne_bytes(word)) };
+        return whole(usize::from(!stored));
     }
     write_bytes(to, bytes)
 }
@@ -168,7 +174,8 @@ pub fn write<T: IntoBytes + Immutable>(to: u64, value: &T) -> Result<()> {
 /// `EFAULT`, `EINVAL`.
 pub fn read_u32(from: u64) -> Result<u32> {
     check_word(from)?;
-    access::load_4(from).ok_or(Errno::EFAULT)
+    // SAFETY: the range was checked.
+    unsafe { access::load_4(from) }.ok_or(Errno::EFAULT)
 }
 
 /// Writes `new` to an aligned 4-byte word if it is `old`, at once. Gives what was there: as `Ok` if
@@ -178,7 +185,8 @@ pub fn read_u32(from: u64) -> Result<u32> {
 /// `EFAULT`, `EINVAL`.
 pub fn compare_exchange_u32(address: u64, old: u32, new: u32) -> Result<Result<u32, u32>> {
     check_word(address)?;
-    let found = access::compare_exchange(address, old, new).ok_or(Errno::EFAULT)?;
+    // SAFETY: the range was checked.
+    let found = unsafe { access::compare_exchange(address, old, new) }.ok_or(Errno::EFAULT)?;
     Ok(if found == old { Ok(found) } else { Err(found) })
 }
 

@@ -15,7 +15,7 @@
 //! Frames given back stay in the lists. When a bigger block is asked for and the buddy system has
 //! none, a pass over all frames finds aligned groups that are free and hands them back to it.
 //!
-//! Every frame of RAM has a count, in an array at the end of RAM. A counted frame ([`Page`]) is
+//! Every frame of RAM has a count, in an array that lies in RAM too. A counted frame ([`Page`]) is
 //! shared by page tables and page caches, and is free when the count falls to 0.
 //!
 //! The last frames are a reserve: what a program asks for is refused while fewer than that are
@@ -49,39 +49,41 @@ const RECLAIM: usize = 256;
 static COUNTS: AtomicPtr<AtomicU32> = AtomicPtr::new(core::ptr::null_mut());
 static FRAMES: Mutex<Frames> = Mutex::new(Frames::new());
 
-/// Takes the machine's usable memory (bytes; partial frames at the edges are left out). Called
-/// once at boot, with the direct map covering all of it.
+/// Says where RAM ends. Once, at boot, before [`add_memory`].
+pub fn start(end_of_ram: u64) {
+    FRAMES.lock().end = end_of_ram;
+}
+
+/// Takes usable memory `start..end` (bytes; partial frames at the edges are left out). The first
+/// that is big enough gives the room for the counts of all frames.
 ///
 /// # Safety
-/// The ranges are RAM that nobody uses, inside the direct map, and do not overlap.
-pub unsafe fn init(usable: &[Range<u64>]) {
-    let whole = |range: &Range<u64>| range.start.next_multiple_of(FRAME)..range.end & !(FRAME - 1);
-    let end = usable.iter().map(|range| whole(range).end).max().unwrap_or(0);
-    let bytes = (end / FRAME * size_of::<AtomicU32>() as u64).next_multiple_of(FRAME);
-    let home = usable.iter().map(whole).filter(|range| range.start + bytes < range.end).last();
-    let Some(home) = home else { return };
-    let counts = direct(home.end - bytes);
-    // SAFETY: inside a range that the caller gives away; the same bytes are left out below.
-    unsafe { counts.write_bytes(0, bytes as usize) };
-    COUNTS.store(counts.cast(), Relaxed);
+/// It is RAM that nobody uses, mapped in the direct map now, and below the end told to [`start`].
+pub unsafe fn add_memory(start: u64, end: u64) {
     let mut frames = FRAMES.lock();
-    for range in usable.iter().map(whole) {
-        let end = if range == home { home.end - bytes } else { range.end };
-        // Frame 0 stays unused: 0 means "none" in lists and page tables.
-        let start = range.start.max(FRAME);
-        if start < end {
-            // SAFETY: RAM that the caller gives away, through the direct map.
-            unsafe { frames.add(start, end) };
-        }
+    // Frame 0 stays unused: 0 means "none" in lists and page tables.
+    let start = start.max(1).next_multiple_of(FRAME);
+    let mut end = end.min(frames.end) & !(FRAME - 1);
+    let counts = frames.end.div_ceil(FRAME) * size_of::<AtomicU32>() as u64;
+    let counts = counts.next_multiple_of(FRAME);
+    if COUNTS.load(Relaxed).is_null() && end.saturating_sub(start) > counts {
+        end -= counts;
+        let array = direct(end);
+        // SAFETY: at the end of the range, which the caller gives away; left out below.
+        unsafe { array.write_bytes(0, counts as usize) };
+        COUNTS.store(array.cast(), Relaxed);
     }
-    frames.reserve = (frames.total / 64).clamp(64, 4096);
+    if start < end {
+        // SAFETY: the caller's promise.
+        unsafe { frames.add(start, end) };
+    }
 }
 
 /// The count of the frame at `physical`.
 pub(super) fn count(physical: u64) -> &'static AtomicU32 {
     let counts = COUNTS.load(Relaxed);
     debug_assert!(!counts.is_null());
-    // SAFETY: the array covers all frames that `init` was given, and this module hands out no
+    // SAFETY: the array covers all frames up to the end of RAM, and this module hands out no
     // other; it stays for ever.
     unsafe { &*counts.add((physical / FRAME) as usize) }
 }
@@ -168,6 +170,8 @@ struct Frames {
     free: usize,
     total: usize,
     reserve: usize,
+    /// First address past RAM.
+    end: u64,
     /// Frame numbers that there are counts for and that may be free.
     span: Range<u64>,
 }
@@ -180,12 +184,13 @@ impl Frames {
             free: 0,
             total: 0,
             reserve: 0,
+            end: 0,
             span: u64::MAX..0,
         }
     }
 
     /// # Safety
-    /// As [`init`].
+    /// As [`add_memory`].
     unsafe fn add(&mut self, start: u64, end: u64) {
         // SAFETY: the caller's promise; virtual addresses keep the alignment of physical ones.
         unsafe {
@@ -194,6 +199,7 @@ impl Frames {
         let frames = ((end - start) / FRAME) as usize;
         self.total += frames;
         self.free += frames;
+        self.reserve = (self.total / 64).clamp(64, 4096);
         self.span = self.span.start.min(start / FRAME)..self.span.end.max(end / FRAME);
     }
 

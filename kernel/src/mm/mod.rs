@@ -7,7 +7,7 @@
 //!            ┌──────────┼──────────┐
 //!         regions     tables      Inode::page (fs)
 //!                       │
-//!            roots (ringwall), tlb, page, frame
+//!            roots (library), tlb, page, frame
 //! ```
 //!
 //! Lock order: an [`Mm`], then a file system's, then the heap, then the frames.
@@ -33,7 +33,7 @@ mod tlb;
 pub use fault::{Access, Fault};
 pub use frame::admit;
 pub use load::Loaded;
+pub use map::Request;
 pub use mapping::{MappedFile, Protection, RegionFlags};
 pub use page::{PAGE, Page};
-pub use roots::KernelFrames;
 pub use space::Mm;

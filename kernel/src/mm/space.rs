@@ -62,7 +62,7 @@ impl Mm {
     /// `ENOMEM`.
     pub(super) fn empty() -> Result<Mm> {
         Ok(Mm {
-            roots: ManuallyDrop::new(roots::new()?),
+            roots: ManuallyDrop::new(roots::make()?),
             space: Mutex::new(Space {
                 regions: Regions::new(),
                 resident: 0,
@@ -237,6 +237,6 @@ impl Drop for Mm {
         let roots = unsafe { ManuallyDrop::take(&mut self.roots) };
         // SAFETY: no CPU runs on it (checked for this one; the last handle is dropped only then),
         // and all tables below are freed.
-        unsafe { roots.release(&mut roots::KernelFrames) };
+        unsafe { roots::release(roots) };
     }
 }

@@ -8,15 +8,6 @@
 //! which clears AC itself. Addresses are in the user half: callers check.
 
 use core::arch::global_asm;
-use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
-
-/// Whether CR4.SMAP is on, so that STAC and CLAC exist.
-static SMAP: AtomicBool = AtomicBool::new(false);
-
-/// Says that CR4.SMAP is on. Once, before a program runs.
-pub fn allow_smap() {
-    SMAP.store(true, Relaxed);
-}
 
 global_asm!(
     r#"
@@ -138,7 +129,7 @@ user_access_fixups:
     .quad .Lexchange, .Lnot_done
 .popsection
 "#,
-    smap = sym SMAP,
+    smap = sym crate::arch::smap::SMAP,
 );
 
 /// Rows of the table above.
@@ -190,39 +181,54 @@ pub(super) unsafe fn clear(to: *mut u8, bytes: usize) -> usize {
 }
 
 /// A word of the user half, or none if it cannot be read.
+///
+/// # Safety
+/// The address is in the user half.
 #[inline(always)]
-pub(super) fn load_8(from: u64) -> Option<u64> {
-    // SAFETY: only reads; faults are fixed up, and the caller checked that no kernel word is meant.
+pub(super) unsafe fn load_8(from: u64) -> Option<u64> {
+    // SAFETY: the caller's promise; faults are fixed up.
     let outcome = unsafe { user_access_load_8(from) };
     (outcome.done != 0).then_some(outcome.value)
 }
 
 /// As [`load_8`], 4 bytes.
+///
+/// # Safety
+/// The address is in the user half.
 #[inline(always)]
-pub(super) fn load_4(from: u64) -> Option<u32> {
-    // SAFETY: as in `load_8`.
+pub(super) unsafe fn load_4(from: u64) -> Option<u32> {
+    // SAFETY: the caller's promise; faults are fixed up.
     let outcome = unsafe { user_access_load_4(from) };
     (outcome.done != 0).then_some(outcome.value as u32)
 }
 
 /// Stores a word in the user half; whether that was possible.
+///
+/// # Safety
+/// The address is in the user half.
 #[inline(always)]
-pub(super) fn store_8(to: u64, value: u64) -> bool {
-    // SAFETY: the caller checked that `to` is in the user half, where no Rust object is.
+pub(super) unsafe fn store_8(to: u64, value: u64) -> bool {
+    // SAFETY: the caller's promise: no Rust object is there. Faults are fixed up.
     unsafe { user_access_store_8(to, value) }.done != 0
 }
 
 /// As [`store_8`], 4 bytes.
+///
+/// # Safety
+/// The address is in the user half.
 #[inline(always)]
-pub(super) fn store_4(to: u64, value: u32) -> bool {
-    // SAFETY: as in `store_8`.
+pub(super) unsafe fn store_4(to: u64, value: u32) -> bool {
+    // SAFETY: the caller's promise: no Rust object is there. Faults are fixed up.
     unsafe { user_access_store_4(to, value) }.done != 0
 }
 
 /// LOCK CMPXCHG on a word of the user half; what was there, or none if it cannot be written.
+///
+/// # Safety
+/// The address is in the user half.
 #[inline(always)]
-pub(super) fn compare_exchange(address: u64, old: u32, new: u32) -> Option<u32> {
-    // SAFETY: as in `store_8`.
+pub(super) unsafe fn compare_exchange(address: u64, old: u32, new: u32) -> Option<u32> {
+    // SAFETY: the caller's promise: no Rust object is there. Faults are fixed up.
     let outcome = unsafe { user_access_compare_exchange(address, old, new) };
     (outcome.done != 0).then_some(outcome.value as u32)
 }
