@@ -7,6 +7,8 @@
 //!                                     may stand in the entry area            each reported
 //! ```
 
+use std::collections::HashSet;
+
 use crate::walk::{Leaf, leaves};
 use crate::{Error, PhysicalMemory, USER_ROOT};
 
@@ -30,7 +32,7 @@ pub struct Report {
     pub isolated: bool,
     /// Every supervisor page that the root in CR3 maps, in ascending order.
     pub pages: Vec<Leaf>,
-    /// Every pointer to kernel-only memory in the contents of `pages`.
+    /// Every pointer to kernel-only memory, or just past it, in the contents of `pages`.
     pub pointers: Vec<Pointer>,
     /// User pages that the kernel root lets the CPU execute: the tripwire for a return to ring 3
     /// without the switch is not armed there.
@@ -38,10 +40,23 @@ pub struct Report {
 }
 
 impl Report {
-    /// Bytes of supervisor memory that user mode's tables map.
+    /// Bytes of supervisor memory that user mode's tables map. Memory that is mapped at several
+    /// addresses counts once.
     pub fn total(&self) -> u64 {
-        self.pages.iter().map(|page| page.size).sum()
+        self.distinct().iter().map(|page| page.size).sum()
     }
+
+    /// `pages` without further addresses of the same memory: Linux shows each CPU's espfix stack
+    /// under 65,536 of them.
+    pub fn distinct(&self) -> Vec<Leaf> {
+        distinct(&self.pages)
+    }
+}
+
+/// The first of all pages with the same physical address, for each.
+fn distinct(pages: &[Leaf]) -> Vec<Leaf> {
+    let mut seen = HashSet::new();
+    pages.iter().copied().filter(|page| seen.insert(page.physical)).collect()
 }
 
 /// Says what user mode can see when it runs with `cr3`, in a guest with page tables of `levels`
@@ -58,11 +73,15 @@ pub fn audit(memory: &dyn PhysicalMemory, cr3: u64, levels: u8) -> Result<Report
     }
     let kernel = leaves(memory, cr3 & !USER_ROOT, levels)?;
     let secret: Vec<Leaf> = kernel.iter().copied().filter(|page| !page.user).collect();
-    let is_secret = |address| holds(&secret, address) && !holds(&visible, address);
+    let kernel_only = |address| holds(&secret, address) && !holds(&visible, address);
+    // The address just past a region gives it away too: that is what the top of a stack looks like.
+    let is_secret = |address: u64| {
+        kernel_only(address) || (kernel_only(address.wrapping_sub(1)) && !holds(&visible, address))
+    };
 
     let mut pointers = Vec::new();
-    for page in &pages {
-        search(memory, page, &is_secret, &mut pointers)?;
+    for page in distinct(&pages) {
+        search(memory, &page, &is_secret, &mut pointers)?;
     }
     let executable =
         kernel.into_iter().filter(|page| page.address < KERNEL_HALF && page.executable).collect();
@@ -114,8 +133,9 @@ mod tests {
         guest.map(KERNEL, IMAGE, 0x9000, P | W);
         guest.map(KERNEL, ENTRY, 0xa000, P);
         guest.map(USER, ENTRY, 0xb000, P);
-        // Into the entry area itself, into the program, to nowhere: all harmless.
+        // Into the entry area itself, to its end, into the program, to nowhere: all harmless.
         guest.write(0xb000, ENTRY + 8);
+        guest.write(0xb018, ENTRY + 0x1000);
         guest.write(0xb008, PROGRAM);
         guest.write(0xb010, 0xffff_9999_0000_0000);
         guest
@@ -142,6 +162,21 @@ mod tests {
         guest.write(0xb803, IMAGE + 0x123);
         let pointers = report(&guest, USER).pointers;
         assert_eq!(pointers, [Pointer { at: ENTRY + 0x803, value: IMAGE + 0x123 }]);
+    }
+
+    #[test]
+    fn the_top_of_a_kernel_stack_is_found_though_nothing_is_mapped_there() {
+        let mut guest = isolated();
+        guest.write(0xb100, IMAGE + 0x1000);
+        assert_eq!(report(&guest, USER).pointers.len(), 1);
+    }
+
+    #[test]
+    fn memory_under_two_addresses_counts_once() {
+        let mut guest = isolated();
+        guest.map(USER, ENTRY + 0x10_0000, 0xb000, P);
+        let report = report(&guest, USER);
+        assert_eq!((report.pages.len(), report.total()), (2, 0x1000));
     }
 
     #[test]

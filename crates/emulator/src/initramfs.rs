@@ -48,6 +48,20 @@ impl Initramfs {
         self.entry(path, LINK | 0o777, target.into(), (0, 0))
     }
 
+    /// Adds busybox as `/bin/busybox`, with a link in `/bin` for each name that it answers to.
+    #[must_use]
+    pub fn busybox<'a>(
+        self,
+        program: impl Into<Vec<u8>>,
+        applets: impl IntoIterator<Item = &'a str>,
+    ) -> Initramfs {
+        let with_program = self.file("/bin/busybox", 0o755, program);
+        applets
+            .into_iter()
+            .filter(|name| *name != "busybox")
+            .fold(with_program, |archive, name| archive.link(&format!("/bin/{name}"), "busybox"))
+    }
+
     /// Adds a character device, for instance `/dev/console`, which is 5:1.
     #[must_use]
     pub fn device(self, path: &str, mode: u32, major: u32, minor: u32) -> Initramfs {
