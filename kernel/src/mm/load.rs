@@ -19,7 +19,7 @@ use super::space::Space;
 use super::stack::{self, Told};
 use crate::arch::random;
 use crate::errno::{Errno, Result};
-use crate::fs::Inode;
+use crate::fs::{Inode, Paths};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -28,7 +28,7 @@ use elf::endian::LittleEndian;
 use elf::file::{Class, FileHeader, parse_ident};
 use elf::segment::{ProgramHeader, SegmentTable};
 use linux_raw_sys::errno::ELIBBAD;
-use linux_raw_sys::general as linux;
+use linux_raw_sys::auxvec as aux;
 use ringwall::AddressSpace;
 
 /// Bytes of an ELF-64 file header, and of a program header.
@@ -58,12 +58,13 @@ pub struct Loaded {
 
 impl Mm {
     /// Makes the memory of a new program from an ELF image (64-bit, for x86-64; with its dynamic
-    /// loader if it asks for one). Interpreter scripts (#!) are resolved by the caller.
+    /// loader, found through `paths`, if it asks for one). Interpreter scripts (#!) are resolved by the caller.
     ///
     /// # Errors
     /// `ENOEXEC`, `ENOMEM`, `E2BIG`, `ENOENT` (a dynamic loader that is not there), `EINVAL`,
     /// `ELIBBAD`.
     pub fn load(
+        paths: &Paths,
         image: &Arc<dyn Inode>,
         path: &[u8],
         arguments: &[Vec<u8>],
@@ -71,7 +72,7 @@ impl Mm {
     ) -> Result<Loaded> {
         let program = Image::read(image, path)?;
         let loader = match program.loader_path()? {
-            Some(path) => Some(Image::open_loader(&path)?),
+            Some(path) => Some(Image::open_loader(paths, &path)?),
             None => None,
         };
         super::admit()?;
@@ -82,7 +83,7 @@ impl Mm {
             path,
             arguments: if arguments.is_empty() { &unnamed } else { arguments },
             environment,
-            auxiliary: [(linux::AT_NULL, 0); 5],
+            auxiliary: [(aux::AT_NULL, 0); 5],
             executable: program.wants_executable_stack(),
         };
         told.check(mm.stack_limit())?;
@@ -97,11 +98,11 @@ impl Mm {
                 None => (placed.entry, 0),
             };
             told.auxiliary = [
-                (linux::AT_PHDR, placed.headers),
-                (linux::AT_PHENT, PROGRAM_HEADER as u64),
-                (linux::AT_PHNUM, u64::from(program.header.e_phnum)),
-                (linux::AT_BASE, base),
-                (linux::AT_ENTRY, placed.entry),
+                (aux::AT_PHDR, placed.headers),
+                (aux::AT_PHENT, PROGRAM_HEADER as u64),
+                (aux::AT_PHNUM, u64::from(program.header.e_phnum)),
+                (aux::AT_BASE, base),
+                (aux::AT_ENTRY, placed.entry),
             ];
             let stack = stack::make(&mut space, mm.roots(), top, &told)?;
             (start, stack, space.arguments.clone())
@@ -188,8 +189,7 @@ impl Image {
         Ok(Some(path))
     }
 
-    fn open_loader(path: &[u8]) -> Result<Image> {
-        let paths = crate::task::current().process.paths.lock().clone();
+    fn open_loader(paths: &Paths, path: &[u8]) -> Result<Image> {
         let inode = paths.open_executable(path)?;
         let bad = Errno(ELIBBAD as usize);
         Image::read(&inode, path).map_err(|error| match error {
