@@ -26,6 +26,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 /// Longest command line, as Linux's on x86.
 const COMMAND_LINE: usize = 2048;
+/// How much physical memory the boot root maps.
+const BOOT_MAPPED: u64 = 4 << 30;
 
 /// The first Rust code, on the boot stack and the boot root, interrupts off. `start_info`: physical.
 pub extern "sysv64" fn kernel_main(start_info: u64) -> ! {
@@ -36,8 +38,16 @@ pub extern "sysv64" fn kernel_main(start_info: u64) -> ! {
 
     arch::clock::start();
     println!("ringwall: booting, command line \"{}\"", command_line.escape_ascii());
-    boot::memory::for_each_free(&info, |range| mm::frame::add_memory(range.start, range.end));
+    mm::frame::start(boot::memory::end_of_ram(&info));
+    // SAFETY: free RAM by the loader's word; the boot root maps that much of it.
+    boot::memory::for_each_free(&info, |range| unsafe {
+        mm::frame::add_memory(range.start, range.end.min(BOOT_MAPPED));
+    });
     boot::roots::make(&info);
+    // SAFETY: the rest, which the kernel's root maps.
+    boot::memory::for_each_free(&info, |range| unsafe {
+        mm::frame::add_memory(range.start.max(BOOT_MAPPED), range.end);
+    });
     arch::acpi::find(info.rsdp());
     let features = arch::features::enable().unwrap_or_else(|error| give_up(error));
     arch::isolation::start(command_line, &features);

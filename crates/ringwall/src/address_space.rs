@@ -15,12 +15,10 @@ use crate::frames::Frames;
 use crate::isolation::Isolation;
 use crate::tables::{self, MapError, Table};
 use core::sync::atomic::Ordering;
-use ringwall_core::paging::{
-    ACCESSED, ADDRESS_MASK, HUGE, PRESENT, USER, WRITABLE, index,
-};
+use ringwall_core::paging::{ACCESSED, ADDRESS_MASK, HUGE, PRESENT, USER, WRITABLE, index};
 use ringwall_core::root::{USER_HALF, USER_ROOT_BIT, user_half_entries};
-use x86_64::structures::paging::{Page, PageTableFlags, PhysFrame};
 use x86_64::PhysAddr;
+use x86_64::structures::paging::{Page, PageTableFlags, PhysFrame};
 
 /// Both roots of one process.
 pub struct AddressSpace {
@@ -180,4 +178,3 @@ fn user_level(
     slot.store(frame.start_address().as_u64() | bits, Ordering::Release);
     Ok(frame)
 }
-

@@ -9,7 +9,7 @@ use crate::descriptors::{
     USER_CODE_SELECTOR, USER_DATA_SELECTOR, gdt, interrupt_stack,
 };
 use crate::entry::layout::{
-    ENTRY_STACK_TOP, KernelData, LANDED_WORDS, Landing, LOCAL_WORDS, StackPage, data_offset,
+    ENTRY_STACK_TOP, KernelData, LANDED_WORDS, LOCAL_WORDS, Landing, StackPage, data_offset,
     landing_top,
 };
 use crate::frame::Frame;
@@ -170,7 +170,8 @@ impl Cpu {
     /// uses GS.
     pub unsafe fn activate(&self) {
         let limit = (GDT_ENTRIES * 8 - 1) as u16;
-        let writable = DescriptorTablePointer { limit, base: VirtAddr::from_ptr(self.gdt.as_ptr()) };
+        let writable =
+            DescriptorTablePointer { limit, base: VirtAddr::from_ptr(self.gdt.as_ptr()) };
         let visible = DescriptorTablePointer { limit, base: VirtAddr::new(self.area.gdt()) };
         let gates = DescriptorTablePointer { limit: 4095, base: VirtAddr::new(self.idt) };
         let selector = SegmentSelector;

@@ -110,9 +110,5 @@ fn double_fault_report(cr3: u64) -> DoubleFault {
             options(nostack, preserves_flags, readonly),
         );
     }
-    DoubleFault {
-        fault_address: x86_64::registers::control::Cr2::read_raw(),
-        cr3,
-        task_stack_top,
-    }
+    DoubleFault { fault_address: x86_64::registers::control::Cr2::read_raw(), cr3, task_stack_top }
 }

@@ -237,9 +237,9 @@ impl Isolation {
         self.shared.insert(range)?;
         let Some((_, level_3)) = self.user_level_3 else { return Ok(()) };
         for (done, address) in range.pages().enumerate() {
-            let mapped = self.kernel_leaf(address, frames).and_then(|leaf| {
-                tables::map_below(level_3, address, leaf & !GLOBAL, frames)
-            });
+            let mapped = self
+                .kernel_leaf(address, frames)
+                .and_then(|leaf| tables::map_below(level_3, address, leaf & !GLOBAL, frames));
             if let Err(error) = mapped {
                 self.clear_shared(range, done, frames);
                 self.shared.remove(range)?;

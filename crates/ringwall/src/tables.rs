@@ -108,7 +108,11 @@ pub(crate) fn level_3<'a>(
 }
 
 /// The slot of the leaf entry of `address` below a level-3 table, 4 KiB pages only.
-pub(crate) fn leaf<'a>(level_3: &'a Table, address: u64, frames: &impl Frames) -> Option<&'a AtomicU64> {
+pub(crate) fn leaf<'a>(
+    level_3: &'a Table,
+    address: u64,
+    frames: &impl Frames,
+) -> Option<&'a AtomicU64> {
     let mut entries = level_3;
     for level in [3, 2] {
         let entry = entries[index(level, address)].load(Ordering::Relaxed);

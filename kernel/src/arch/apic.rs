@@ -22,7 +22,13 @@ pub const SPURIOUS: u8 = 0xff;
 const IO_APIC: u64 = 0xfec0_0000;
 const SERIAL_IRQ: u8 = 4;
 
-static APIC: Once<Mutex<LocalApic>> = Once::new();
+/// The boot CPU's APIC.
+struct Apic(LocalApic);
+
+// SAFETY: the pointers inside are to device registers, mapped for ever on every CPU.
+unsafe impl Send for Apic {}
+
+static APIC: Once<Mutex<Apic>> = Once::new();
 /// Timer counts in a nanosecond, times 2^32.
 static TIMER_SCALE: AtomicU64 = AtomicU64::new(0);
 
@@ -54,7 +60,7 @@ pub fn start() {
     // SAFETY: reads a register.
     let id = unsafe { apic.id() };
     super::cpu::local().apic_id.store(id, Ordering::Relaxed);
-    APIC.call_once(|| Mutex::new(apic));
+    APIC.call_once(|| Mutex::new(Apic(apic)));
     route_serial(id as u8);
 }
 
@@ -86,7 +92,7 @@ fn route_serial(apic_id: u8) {
 pub fn end_of_interrupt() {
     if let Some(apic) = APIC.get() {
         // SAFETY: called once for each interrupt, by the trap handler.
-        unsafe { apic.lock().end_of_interrupt() };
+        unsafe { apic.lock().0.end_of_interrupt() };
     }
 }
 
@@ -96,5 +102,5 @@ pub fn arm_timer(nanoseconds: u64) {
     let counts = u128::from(nanoseconds) * u128::from(TIMER_SCALE.load(Ordering::Relaxed)) >> 32;
     let counts = counts.clamp(1, u128::from(u32::MAX)) as u32;
     // SAFETY: the timer's vector has a handler.
-    unsafe { apic.lock().set_timer_initial(counts) };
+    unsafe { apic.lock().0.set_timer_initial(counts) };
 }

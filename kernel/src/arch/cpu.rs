@@ -59,6 +59,11 @@ pub fn activate(roots: &ringwall::AddressSpace, stack_top: u64) {
     unsafe { ringwall::switch_to(roots, VirtAddr::new(stack_top)) };
 }
 
+/// Flushes all of this CPU's translations: nothing in this kernel is global.
+pub fn reload_root() {
+    x86_64::instructions::tlb::flush_all();
+}
+
 /// Restores `frame`, which must be the one at the top of the current task stack, and runs it.
 pub fn return_to_user(frame: &mut ringwall::Frame) -> ! {
     // SAFETY: interrupts are off in the kernel; the caller is the running thread, after `activate`.

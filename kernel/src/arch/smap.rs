@@ -5,7 +5,8 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
-static SMAP: AtomicBool = AtomicBool::new(false);
+/// Whether it is on. `user::access` reads it from assembly.
+pub(crate) static SMAP: AtomicBool = AtomicBool::new(false);
 
 /// Tells that CR4.SMAP is on: STAC and CLAC exist. Called once, at boot.
 pub fn enabled() {

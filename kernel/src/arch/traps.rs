@@ -86,7 +86,7 @@ fn page_fault(frame: &mut Frame) {
         bug("reserved bit in a page table", frame);
     }
     let outcome = match address < USER_END {
-        true => task::current().memory().fault(address, access(error_code)),
+        true => task::current().mm().fault(address, access(error_code)),
         false => Err(Fault::NotMapped),
     };
     let (number, code) = match outcome {
@@ -94,11 +94,18 @@ fn page_fault(frame: &mut Frame) {
         Err(Fault::NotMapped) => (linux::SIGSEGV, linux::SEGV_MAPERR),
         Err(Fault::Denied) => (linux::SIGSEGV, linux::SEGV_ACCERR),
         Err(Fault::BeyondFile) => (linux::SIGBUS, linux::BUS_ADRERR),
-        Err(Fault::NoMemory) => return signal::out_of_memory(frame),
+        Err(Fault::NoMemory) => return out_of_memory(frame),
     };
     // Linux tells a program nothing about kernel addresses, not even that one is mapped.
     let told = if address < USER_END { error_code } else { error_code | 1 };
-    fault(frame, number, code as i32, address, 14, told, Some(address));
+    fault(frame, number, code as i32, address, 14, told, address);
+}
+
+/// There is no frame left for a page that the program may have: it is killed, as Linux would do.
+fn out_of_memory(frame: &mut Frame) {
+    let thread = task::current();
+    println!("ringwall: out of memory: process {} ({}) is killed", thread.tid(), thread.process.name());
+    signal::force(frame, signal::Info::kernel(linux::SIGKILL));
 }
 
 /// `si_code` of signals that only say that the kernel sent them.
@@ -118,7 +125,7 @@ fn exception(frame: &mut Frame, vector: u8) {
         18 => bug("machine check", frame),
         _ => (linux::SIGSEGV, SI_KERNEL, 0),
     };
-    fault(frame, number, code, address, vector.into(), frame.error_code(), None);
+    fault(frame, number, code, address, vector.into(), frame.error_code(), 0);
 }
 
 /// Single step or breakpoint, from DR6, which is then made ready for the next (SDM vol. 3, 17.2.3).
@@ -195,7 +202,7 @@ fn in_kernel(frame: &mut Frame, vector: u8) {
     if vector == 14 {
         let address = Cr2::read_raw();
         if address < USER_END {
-            let outcome = task::current().memory().fault(address, access(frame.error_code()));
+            let outcome = task::current().mm().fault(address, access(frame.error_code()));
             if outcome.is_ok() {
                 return;
             }
@@ -248,20 +255,15 @@ fn double_fault(frame: &Frame, report_data: &DoubleFault) -> ! {
     report("double fault", frame);
     let DoubleFault { fault_address, cr3, task_stack_top } = *report_data;
     println!("ringwall: CR2 {fault_address:#x}, CR3 {cr3:#x}, task stack ends at {task_stack_top:#x}");
-    let thread = super::cpu::current_thread();
-    if !thread.is_null() {
+    if !super::cpu::current_thread().is_null() {
         let thread = task::current();
-        let stack = thread.stack_range();
-        println!(
-            "ringwall: thread {} ({}), task stack {:#x}..{:#x}",
-            thread.tid,
-            thread.process.name(),
-            stack.start,
-            stack.end
-        );
-        let guard = task::stack::guard_of(&stack);
-        if guard.contains(&fault_address) || guard.contains(&frame.rsp()) {
-            println!("ringwall: that is the stack's guard: the kernel overran this task stack");
+        println!("ringwall: thread {} ({})", thread.tid(), thread.process.name());
+        if let Some(stack) = thread.stack_bounds() {
+            println!("ringwall: its task stack is {:#x}..{:#x}", stack.start, stack.end);
+            let guard = stack.start.saturating_sub(task::stack::GUARD_BYTES)..stack.start;
+            if guard.contains(&fault_address) || guard.contains(&frame.rsp()) {
+                println!("ringwall: kernel stack overflow: the access hit that stack's guard");
+            }
         }
     }
     println!("ringwall: the machine stops");

@@ -9,7 +9,7 @@ use super::{current, exit, table};
 use crate::arch::{cpu, fpu};
 use crate::errno::{Errno, Result};
 use crate::fs::{Inode, Paths};
-use crate::mm::space::{Loaded, Mm};
+use crate::mm::{Loaded, Mm};
 use crate::user;
 use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::Ordering;
@@ -100,7 +100,7 @@ fn prepare_image(
         arguments = new;
         image = paths.open_executable(&executable)?;
     }
-    let loaded = Mm::load(&image, &executable, &arguments, environment)?;
+    let loaded = Mm::load(paths, &image, &executable, &arguments, environment)?;
     Ok(Program { loaded, executable, name })
 }
 
