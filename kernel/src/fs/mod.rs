@@ -101,3 +101,8 @@ pub fn unpack(_image: &[u8]) -> core::result::Result<(), alloc::string::String> 
 pub fn terminal_input(_byte: u8) {
     todo!()
 }
+
+/// Kernel command line, for /proc/cmdline.
+pub static COMMAND_LINE: crate::sync::Once<Vec<u8>> = crate::sync::Once::new();
+/// The isolation's word for /sys.
+pub static MELTDOWN: crate::sync::Once<alloc::string::String> = crate::sync::Once::new();

@@ -27,8 +27,8 @@ use elf::abi;
 use elf::endian::LittleEndian;
 use elf::file::{Class, FileHeader, parse_ident};
 use elf::segment::{ProgramHeader, SegmentTable};
-use linux_raw_sys::errno::ELIBBAD;
 use linux_raw_sys::auxvec as aux;
+use linux_raw_sys::errno::ELIBBAD;
 use ringwall::AddressSpace;
 
 /// Bytes of an ELF-64 file header, and of a program header.

@@ -76,7 +76,11 @@ fn next(thread: &Thread) -> Next {
         };
         let Some(info) = taken else {
             recalculate(thread);
-            return if thread.pending_work() & work::SIGNAL != 0 { continue } else { Next::Nothing };
+            return if thread.pending_work() & work::SIGNAL != 0 {
+                continue;
+            } else {
+                Next::Nothing
+            };
         };
         let signal = info.number();
         // SAFETY: this is the process's own thread; exec is not under way on it.
@@ -125,10 +129,9 @@ fn handle(thread: &Thread, frame: &mut Frame, info: &Info, action: &Action) {
     }
     thread.clear_work(work::RESTORE_MASK);
     let own = if action.has(raw::SA_NODEFER) { 0 } else { bit(signal) };
-    thread.blocked.store(
-        (thread.blocked() | action.mask | own) & !super::UNSTOPPABLE,
-        Ordering::Release,
-    );
+    thread
+        .blocked
+        .store((thread.blocked() | action.mask | own) & !super::UNSTOPPABLE, Ordering::Release);
 }
 
 /// A signal that an instruction of the current thread caused and that cannot wait: its handler
@@ -141,24 +144,13 @@ pub fn fault(
     address: u64,
     trap: u64,
     error_code: u64,
-    cr2: Option<u64>,
+    cr2: u64,
 ) {
     let thread = task::current();
-    thread.trap[0].store(trap, Ordering::Relaxed);
-    thread.trap[1].store(error_code, Ordering::Relaxed);
-    // Only page faults have an address; others leave the last one's, as on Linux.
-    if let Some(address) = cr2 {
-        thread.trap[2].store(address, Ordering::Relaxed);
+    for (word, value) in thread.trap.iter().zip([trap, error_code, cr2]) {
+        word.store(value, Ordering::Relaxed);
     }
     force(frame, Info::fault(signal, code, address));
-}
-
-/// No frame was left for a page that the program touched: its process is killed, as Linux's
-/// out-of-memory killer would do, and the console is told.
-pub fn out_of_memory(_frame: &mut Frame) {
-    let process = &task::current().process;
-    crate::println!("out of memory: killed process {} ({})", process.pid, process.name());
-    exit::end_by_signal(raw::SIGKILL, 0)
 }
 
 /// Delivers a signal that may be neither blocked nor ignored to the current thread, now.
@@ -180,7 +172,8 @@ pub fn force(frame: &mut Frame, info: Info) {
 /// The current process dies of `signal`; for process 1, says what happened first.
 fn end_init_or(signal: u32, thread: &Thread, frame: &Frame) -> ! {
     if thread.process.is_init() {
-        let [trap, error, address] = [0, 1, 2].map(|word| thread.trap[word].load(Ordering::Relaxed));
+        let [trap, error, address] =
+            [0, 1, 2].map(|word| thread.trap[word].load(Ordering::Relaxed));
         crate::println!(
             "process 1 faults: signal {signal}, vector {trap}, error code {error:#x}, \
              address {address:#x}, rip {:#x}, rsp {:#x}",

@@ -169,7 +169,8 @@ fn write_three(frame: &Frame, values: [u32; 3]) -> Result<usize> {
 
 fn getresuid(frame: &mut Frame) -> Result<usize> {
     let values = {
-        let credentials = task::current().process.credentials.lock();
+        let thread = task::current();
+        let credentials = thread.process.credentials.lock();
         [credentials.real_user, credentials.effective_user, credentials.saved_user]
     };
     write_three(frame, values)
@@ -177,7 +178,8 @@ fn getresuid(frame: &mut Frame) -> Result<usize> {
 
 fn getresgid(frame: &mut Frame) -> Result<usize> {
     let values = {
-        let credentials = task::current().process.credentials.lock();
+        let thread = task::current();
+        let credentials = thread.process.credentials.lock();
         [credentials.real_group, credentials.effective_group, credentials.saved_group]
     };
     write_three(frame, values)

@@ -6,8 +6,11 @@ use crate::errno::{Errno, Result};
 use ringwall::Frame;
 
 pub mod files;
+pub mod identity;
+pub mod int80;
 pub mod memory;
 pub mod process;
+pub mod resources;
 pub mod signal;
 pub mod system;
 pub mod time;
@@ -21,8 +24,16 @@ pub type Calls = &'static [(u32, Call)];
 /// One more than the greatest number served.
 pub const NUMBERS: usize = 512;
 
-static TABLE: [Call; NUMBERS] =
-    build(&[files::CALLS, memory::CALLS, process::CALLS, signal::CALLS, system::CALLS, time::CALLS]);
+static TABLE: [Call; NUMBERS] = build(&[
+    files::CALLS,
+    identity::CALLS,
+    memory::CALLS,
+    process::CALLS,
+    resources::CALLS,
+    signal::CALLS,
+    system::CALLS,
+    time::CALLS,
+]);
 
 const fn build(areas: &[Calls]) -> [Call; NUMBERS] {
     let mut table: [Call; NUMBERS] = [unknown; NUMBERS];
@@ -39,8 +50,8 @@ const fn build(areas: &[Calls]) -> [Call; NUMBERS] {
     table
 }
 
-fn unknown(_frame: &mut Frame) -> Result<usize> {
-    Err(Errno::ENOSYS)
+fn unknown(frame: &mut Frame) -> Result<usize> {
+    Err(system::unknown(frame.number(), false))
 }
 
 /// Serves the call in `frame` and sets its RAX.
@@ -49,7 +60,7 @@ pub fn dispatch(frame: &mut Frame) {
     let number = frame.number();
     let result = match TABLE.get(number as usize) {
         Some(call) => call(frame),
-        None => Err(Errno::ENOSYS),
+        None => unknown(frame),
     };
     frame.set_rax(match result {
         Ok(value) => value as u64,

@@ -198,9 +198,7 @@ fn waitid(frame: &mut Frame) -> Result<usize> {
         | raw::__WALL
         | raw::__WCLONE
         | raw::__WNOTHREAD;
-    if options & !known != 0
-        || options & (raw::WEXITED | raw::WSTOPPED | raw::WCONTINUED) == 0
-    {
+    if options & !known != 0 || options & (raw::WEXITED | raw::WSTOPPED | raw::WCONTINUED) == 0 {
         return Err(Errno::EINVAL);
     }
     let id = id as i32;

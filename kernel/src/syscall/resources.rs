@@ -161,7 +161,7 @@ fn sched_setaffinity(frame: &mut Frame) -> Result<usize> {
 fn sched_getaffinity(frame: &mut Frame) -> Result<usize> {
     let [tid, length, mask, ..] = frame.arguments();
     let length = length as u32;
-    if length < 8 || length % 8 != 0 {
+    if length < 8 || !length.is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }
     thread_of(tid)?;

@@ -23,8 +23,9 @@ const BUCKETS: usize = 256;
 /// memory, the page's identity and the offset in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key {
-    /// Device and inode of what is shared, or 0 and the memory's own address.
-    identity: (u64, u64),
+    shared: bool,
+    /// The number of the shared object, or the memory's own address.
+    object: u64,
     offset: u64,
 }
 
@@ -41,15 +42,15 @@ impl Key {
         if address >= crate::mm::layout::USER_END {
             return Err(Errno::EFAULT);
         }
-        let memory = current().memory();
-        if !private && let Some((identity, offset)) = memory.shared_word(address)? {
-            return Ok(Key { identity, offset });
+        let memory = current().mm();
+        if !private && let Some((object, offset)) = memory.shared_identity(address)? {
+            return Ok(Key { shared: true, object, offset });
         }
-        Ok(Key { identity: (0, ptr::from_ref(memory).addr() as u64), offset: address })
+        Ok(Key { shared: false, object: ptr::from_ref(memory).addr() as u64, offset: address })
     }
 
     fn bucket(&self) -> usize {
-        let mixed = (self.identity.1 ^ self.offset.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.object ^ self.offset.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (mixed >> 56) as usize % BUCKETS
     }
 }
@@ -312,9 +313,9 @@ pub fn wake_operation(
     let mut old = user::read_u32(second)?;
     loop {
         let new = operate(operation, old)?;
-        match user::compare_exchange_u32(second, old, new)? {
-            Ok(_) => break,
-            Err(seen) => old = seen,
+        match user::compare_exchange(second, old, new)? {
+            seen if seen == old => break,
+            seen => old = seen,
         }
     }
     let also_second = compare(operation, old)?;

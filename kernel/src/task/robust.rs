@@ -60,9 +60,9 @@ fn mark(address: u64, tid: u32, pending: bool) {
             return;
         }
         let marked = word & raw::FUTEX_WAITERS | raw::FUTEX_OWNER_DIED;
-        match user::compare_exchange_u32(address, word, marked) {
-            Ok(Ok(_)) => break,
-            Ok(Err(seen)) => word = seen,
+        match user::compare_exchange(address, word, marked) {
+            Ok(seen) if seen == word => break,
+            Ok(seen) => word = seen,
             Err(_) => return,
         }
     }

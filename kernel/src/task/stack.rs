@@ -18,6 +18,8 @@ use spin::Mutex;
 
 const SLOT_BYTES: u64 = 64 << 10;
 const STACK_BYTES: u64 = 16 << 10;
+/// Unmapped addresses below each stack.
+pub const GUARD_BYTES: u64 = SLOT_BYTES - STACK_BYTES;
 const PAGE_BYTES: u64 = 4096;
 /// The region is one top-level slot.
 const SLOTS: u64 = (1 << 39) / SLOT_BYTES;
@@ -83,11 +85,6 @@ impl Stack {
         let end = layout::STACKS + (u64::from(self.slot) + 1) * SLOT_BYTES;
         end - STACK_BYTES..end
     }
-}
-
-/// The unmapped addresses below a stack.
-pub fn guard_of(stack: &Range<u64>) -> Range<u64> {
-    stack.start.saturating_sub(SLOT_BYTES - STACK_BYTES)..stack.start
 }
 
 fn give_back(frames: &[u64]) {

@@ -109,7 +109,6 @@ pub struct Thread {
     /// When it was switched to.
     pub(super) since: AtomicU64,
     pub(super) switches: AtomicU64,
-    exit_code: AtomicU32,
 }
 
 // SAFETY: everything but `context` is shared safely by its type; `context` is touched only by the
@@ -149,7 +148,6 @@ impl Thread {
             cpu_time: AtomicU64::new(0),
             since: AtomicU64::new(0),
             switches: AtomicU64::new(0),
-            exit_code: AtomicU32::new(0),
         }
     }
 
@@ -288,18 +286,10 @@ impl Thread {
         self.on_cpu.load(Ordering::Acquire)
     }
 
-    pub(super) fn set_exit_code(&self, code: u32) {
-        self.exit_code.store(code, Ordering::Relaxed);
-    }
-
-    pub(super) fn exit_code(&self) -> u32 {
-        self.exit_code.load(Ordering::Relaxed)
-    }
-
-    /// Address range of the task stack, for a report of its overflow; empty for the idle thread,
-    /// which runs on the boot stack.
-    pub fn stack_range(&self) -> core::ops::Range<u64> {
-        self.stack.as_ref().map_or(0..0, Stack::bounds)
+    /// Address range of the task stack, for a report of its overflow. The idle thread runs on the
+    /// boot stack.
+    pub fn stack_bounds(&self) -> Option<core::ops::Range<u64>> {
+        self.stack.as_ref().map(Stack::bounds)
     }
 
     /// 16-aligned end of the task stack.
@@ -358,7 +348,7 @@ impl CurrentThread {
     /// # Panics
     /// For the idle thread, which has none.
     #[inline(always)]
-    pub fn memory(&self) -> &'static crate::mm::Mm {
+    pub fn mm(&self) -> &'static crate::mm::Mm {
         // SAFETY: this runs as a thread of the process, and only exec and exit, which do not come
         // back to the borrower, replace its memory.
         unsafe { self.0.process.mm.borrow() }.expect("the thread has memory")
@@ -370,7 +360,7 @@ impl CurrentThread {
     /// For the idle thread, which has none.
     #[inline(always)]
     pub fn files(&self) -> &'static crate::fs::FileTable {
-        // SAFETY: as in `memory`.
+        // SAFETY: as in `mm`.
         unsafe { self.0.process.files.borrow() }.expect("the thread has files")
     }
 
@@ -380,7 +370,7 @@ impl CurrentThread {
     /// For the idle thread, which has none.
     #[inline(always)]
     pub fn paths(&self) -> &'static crate::fs::Paths {
-        // SAFETY: as in `memory`.
+        // SAFETY: as in `mm`.
         unsafe { self.0.process.paths.borrow() }.expect("the thread has paths")
     }
 }
