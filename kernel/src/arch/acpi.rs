@@ -59,9 +59,8 @@ fn power_off_from(rsdp: u64) -> Option<PowerOff> {
     let port = tables.find_table::<Fadt>().ok()?.pm1a_control_block().ok()?.address;
     let dsdt = tables.dsdt().ok()?;
     // SAFETY: the direct map reaches the table; it is as long as its header says.
-    let code = unsafe {
-        core::slice::from_raw_parts(direct(dsdt.address as u64), dsdt.length as usize)
-    };
+    let code =
+        unsafe { core::slice::from_raw_parts(direct(dsdt.address as u64), dsdt.length as usize) };
     let sleep_type = sleep_type_5(code)?;
     Some(PowerOff { port: port as u16, value: SLEEP_ENABLE | u16::from(sleep_type) << 10 })
 }

@@ -1,7 +1,7 @@
 //! The library as this kernel uses it: decided, built and activated at boot.
 
-use super::frames::KernelFrames;
 use super::features::{self, Features};
+use super::frames::KernelFrames;
 use super::traps::KernelHandlers;
 use super::{cpu, random};
 use crate::mm::layout::ENTRY_REGION;

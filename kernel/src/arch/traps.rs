@@ -104,7 +104,11 @@ fn page_fault(frame: &mut Frame) {
 /// There is no frame left for a page that the program may have: it is killed, as Linux would do.
 fn out_of_memory(frame: &mut Frame) {
     let thread = task::current();
-    println!("ringwall: out of memory: process {} ({}) is killed", thread.tid(), thread.process.name());
+    println!(
+        "ringwall: out of memory: process {} ({}) is killed",
+        thread.tid(),
+        thread.process.name()
+    );
     signal::force(frame, signal::Info::kernel(linux::SIGKILL));
 }
 
@@ -254,7 +258,9 @@ fn double_fault(frame: &Frame, report_data: &DoubleFault) -> ! {
     unsafe { super::serial::force_unlock() };
     report("double fault", frame);
     let DoubleFault { fault_address, cr3, task_stack_top } = *report_data;
-    println!("ringwall: CR2 {fault_address:#x}, CR3 {cr3:#x}, task stack ends at {task_stack_top:#x}");
+    println!(
+        "ringwall: CR2 {fault_address:#x}, CR3 {cr3:#x}, task stack ends at {task_stack_top:#x}"
+    );
     if !super::cpu::current_thread().is_null() {
         let thread = task::current();
         println!("ringwall: thread {} ({})", thread.tid(), thread.process.name());

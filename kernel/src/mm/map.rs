@@ -176,7 +176,11 @@ impl Space {
         let below = self.highest(length, LOWEST, self.ceiling);
         below.or_else(|error| {
             // Only above the usual window is there room: take it, if need be next to the stack.
-            if self.ceiling < USER_END { self.highest(length, LOWEST, USER_END) } else { Err(error) }
+            if self.ceiling < USER_END {
+                self.highest(length, LOWEST, USER_END)
+            } else {
+                Err(error)
+            }
         })
     }
 

@@ -158,9 +158,11 @@ impl Mm {
         let space = self.space.lock();
         let region = space.regions.find(address).ok_or(Errno::EFAULT)?;
         let mapping = &region.attributes;
-        Ok(mapping.file.as_ref().filter(|_| mapping.is_shared()).map(|file| {
-            (file.inode.identity(), mapping.offset + (address - region.start))
-        }))
+        Ok(mapping
+            .file
+            .as_ref()
+            .filter(|_| mapping.is_shared())
+            .map(|file| (file.inode.identity(), mapping.offset + (address - region.start))))
     }
 }
 

@@ -198,12 +198,7 @@ pub(super) fn clear(roots: &AddressSpace, range: Range<u64>, stale: &mut Stale) 
 
 /// Frees the tables for `range` that no region needs: those that lie in `hole`, the addresses
 /// around it without regions. The leaves are empty already.
-pub(super) fn prune(
-    roots: &AddressSpace,
-    range: Range<u64>,
-    hole: &Range<u64>,
-    stale: &mut Stale,
-) {
+pub(super) fn prune(roots: &AddressSpace, range: Range<u64>, hole: &Range<u64>, stale: &mut Stale) {
     for top in index(4, range.start)..=index(4, range.end - PAGE) {
         let Some(frame) = roots.user_table(top) else { continue };
         let base = top as u64 * span(4);
@@ -221,13 +216,7 @@ pub(super) fn prune(
     }
 }
 
-fn prune_below(
-    physical: u64,
-    level: u8,
-    range: Range<u64>,
-    hole: &Range<u64>,
-    stale: &mut Stale,
-) {
+fn prune_below(physical: u64, level: u8, range: Range<u64>, hole: &Range<u64>, stale: &mut Stale) {
     let span = span(level);
     let mut base = range.start & !(span - 1);
     while base < range.end {

@@ -76,7 +76,11 @@ fn next(thread: &Thread) -> Next {
         };
         let Some(info) = taken else {
             recalculate(thread);
-            return if thread.pending_work() & work::SIGNAL != 0 { continue } else { Next::Nothing };
+            return if thread.pending_work() & work::SIGNAL != 0 {
+                continue;
+            } else {
+                Next::Nothing
+            };
         };
         let signal = info.number();
         // SAFETY: this is the process's own thread; exec is not under way on it.
@@ -125,10 +129,9 @@ fn handle(thread: &Thread, frame: &mut Frame, info: &Info, action: &Action) {
     }
     thread.clear_work(work::RESTORE_MASK);
     let own = if action.has(raw::SA_NODEFER) { 0 } else { bit(signal) };
-    thread.blocked.store(
-        (thread.blocked() | action.mask | own) & !super::UNSTOPPABLE,
-        Ordering::Release,
-    );
+    thread
+        .blocked
+        .store((thread.blocked() | action.mask | own) & !super::UNSTOPPABLE, Ordering::Release);
 }
 
 /// A signal that an instruction of the current thread caused and that cannot wait: its handler
@@ -169,7 +172,8 @@ pub fn force(frame: &mut Frame, info: Info) {
 /// The current process dies of `signal`; for process 1, says what happened first.
 fn end_init_or(signal: u32, thread: &Thread, frame: &Frame) -> ! {
     if thread.process.is_init() {
-        let [trap, error, address] = [0, 1, 2].map(|word| thread.trap[word].load(Ordering::Relaxed));
+        let [trap, error, address] =
+            [0, 1, 2].map(|word| thread.trap[word].load(Ordering::Relaxed));
         crate::println!(
             "process 1 faults: signal {signal}, vector {trap}, error code {error:#x}, \
              address {address:#x}, rip {:#x}, rsp {:#x}",

@@ -153,8 +153,7 @@ impl AlternateStack {
     /// Whether code with this stack pointer runs on it. Never, if it disarms itself: then it may
     /// be used anew.
     pub fn is_in_use(&self, stack_pointer: u64) -> bool {
-        self.flags.load(Ordering::Relaxed) & raw::SS_AUTODISARM == 0
-            && self.contains(stack_pointer)
+        self.flags.load(Ordering::Relaxed) & raw::SS_AUTODISARM == 0 && self.contains(stack_pointer)
     }
 
     /// As programs see it, with this stack pointer.
@@ -323,11 +322,7 @@ pub fn pop(thread: &Thread, frame: &mut Frame) -> Result<()> {
 ///
 /// # Errors
 /// `EPERM` while it is in use, `EINVAL`, `ENOMEM` if it is too small.
-pub fn set_alternate(
-    thread: &Thread,
-    stack_pointer: u64,
-    wanted: &StackDescription,
-) -> Result<()> {
+pub fn set_alternate(thread: &Thread, stack_pointer: u64, wanted: &StackDescription) -> Result<()> {
     let alternate = &thread.alternate_stack;
     if alternate.is_in_use(stack_pointer) {
         return Err(Errno::EPERM);

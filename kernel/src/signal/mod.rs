@@ -52,8 +52,7 @@ const fn set(signals: &[u32]) -> u64 {
 /// Signals that cannot be blocked, caught or ignored.
 pub const UNSTOPPABLE: u64 = set(&[raw::SIGKILL, raw::SIGSTOP]);
 /// Signals that are ignored by default.
-pub const IGNORED_BY_DEFAULT: u64 =
-    set(&[raw::SIGCHLD, raw::SIGCONT, raw::SIGURG, raw::SIGWINCH]);
+pub const IGNORED_BY_DEFAULT: u64 = set(&[raw::SIGCHLD, raw::SIGCONT, raw::SIGURG, raw::SIGWINCH]);
 /// Signals that stop by default.
 pub const STOPS: u64 = set(&[raw::SIGSTOP, raw::SIGTSTP, raw::SIGTTIN, raw::SIGTTOU]);
 /// Signals whose default is a core dump.
@@ -70,11 +69,5 @@ pub const DUMPS: u64 = set(&[
     raw::SIGXFSZ,
 ]);
 /// Signals that an instruction of the program causes; they are delivered first.
-pub const SYNCHRONOUS: u64 = set(&[
-    raw::SIGSEGV,
-    raw::SIGBUS,
-    raw::SIGILL,
-    raw::SIGTRAP,
-    raw::SIGFPE,
-    raw::SIGSYS,
-]);
+pub const SYNCHRONOUS: u64 =
+    set(&[raw::SIGSEGV, raw::SIGBUS, raw::SIGILL, raw::SIGTRAP, raw::SIGFPE, raw::SIGSYS]);

@@ -106,7 +106,11 @@ fn choose(process: &Process, signal: u32) -> Option<alloc::sync::Arc<Thread>> {
 /// so that it also ends a sleep that other signals do not.
 fn notify(process: &Process, thread: &Thread, signal: u32) {
     let kills = bit(signal) & (super::IGNORED_BY_DEFAULT | STOPS | DUMPS) == 0;
-    if kills && process.actions.get().is_some_and(|actions| actions.get(signal).handler == super::DEFAULT)
+    if kills
+        && process
+            .actions
+            .get()
+            .is_some_and(|actions| actions.get(signal).handler == super::DEFAULT)
     {
         exit::kill_process(process, signal);
         return;

@@ -117,9 +117,8 @@ pub(crate) fn release(process: &Process) {
 fn tell_parent(process: &Process, code: u32) {
     let Some(parent) = task::find(process.parent_id()) else { return };
     let action = parent.actions.get().map(|actions| actions.get(raw::SIGCHLD));
-    let wanted = action.is_some_and(|action| {
-        action.handler != super::IGNORE && !action.has(raw::SA_NOCLDSTOP)
-    });
+    let wanted = action
+        .is_some_and(|action| action.handler != super::IGNORE && !action.has(raw::SA_NOCLDSTOP));
     if wanted {
         let status = if code == raw::CLD_CONTINUED {
             raw::SIGCONT

@@ -129,7 +129,8 @@ fn make(parent: &Thread, tid: u32, frame: &Frame, wanted: &Wanted) -> Result<Arc
     } else {
         Arc::new(fork_process(&parent.process, tid, wanted)?)
     };
-    let child = Arc::new(Thread::new(tid, Arc::clone(&process), Some(stack), FpuState::copy_current()));
+    let child =
+        Arc::new(Thread::new(tid, Arc::clone(&process), Some(stack), FpuState::copy_current()));
     inherit(parent, &child, wanted);
     let mut registers = *frame;
     registers.set_rax(0);
@@ -277,8 +278,12 @@ fn make_first(
     let pid = parts.pid;
     let process = Arc::new(Process::new(parts, None));
     process.describe(&program.executable, program.loaded.arguments);
-    let thread =
-        Arc::new(Thread::new(pid, Arc::clone(&process), Some(Stack::allocate()?), FpuState::initial()));
+    let thread = Arc::new(Thread::new(
+        pid,
+        Arc::clone(&process),
+        Some(Stack::allocate()?),
+        FpuState::initial(),
+    ));
     thread.set_name(&program.name);
     prepare(&thread, &Frame::new_user(program.loaded.entry, program.loaded.stack), 0, 0);
     process.add_thread(&thread)?;

@@ -192,9 +192,9 @@ fn groups_to_hang_up(table: &table::Table, process: &Process) -> Vec<u32> {
         if groups.contains(&group) {
             return;
         }
-        let stopped = table.group(group).any(|member| {
-            member.pid != process.pid && member.signals.lock().is_stopped()
-        });
+        let stopped = table
+            .group(group)
+            .any(|member| member.pid != process.pid && member.signals.lock().is_stopped());
         if stopped && table::is_orphaned(table, group, ignored) {
             groups.push(group);
         }
@@ -237,10 +237,9 @@ fn notify_parent(process: &Arc<Process>, parent: &Arc<Process>) {
 /// Process 1 has ended: there is nothing left to run.
 fn end_machine(status: u32) -> ! {
     match status & 0x7f {
-        0 => crate::println!(
-            "process 1 ended with exit status {}: powering off",
-            status >> 8 & 0xff
-        ),
+        0 => {
+            crate::println!("process 1 ended with exit status {}: powering off", status >> 8 & 0xff)
+        }
         signal => crate::println!("process 1 was killed by signal {signal}: powering off"),
     }
     crate::arch::cpu::power_off(false)

@@ -265,9 +265,7 @@ impl Process {
 
     /// Decides how the process ends; the first decision holds. True if this was it.
     pub(super) fn decide_ending(&self, status: u32) -> bool {
-        self.exit
-            .compare_exchange(0, status | ENDING, Ordering::AcqRel, Ordering::Acquire)
-            .is_ok()
+        self.exit.compare_exchange(0, status | ENDING, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
     /// Whether it has ended and waits to be collected.

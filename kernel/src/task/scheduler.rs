@@ -17,10 +17,10 @@ use alloc::sync::Arc;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use spin::Mutex;
+use x86_64::VirtAddr;
 use x86_64::registers::control::{Cr4, Cr4Flags};
 use x86_64::registers::model_specific::{FsBase, KernelGsBase};
 use x86_64::registers::segmentation::{FS, Segment64};
-use x86_64::VirtAddr;
 
 /// Most CPUs the scheduler keeps queues for.
 pub const MAXIMUM_CPUS: usize = 64;

@@ -114,11 +114,7 @@ impl Table {
     pub(super) fn release(&mut self, id: u32) {
         if let hashbrown::hash_map::Entry::Occupied(entry) = self.entries.entry(id) {
             let it = entry.get();
-            if it.thread.is_none()
-                && it.node.is_none()
-                && it.group.is_empty()
-                && it.session == 0
-            {
+            if it.thread.is_none() && it.node.is_none() && it.group.is_empty() && it.session == 0 {
                 entry.remove();
             }
         }
@@ -184,8 +180,7 @@ impl Table {
                 node.children.insert(order, pid);
             }
         }
-        let (group, session) =
-            parent.map_or((0, 0), |parent| (parent.group(), parent.session()));
+        let (group, session) = parent.map_or((0, 0), |parent| (parent.group(), parent.session()));
         self.join_group(process, group);
         self.join_session(process, session);
     }
