@@ -21,8 +21,14 @@ pub type Calls = &'static [(u32, Call)];
 /// One more than the greatest number served.
 pub const NUMBERS: usize = 512;
 
-static TABLE: [Call; NUMBERS] =
-    build(&[files::CALLS, memory::CALLS, process::CALLS, signal::CALLS, system::CALLS, time::CALLS]);
+static TABLE: [Call; NUMBERS] = build(&[
+    files::CALLS,
+    memory::CALLS,
+    process::CALLS,
+    signal::CALLS,
+    system::CALLS,
+    time::CALLS,
+]);
 
 const fn build(areas: &[Calls]) -> [Call; NUMBERS] {
     let mut table: [Call; NUMBERS] = [unknown; NUMBERS];
