@@ -246,6 +246,7 @@ pub fn initialize_cpu() {
 /// # Errors
 /// Why the program cannot be run; then there is no process.
 pub fn run_first(path: &[u8], arguments: Vec<Vec<u8>>, environment: Vec<Vec<u8>>) -> Errno {
+    crate::time::initialize();
     match make_first(path, arguments, environment) {
         Ok(thread) => scheduler::start(&thread),
         Err(error) => return error,
