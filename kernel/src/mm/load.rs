@@ -39,7 +39,7 @@ const MOST_HEADERS: u16 = (65536 / PROGRAM_HEADER) as u16;
 /// Longest path of a dynamic loader.
 const LONGEST_PATH: u64 = 4096;
 /// Where images that can be anywhere are put, before it is randomised: two thirds up.
-const ANYWHERE: u64 = USER_END / 3 * 2 & !(PAGE - 1);
+const ANYWHERE: u64 = (USER_END / 3 * 2) & !(PAGE - 1);
 /// How far such images, and the heap, are moved at random.
 const IMAGE_SPREAD: u64 = 0xfff_ffff * PAGE;
 const HEAP_SPREAD: u64 = 0x1fff * PAGE;
@@ -206,7 +206,7 @@ impl Image {
 
     /// The addresses that the image wants, whole pages.
     fn span(&self) -> Result<Range<u64>> {
-        let mut span = u64::MAX..0;
+        let mut span = Range { start: u64::MAX, end: 0 };
         for segment in self.loaded_segments() {
             let end = segment.p_vaddr.checked_add(segment.p_memsz).ok_or(Errno::EINVAL)?;
             if end > USER_END {
@@ -307,7 +307,10 @@ impl Image {
             let mapping = Mapping::anonymous(rights, RegionFlags::empty());
             space.replace(roots, zeros..end, mapping)?;
         }
-        if segment.p_filesz > 0 && segment.p_memsz > segment.p_filesz && file_end % PAGE != 0 {
+        if segment.p_filesz > 0
+            && segment.p_memsz > segment.p_filesz
+            && !file_end.is_multiple_of(PAGE)
+        {
             // What the file has behind the segment is not the program's.
             let page = space.own(roots, file_end).map_err(|fault| match fault {
                 super::Fault::NoMemory => Errno::ENOMEM,
