@@ -21,6 +21,7 @@ pub struct Boot {
     image: Option<Vec<u8>>,
     broken: Option<String>,
     append: String,
+    arguments: String,
     pti: String,
     cpu: String,
     cpus: u32,
@@ -43,6 +44,7 @@ impl Boot {
             image: None,
             broken: None,
             append: String::new(),
+            arguments: String::new(),
             pti: "on".into(),
             cpu: INTEL_CPU.into(),
             cpus: 1,
@@ -115,7 +117,14 @@ impl Boot {
         self
     }
 
-    /// Sets `pti=`.
+    /// Gives process 1 arguments.
+    #[must_use]
+    pub fn arguments(mut self, words: &str) -> Boot {
+        self.arguments = format!(" -- {words}");
+        self
+    }
+
+    /// Sets `pti=`; the empty string leaves the option out.
     #[must_use]
     pub fn pti(mut self, value: &str) -> Boot {
         self.pti = value.into();
@@ -178,8 +187,9 @@ impl Boot {
             None => image.write_all(&self.archive.build()),
         }
         .expect("room for the initramfs");
-        // Only Linux knows the last two: it would wait for ever after a panic, and talk a lot.
-        let line = format!("console=ttyS0 pti={}{} panic=-1 quiet", self.pti, self.append);
+        // Only Linux knows `panic` and `quiet`: it would wait for ever after a panic, and talk a lot.
+        let pti = if self.pti.is_empty() { String::new() } else { format!(" pti={}", self.pti) };
+        let line = format!("console=ttyS0{pti}{} panic=-1 quiet{}", self.append, self.arguments);
         let mut machine = Machine::new(made::kernel(self.broken.as_deref()))
             .append(line)
             .cpu(&self.cpu)

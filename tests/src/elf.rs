@@ -13,15 +13,18 @@ pub const NOTE: u32 = 4;
 
 const CLASS: usize = 4;
 const CLASS_32: u8 = 1;
+const MACHINE: Range<usize> = 18..20;
+const MACHINE_386: u16 = 3;
 const PROGRAM_HEADERS: Range<usize> = 32..40;
 const PROGRAM_HEADER_COUNT: Range<usize> = 56..58;
 const PROGRAM_HEADER_SIZE: usize = 56;
 const TYPE: Range<usize> = 0..4;
 const VIRTUAL_ADDRESS: Range<usize> = 16..24;
 
-/// Says that the file is a 32-bit one.
+/// Says that the file is a 32-bit one. Linux looks at the machine alone, others at the class.
 pub fn claim_32_bit(file: &mut [u8]) {
     file[CLASS] = CLASS_32;
+    file[MACHINE].copy_from_slice(&MACHINE_386.to_le_bytes());
 }
 
 /// Turns the first segment of type `from` into one of type `to`.

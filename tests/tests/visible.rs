@@ -3,36 +3,40 @@
 use std::time::Duration;
 
 use ringwall_audit::Report;
-use ringwall_tests::{Boot, expect_broken};
+use ringwall_tests::{Boot, Library, expect_broken, program};
 
 /// The entry text, the IDT, the GDT with the TSS, and the stacks: one page each.
 const VISIBLE: u64 = 16 * 1024;
 
-/// A boot that keeps a program running in user mode, after `before` has been run.
-fn busy(boot: Boot, before: &str) -> Boot {
-    boot.script(&format!("{before}\necho busy\nwhile :; do :; done"))
+/// A boot whose process 1 stays in user mode, with these arguments: how many other processes there
+/// are, and how many more threads each has.
+fn spinning(boot: Boot, arguments: &str) -> Boot {
+    let boot = boot.limit(Duration::from_secs(90)).init(program(Library::Glibc, "spin"));
+    if arguments.is_empty() { boot } else { boot.arguments(arguments) }
 }
 
 fn report(boot: &Boot) -> Report {
     let mut running = boot.start();
-    running.wait_for("busy\n", Duration::from_secs(50));
+    running.wait_for("READY\n", Duration::from_secs(80));
     running.audit()
 }
 
 fn shows_four_pages(boot: Boot) {
-    let report = report(&busy(boot, ""));
+    let report = report(&spinning(boot, ""));
     assert!(report.isolated);
     assert_eq!(report.total(), VISIBLE, "{:#x?}", report.pages);
 }
 
 fn shows_no_kernel_pointer(boot: Boot) {
     // Calls, faults and ticks leave their traces on the entry stack, if they leave any.
-    let report = report(&busy(boot, "for i in 1 2 3 4 5 6 7 8 9; do (exit $i); done"));
+    let report = report(&spinning(boot, "20 4"));
+    assert!(report.isolated);
     assert!(report.pointers.is_empty(), "{:#x?}", report.pointers);
 }
 
 fn executes_no_user_page(boot: Boot) {
-    let report = report(&busy(boot, ""));
+    let report = report(&spinning(boot, ""));
+    assert!(report.isolated);
     assert!(report.executable.is_empty(), "{:#x?}", report.executable);
 }
 
@@ -52,15 +56,14 @@ fn no_executable_user_page_in_the_kernel_root() {
 }
 
 #[test]
-fn many_processes_show_no_more() {
-    let sleepers = "for i in $(seq 1 200); do sleep 1000 & done";
-    let report = report(&busy(Boot::new(), sleepers));
+fn many_processes_and_threads_show_no_more() {
+    let report = report(&spinning(Boot::new(), "200 5"));
     assert_eq!(report.total(), VISIBLE, "{:#x?}", report.pages);
 }
 
 #[test]
 fn without_isolation_the_kernel_shows() {
-    let report = report(&busy(Boot::new().pti("off"), ""));
+    let report = report(&spinning(Boot::new().pti("off"), ""));
     assert!(!report.isolated);
     assert!(report.total() > VISIBLE);
 }

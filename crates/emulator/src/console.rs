@@ -1,7 +1,8 @@
 //! The guest's first serial port.
 //!
-//! A thread reads QEMU's standard output until it closes and keeps every byte: a test that fails
-//! can always show the whole log. Readers wait for text or for lines, never longer than they say.
+//! A thread reads QEMU's standard output until it closes and keeps it all: a test that fails can
+//! always show the whole log. Readers wait for text or for lines, never longer than they say. Carriage
+//! returns, which terminals add to line ends, are dropped.
 
 use std::io::{self, Read, Write};
 use std::process::{ChildStdin, ChildStdout};
@@ -38,9 +39,9 @@ impl Console {
         Ok(Console { record, input, position: 0 })
     }
 
-    /// All text so far, with line ends as on a Unix host and bytes that are no UTF-8 replaced.
+    /// All text so far, with bytes that are no UTF-8 replaced.
     pub fn text(&self) -> String {
-        clean(&self.record.lock().bytes)
+        String::from_utf8_lossy(&self.record.lock().bytes).into_owned()
     }
 
     /// Waits until the guest has written `needle` anywhere; false if the console closed or `limit`
@@ -70,12 +71,12 @@ impl Console {
         loop {
             let rest = &state.bytes[self.position..];
             if let Some(end) = find(rest, b"\n") {
-                let line = clean(&rest[..end]);
+                let line = String::from_utf8_lossy(&rest[..end]).into_owned();
                 self.position += end + 1;
-                return Some(line.trim_end_matches('\r').to_owned());
+                return Some(line);
             }
             if state.closed {
-                let line = clean(rest);
+                let line = String::from_utf8_lossy(rest).into_owned();
                 self.position = state.bytes.len();
                 return (!line.is_empty()).then_some(line);
             }
@@ -124,7 +125,10 @@ impl Record {
         loop {
             match output.read(&mut buffer) {
                 Ok(0) => break,
-                Ok(count) => self.lock().bytes.extend_from_slice(&buffer[..count]),
+                Ok(count) => {
+                    let text = buffer[..count].iter().filter(|byte| **byte != b'\r');
+                    self.lock().bytes.extend(text);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => break,
             }
@@ -133,10 +137,6 @@ impl Record {
         self.lock().closed = true;
         self.grown.notify_all();
     }
-}
-
-fn clean(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).replace("\r\n", "\n")
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
@@ -166,7 +166,7 @@ mod tests {
     #[test]
     fn text_is_found_and_absence_does_not_wait_once_closed() {
         let console = console("Mitigation: PTI\r\n");
-        assert!(console.wait_for("PTI", Duration::from_secs(1)));
+        assert!(console.wait_for("PTI\n", Duration::from_secs(1)));
         let start = Instant::now();
         assert!(!console.wait_for("Vulnerable", Duration::from_secs(60)));
         assert!(start.elapsed() < Duration::from_secs(30));

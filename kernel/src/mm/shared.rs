@@ -6,7 +6,8 @@
 use super::mapping::MappedFile;
 use super::page::{PAGE, Page};
 use crate::errno::{Errno, Result};
-use crate::fs::Inode;
+use crate::fs::inode::{Kind, Metadata, Statistics};
+use crate::fs::{Inode, Operations};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -55,5 +56,25 @@ impl Inode for SharedMemory {
 
     fn identity(&self) -> (u64, u64) {
         (DEVICE, self.number)
+    }
+
+    fn mappable(&self) -> bool {
+        true
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Regular
+    }
+
+    fn metadata(&self) -> Metadata {
+        Metadata { size: self.bytes, ..Metadata::default() }
+    }
+
+    fn open(self: Arc<Self>, _flags: u32) -> Result<Arc<dyn Operations>> {
+        Err(Errno::ENXIO)
+    }
+
+    fn statistics(&self) -> Statistics {
+        Statistics::default()
     }
 }

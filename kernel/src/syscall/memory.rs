@@ -84,7 +84,10 @@ fn mmap(frame: &mut Frame) -> Result<usize> {
         if !readable {
             return Err(Errno::EACCES);
         }
-        let inode = file.inode().ok_or(Errno::ENODEV)?;
+        let inode = Arc::clone(file.inode());
+        if !inode.mappable() {
+            return Err(Errno::ENODEV);
+        }
         if flags & linux::MAP_GROWSDOWN != 0 {
             return Err(Errno::EINVAL);
         }

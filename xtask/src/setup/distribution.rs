@@ -32,8 +32,8 @@ pub struct Distribution {
 #[derive(Debug, PartialEq, Eq)]
 struct Linker {
     program: PathBuf,
-    /// rustc's name for the kind of command line it takes.
-    flavor: &'static str,
+    /// Whether its command line is lld's, which is what rustc writes for the target by itself.
+    lld: bool,
 }
 
 impl Distribution {
@@ -65,13 +65,16 @@ impl Distribution {
     /// Arguments for cargo, after the subcommand.
     pub fn arguments(&self) -> Vec<String> {
         let linker = self.linker.program.display();
-        let flavor = self.linker.flavor;
-        vec![
+        let mut arguments = vec![
             "-Zbuild-std=core,alloc,compiler_builtins".into(),
             "-Zbuild-std-features=compiler-builtins-mem".into(),
             format!("--config=target.{TARGET}.linker=\"{linker}\""),
-            format!("--config=target.{TARGET}.rustflags=[\"-Clinker-flavor={flavor}\"]"),
-        ]
+        ];
+        if !self.linker.lld {
+            // Joins the flags in .cargo/config.toml.
+            arguments.push(format!("--config=target.{TARGET}.rustflags=[\"-Clinker-flavor=ld\"]"));
+        }
+        arguments
     }
 
     /// One line for people.
@@ -98,13 +101,13 @@ impl Distribution {
 impl Linker {
     fn find() -> Result<Linker> {
         if let Some(program) = rustup_linker() {
-            return Ok(Linker { program, flavor: "gnu-lld" });
+            return Ok(Linker { program, lld: true });
         }
         if let Some(program) = find("ld.lld") {
-            return Ok(Linker { program, flavor: "gnu-lld" });
+            return Ok(Linker { program, lld: true });
         }
         if let Some(program) = find("ld") {
-            return Ok(Linker { program, flavor: "ld" });
+            return Ok(Linker { program, lld: false });
         }
         bail!("There is no linker for {TARGET}.\nType: sudo apt-get install binutils");
     }
