@@ -30,6 +30,8 @@ impl Errno {
     /// A restartable call was interrupted: restart it after the handler if SA_RESTART asks for it,
     /// else the program sees EINTR. Never reaches user mode (Linux's ERESTARTSYS).
     pub const ERESTARTSYS: Errno = Errno(512);
+    /// Interrupted before anything was done: always restart (Linux's ERESTARTNOINTR).
+    pub const ERESTARTNOINTR: Errno = Errno(513);
     /// Interrupted, restart only if no handler runs (Linux's ERESTARTNOHAND).
     pub const ERESTARTNOHAND: Errno = Errno(514);
     /// Interrupted, goes on through restart_syscall (Linux's ERESTART_RESTARTBLOCK).

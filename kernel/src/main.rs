@@ -1,31 +1,75 @@
 //! The reference kernel: Linux programs behind isolated page tables.
+//!
+//! It boots as Linux does (`-kernel`, `-initrd`, `-append`), runs `/init` of the initramfs as process 1,
+//! and powers the machine off when that ends. All isolation is the `ringwall` crate's; `arch/isolation.rs`
+//! and `arch/traps.rs` are where the two meet.
 #![no_std]
 #![no_main]
 
 extern crate alloc;
 
 pub mod arch;
+pub mod boot;
 pub mod errno;
 pub mod fs;
 pub mod mm;
+pub mod random;
+pub mod signal;
 pub mod sync;
 pub mod syscall;
 pub mod task;
 pub mod time;
 pub mod user;
 
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo) -> ! {
-    loop {}
+use boot::pvh::BootInfo;
+use core::panic::PanicInfo;
+use core::sync::atomic::{AtomicBool, Ordering};
+
+/// Longest command line, as Linux's on x86.
+const COMMAND_LINE: usize = 2048;
+/// How much physical memory the boot root maps.
+const BOOT_MAPPED: u64 = 4 << 30;
+
+/// The first Rust code, on the boot stack and the boot root, interrupts off. `start_info`: physical.
+pub extern "sysv64" fn kernel_main(start_info: u64) -> ! {
+    let info = BootInfo::read(start_info).unwrap_or_else(|error| give_up(error));
+    let mut buffer = [0; COMMAND_LINE];
+    let length = info.command_line(&mut buffer);
+    let command_line = &buffer[..length];
+
+    arch::clock::start();
+    println!("ringwall: booting, command line \"{}\"", command_line.escape_ascii());
+    mm::frame::start(boot::memory::end_of_ram(&info));
+    // SAFETY: free RAM by the loader's word; the boot root maps that much of it.
+    boot::memory::for_each_free(&info, |range| unsafe {
+        mm::frame::add_memory(range.start, range.end.min(BOOT_MAPPED));
+    });
+    boot::roots::make(&info);
+    // SAFETY: the rest, which the kernel's root maps.
+    boot::memory::for_each_free(&info, |range| unsafe {
+        mm::frame::add_memory(range.start.max(BOOT_MAPPED), range.end);
+    });
+    arch::acpi::find(info.rsdp());
+    let features = arch::features::enable().unwrap_or_else(|error| give_up(error));
+    arch::isolation::start(command_line, &features);
+    arch::apic::start();
+    boot::init::run(&info, command_line)
 }
 
-struct NoHeapYet;
-// SAFETY: gives no memory.
-unsafe impl core::alloc::GlobalAlloc for NoHeapYet {
-    unsafe fn alloc(&self, _: core::alloc::Layout) -> *mut u8 {
-        core::ptr::null_mut()
-    }
-    unsafe fn dealloc(&self, _: *mut u8, _: core::alloc::Layout) {}
+/// Ends the boot with a sentence about what somebody else has to mend.
+pub fn give_up(reason: &str) -> ! {
+    println!("ringwall: cannot go on: {reason}");
+    arch::cpu::power_off(false)
 }
-#[global_allocator]
-static HEAP: NoHeapYet = NoHeapYet;
+
+#[panic_handler]
+fn panic(info: &PanicInfo) -> ! {
+    static PANICKED: AtomicBool = AtomicBool::new(false);
+    x86_64::instructions::interrupts::disable();
+    if !PANICKED.swap(true, Ordering::Relaxed) {
+        // SAFETY: nothing else runs any more on this CPU; a report beats a lock.
+        unsafe { arch::serial::force_unlock() };
+        println!("ringwall: kernel bug: {info}");
+    }
+    arch::acpi::power_off()
+}

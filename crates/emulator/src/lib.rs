@@ -1,1 +1,43 @@
-//! QEMU's monitor, driven from Rust.
+//! QEMU, driven from Rust.
+//!
+//! A [`Machine`] describes a guest; [`Machine::start`] makes it a running [`Guest`] with
+//!
+//! - a [`Process`] that cannot outlive its time limit, its `Guest`, or this program,
+//! - a [`Console`]: the first serial port, recorded as it comes,
+//! - a [`Monitor`]: QMP over a socket pair, so nothing is left in the file system,
+//! - a [`GuestMemory`]: the guest's RAM, readable from outside while the guest runs or is stopped.
+//!
+//! [`Initramfs`] builds the newc archives that guests boot from, byte for byte the same each time.
+//!
+//! ```text
+//!   Machine --start--> Guest
+//!                       |- Process   watchdog thread: spawns, limits, kills, reaps
+//!                       |- Console   reader thread: stdout of QEMU
+//!                       |- Monitor   socket pair: QMP
+//!                       '- GuestMemory   memfd shared with QEMU
+//! ```
+//!
+//! The crate knows nothing of Ringwall's kernel: any x86-64 guest will do.
+
+mod console;
+mod error;
+mod guest;
+mod initramfs;
+mod machine;
+mod memory;
+mod monitor;
+mod process;
+mod registers;
+
+pub use console::Console;
+pub use error::Error;
+pub use guest::{Exit, Guest};
+pub use initramfs::Initramfs;
+pub use machine::{INTEL_CPU, Machine};
+pub use memory::GuestMemory;
+pub use monitor::Monitor;
+pub use process::{Ended, Process};
+pub use registers::Registers;
+
+/// The program that every guest runs in.
+pub const QEMU: &str = "qemu-system-x86_64";

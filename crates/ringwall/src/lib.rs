@@ -1,13 +1,49 @@
 //! Kernel page-table isolation for any x86-64 Rust kernel.
+//!
+//! Under a user root, user mode's page tables show nothing of the kernel but the entry area: 8 KiB
+//! shared by all CPUs and 8 KiB for each. All code between ring 3 and your Rust is here.
+//!
+//! # For a kernel author
+//!
+//! 1. Implement [`Frames`] for your frame allocator and direct map.
+//! 2. Implement [`Handlers`]: plain functions that get a [`Frame`] by reference.
+//! 3. At boot: decide by [`policy`], call [`Isolation::new`] once, [`Isolation::make_cpu`] and
+//!    [`Cpu::activate`] for each CPU.
+//! 4. For each process: an [`AddressSpace`]. For each context switch: [`switch_to`].
+//! 5. To run a program: [`Frame::new_user`] and [`return_to_user`].
+//!
+//! `examples/minimal` is a whole kernel made of just that.
+//!
+//! # Reading order
+//!
+//! [`entry`] (the theory), [`entry::layout`], [`entry::windows`], the `.s` files, then [`isolation`],
+//! [`cpu`] and [`address_space`].
+//!
+//! # Panics
+//!
+//! Only where stated, and only for a caller's mistake. The library has no global state: all of it is
+//! in the values you hold and in the entry area.
 #![no_std]
 
+pub mod address_space;
+pub mod cpu;
+pub mod descriptors;
+pub mod entry;
+pub mod flush;
 pub mod frame;
+pub mod frames;
+pub mod handlers;
+pub mod isolation;
+mod tables;
+pub mod user_mapped;
+
+pub use address_space::AddressSpace;
+pub use cpu::{Cpu, Stacks, local_word, return_to_user, set_local_word, switch_to};
+pub use descriptors::{USER_CODE_SELECTOR, USER_DATA_SELECTOR};
 pub use frame::Frame;
-
-/// GDT selector of 64-bit user code (RPL 3).
-pub const USER_CODE_SELECTOR: u16 = 0x33;
-/// GDT selector of user data and stack (RPL 3).
-pub const USER_DATA_SELECTOR: u16 = 0x2b;
-
-/// One process's pair of roots.
-pub struct AddressSpace;
+pub use frames::Frames;
+pub use handlers::{DoubleFault, Handlers};
+pub use isolation::{Isolation, Setup, SetupError};
+pub use ringwall_core as core;
+pub use ringwall_core::policy;
+pub use tables::MapError;

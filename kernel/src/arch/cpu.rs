@@ -1,50 +1,98 @@
-//! What each CPU keeps for itself.
+//! What each CPU keeps for itself, and the few things that only a CPU can do.
+//!
+//! Word 0 of the library's local words points to the CPU's [`CpuLocal`], word 1 to the running
+//! thread: one instruction each.
 
-use core::sync::atomic::{AtomicPtr, AtomicU32};
+use super::{apic, clock, isolation};
+use crate::task::Thread;
+use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use x86_64::VirtAddr;
 
 /// One CPU's data, found through GS while the kernel runs.
 pub struct CpuLocal {
     /// 0 for the boot CPU.
     pub index: u32,
     /// The running thread; owned by the scheduler (an `Arc<Thread>`'s pointer).
-    pub current: AtomicPtr<crate::task::Thread>,
+    pub current: AtomicPtr<Thread>,
     /// Identifier for getcpu.
     pub apic_id: AtomicU32,
+}
+
+static BOOT_LOCAL: CpuLocal = CpuLocal {
+    index: 0,
+    current: AtomicPtr::new(core::ptr::null_mut()),
+    apic_id: AtomicU32::new(0),
+};
+
+/// The local words of the boot CPU.
+pub fn boot_local() -> [u64; 4] {
+    [(&raw const BOOT_LOCAL).addr() as u64, 0, 0, 0]
 }
 
 /// This CPU's data.
 #[inline(always)]
 pub fn local() -> &'static CpuLocal {
-    todo!()
+    // SAFETY: word 0 is set when the CPU's part of the entry area is made, before anything asks, to
+    // the address of a `CpuLocal` that lives for ever.
+    unsafe { &*(ringwall::local_word::<0>() as *const CpuLocal) }
+}
+
+/// The running thread: null before the first one runs.
+#[inline(always)]
+pub fn current_thread() -> *const Thread {
+    ringwall::local_word::<1>() as *const Thread
+}
+
+/// Makes `thread` the running one. The scheduler alone calls it.
+#[inline(always)]
+pub fn set_current_thread(thread: *const Thread) {
+    local().current.store(thread.cast_mut(), Ordering::Relaxed);
+    ringwall::set_local_word::<1>(thread.addr() as u64);
 }
 
 /// Tells the CPU which memory and which task stack the next exit to user mode and the next entry
 /// use, and loads that memory's kernel root. `stack_top`: 16-aligned end of the next task stack.
-pub fn activate(_roots: &ringwall::AddressSpace, _stack_top: u64) {
-    todo!()
+#[inline]
+pub fn activate(roots: &ringwall::AddressSpace, stack_top: u64) {
+    // SAFETY: interrupts are off in the kernel; the scheduler passes the memory and the stack of the
+    // thread it switches to, which keeps both alive; all kernel memory is in every kernel half.
+    unsafe { ringwall::switch_to(roots, VirtAddr::new(stack_top)) };
+}
+
+/// Flushes all of this CPU's translations: nothing in this kernel is global.
+pub fn reload_root() {
+    x86_64::instructions::tlb::flush_all();
 }
 
 /// Restores `frame`, which must be the one at the top of the current task stack, and runs it.
-pub fn return_to_user(_frame: &mut ringwall::Frame) -> ! {
-    todo!()
+pub fn return_to_user(frame: &mut ringwall::Frame) -> ! {
+    // SAFETY: interrupts are off in the kernel; the caller is the running thread, after `activate`.
+    unsafe { ringwall::return_to_user(frame) }
 }
 
 /// Lets interrupts come in and waits for one (the idle loop).
 pub fn wait_for_interrupt() {
-    todo!()
+    x86_64::instructions::interrupts::enable_and_hlt();
+    x86_64::instructions::interrupts::disable();
 }
 
 /// Asks the local APIC timer for an interrupt in `nanoseconds`.
-pub fn arm_timer(_nanoseconds: u64) {
-    todo!()
+pub fn arm_timer(nanoseconds: u64) {
+    apic::arm_timer(nanoseconds);
 }
 
 /// Nanoseconds since boot, from the TSC.
+#[inline]
 pub fn nanoseconds() -> u64 {
-    todo!()
+    clock::nanoseconds()
 }
 
 /// Ends the machine: powers it off, or resets it.
-pub fn power_off(_reset: bool) -> ! {
-    todo!()
+pub fn power_off(reset: bool) -> ! {
+    if reset { super::acpi::reset() } else { super::acpi::power_off() }
+}
+
+/// Where the entry text is, for reports about code that no symbol names.
+pub fn entry_text() -> u64 {
+    isolation::boot_cpu().text()
 }

@@ -1,35 +1,211 @@
 //! FPU, SSE and AVX state of threads. The kernel itself uses none of it.
+//!
+//! Invariant: while a thread runs, its state is in the registers; while it does not, it is in its
+//! [`FpuState`]. A program's own XSAVE area is loaded by an XRSTOR that may fault, and never by one
+//! that may not.
+//!
+//! SDM vol. 1, 13.4 (layout), 13.7 and 13.8 (XSAVE, XRSTOR); the software bytes are Linux's
+//! `_fpx_sw_bytes`.
 
-/// A thread's saved state, as XSAVE lays it out (SDM vol. 1, 13.4).
-pub struct FpuState;
+use super::smap::UserAccess;
+use crate::errno::{Errno, Result};
+use crate::mm::layout::USER_END;
+use crate::sync::Once;
+use crate::user;
+use alloc::alloc::{Layout, alloc, alloc_zeroed, dealloc};
+use core::ptr::NonNull;
+use raw_cpuid::CpuId;
+use x86_64::registers::xcontrol::XCr0;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-impl FpuState {
-    /// The state a new program starts with.
-    pub fn initial() -> FpuState {
-        todo!()
-    }
-    /// Saves the CPU's state here.
-    pub fn save(&mut self) {
-        todo!()
-    }
-    /// Loads the CPU's state from here.
-    pub fn load(&self) {
-        todo!()
-    }
-    /// A copy of the CPU's present state (fork, clone).
-    pub fn copy_current() -> FpuState {
-        todo!()
-    }
+/// Offset of the XSAVE header.
+const HEADER: usize = 512;
+/// Offset of MXCSR.
+const MXCSR: usize = 24;
+/// MXCSR of a new program: all exceptions masked.
+const MXCSR_INITIAL: u32 = 0x1f80;
+/// Offset of the bytes that the CPU leaves to software.
+const SOFTWARE_BYTES: usize = 464;
+/// FP_XSTATE_MAGIC1.
+const MAGIC_1: u32 = 0x4650_5853;
+/// FP_XSTATE_MAGIC2, right behind the area.
+const MAGIC_2: u32 = 0x4650_5845;
+
+struct Shape {
+    size: usize,
+    components: u64,
+}
+
+static SHAPE: Once<Shape> = Once::new();
+
+fn shape() -> &'static Shape {
+    SHAPE.call_once(|| {
+        let leaf = CpuId::new().get_extended_state_info();
+        let size = leaf.map_or(576, |leaf| leaf.xsave_area_size_enabled_features() as usize);
+        Shape { size, components: XCr0::read_raw() }
+    })
 }
 
 /// Size of the XSAVE area in bytes, all enabled components.
 pub fn size() -> usize {
-    todo!()
+    shape().size
 }
 
 /// Enabled components (XCR0).
 pub fn components() -> u64 {
-    todo!()
+    shape().components
+}
+
+/// A thread's saved state, as XSAVE lays it out.
+pub struct FpuState(NonNull<u8>);
+
+// SAFETY: the area is owned, and used by whoever has the `FpuState` alone.
+unsafe impl Send for FpuState {}
+// SAFETY: shared references only load from it.
+unsafe impl Sync for FpuState {}
+
+fn layout() -> Layout {
+    Layout::from_size_align(size(), 64).expect("CPUID gives a small size")
+}
+
+impl FpuState {
+    /// The state a new program starts with.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn initial() -> Result<FpuState> {
+        // SAFETY: the size is not 0.
+        let area = NonNull::new(unsafe { alloc_zeroed(layout()) }).ok_or(Errno::ENOMEM)?;
+        // SAFETY: inside the area. XRSTOR loads MXCSR from memory even for components in their
+        // initial state.
+        unsafe { area.add(MXCSR).cast::<u32>().write(MXCSR_INITIAL) };
+        Ok(FpuState(area))
+    }
+
+    /// A copy of the CPU's present state (fork, clone).
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn copy_current() -> Result<FpuState> {
+        // SAFETY: the size is not 0.
+        let area = NonNull::new(unsafe { alloc(layout()) }).ok_or(Errno::ENOMEM)?;
+        // SAFETY: inside the area. XSAVE writes only one word of the header, and XRSTOR refuses
+        // others that are not zero.
+        unsafe { area.add(HEADER).write_bytes(0, 64) };
+        let mut state = FpuState(area);
+        state.save();
+        Ok(state)
+    }
+
+    /// Saves the CPU's state here.
+    #[inline]
+    pub fn save(&mut self) {
+        // SAFETY: the area is 64-aligned and of the size that CPUID gives for XCR0.
+        unsafe {
+            core::arch::asm!(
+                "xsave64 [{area}]",
+                area = in(reg) self.0.as_ptr(),
+                in("eax") u32::MAX,
+                in("edx") u32::MAX,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+
+    /// Loads the CPU's state from here.
+    #[inline]
+    pub fn load(&self) {
+        // SAFETY: the area was written by XSAVE, or is all zeros but for a valid MXCSR.
+        unsafe {
+            core::arch::asm!(
+                "xrstor64 [{area}]",
+                area = in(reg) self.0.as_ptr(),
+                in("eax") u32::MAX,
+                in("edx") u32::MAX,
+                options(nostack, preserves_flags, readonly),
+            );
+        }
+    }
+}
+
+impl Drop for FpuState {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout, and owned.
+        unsafe { dealloc(self.0.as_ptr(), layout()) };
+    }
+}
+
+/// Linux's `_fpx_sw_bytes`.
+#[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
+#[repr(C)]
+struct SoftwareBytes {
+    magic: u32,
+    extended_size: u32,
+    components: u64,
+    size: u32,
+    padding: [u32; 7],
+}
+
+core::arch::global_asm!(
+    // rdi = area, rsi: 0 XSAVE64, 1 XRSTOR64, 2 FXRSTOR64. Gives 0 in rax, or 1 if it faulted.
+    ".pushsection .text.fpu_user, \"ax\"",
+    "fpu_user:",
+    "    mov eax, -1",
+    "    mov edx, -1",
+    "    cmp esi, 1",
+    "    je 2f",
+    "    ja 3f",
+    "fpu_user_start:",
+    "    xsave64 [rdi]",
+    "    xor eax, eax",
+    "    ret",
+    "2:  xrstor64 [rdi]",
+    "    xor eax, eax",
+    "    ret",
+    "3:  fxrstor64 [rdi]",
+    "fpu_user_end:",
+    "    xor eax, eax",
+    "    ret",
+    "fpu_user_fixup:",
+    "    mov eax, 1",
+    "    ret",
+    ".popsection",
+);
+
+unsafe extern "C" {
+    safe static fpu_user_start: u8;
+    safe static fpu_user_end: u8;
+    safe static fpu_user_fixup: u8;
+    fn fpu_user(area: u64, operation: u64) -> u64;
+}
+
+#[derive(Clone, Copy)]
+#[repr(u64)]
+enum Operation {
+    Xsave = 0,
+    Xrstor = 1,
+    Fxrstor = 2,
+}
+
+/// Where to go on if an access to a program's area at `rip` faulted.
+pub fn fixup(rip: u64) -> Option<u64> {
+    let start = (&raw const fpu_user_start).addr() as u64;
+    let end = (&raw const fpu_user_end).addr() as u64;
+    (start..end).contains(&rip).then(|| (&raw const fpu_user_fixup).addr() as u64)
+}
+
+fn on_user_memory(operation: Operation, address: u64) -> Result<()> {
+    if !address.is_multiple_of(64)
+        || address.checked_add(size() as u64).is_none_or(|end| end > USER_END)
+    {
+        return Err(Errno::EFAULT);
+    }
+    let _access = UserAccess::begin();
+    // SAFETY: the range is user memory, access is on, and a fault ends at the fixup.
+    match unsafe { fpu_user(address, operation as u64) } {
+        0 => Ok(()),
+        _ => Err(Errno::EFAULT),
+    }
 }
 
 /// XSAVEs the CPU's state to user memory (64-aligned) and fills Linux's software bytes
@@ -37,15 +213,48 @@ pub fn components() -> u64 {
 ///
 /// # Errors
 /// `EFAULT`.
-pub fn save_to_user(_address: u64) -> crate::errno::Result<()> {
-    todo!()
+pub fn save_to_user(address: u64) -> Result<()> {
+    user::write(address + HEADER as u64, &[0u64; 8])?;
+    on_user_memory(Operation::Xsave, address)?;
+    let software = SoftwareBytes {
+        magic: MAGIC_1,
+        extended_size: size() as u32 + 4,
+        components: components(),
+        size: size() as u32,
+        padding: [0; 7],
+    };
+    user::write(address + SOFTWARE_BYTES as u64, &software)?;
+    user::write(address + size() as u64, &MAGIC_2)
 }
 
-/// XRSTORs from user memory as sigreturn does; header and reserved bits are checked so that
-/// nothing in it can fault the kernel.
+/// XRSTORs from user memory as sigreturn does; header and reserved bits are checked by the CPU, whose
+/// refusal is an error and not a kernel fault. Without Linux's magic numbers the area is taken for
+/// FXSAVE's, and all other state is made initial.
 ///
 /// # Errors
-/// `EFAULT`, `EINVAL`.
-pub fn load_from_user(_address: u64) -> crate::errno::Result<()> {
-    todo!()
+/// `EFAULT`; the state is then partly the old one, partly initial.
+pub fn load_from_user(address: u64) -> Result<()> {
+    let software: SoftwareBytes = user::read(address + SOFTWARE_BYTES as u64)?;
+    let whole = software.magic == MAGIC_1
+        && software.size as usize <= size()
+        && software.size >= 576
+        && user::read::<u32>(address + u64::from(software.size))? == MAGIC_2;
+    if whole && software.size as usize == size() {
+        return on_user_memory(Operation::Xrstor, address);
+    }
+    initial_state()?.load();
+    on_user_memory(Operation::Fxrstor, address)
+}
+
+/// Loads the state a new program starts with.
+pub fn load_initial() {
+    // The first program's start made it, so this cannot fail.
+    if let Ok(state) = initial_state() {
+        state.load();
+    }
+}
+
+fn initial_state() -> Result<&'static FpuState> {
+    static INITIAL: Once<FpuState> = Once::new();
+    INITIAL.try_call_once(FpuState::initial)
 }

@@ -1,5 +1,14 @@
-//! The machine: CPU features, interrupts, the serial line.
+//! The machine: CPU features, interrupts, clocks, the serial line.
 
+pub mod acpi;
+pub mod apic;
+pub mod clock;
 pub mod cpu;
+pub mod features;
 pub mod fpu;
+pub mod frames;
+pub mod isolation;
+pub mod random;
 pub mod serial;
+pub mod smap;
+pub mod traps;

@@ -1,8 +1,40 @@
 //! Memory: frames, the kernel's heap, and programs' address spaces.
+//!
+//! ```text
+//!   syscall/memory   fault (arch)   exec, fork (task)   user (copies)
+//!          └────────────┬───────────────┴────────────────┘
+//!                      Mm            one lock: regions and tables change together
+//!            ┌──────────┼──────────┐
+//!         regions     tables      Inode::page (fs)
+//!                       │
+//!            roots (library), tlb, page, frame
+//! ```
+//!
+//! Lock order: an [`Mm`], then a file system's, then the heap, then the frames.
 
+mod change;
+mod fault;
 pub mod frame;
+pub mod heap;
+pub mod kernel;
 pub mod layout;
+mod load;
+mod map;
+mod mapping;
+mod maps;
+mod page;
+mod remap;
+mod roots;
+mod shared;
 pub mod space;
+mod stack;
+mod table;
+mod tlb;
 
-pub use frame::Page;
-pub use space::{Access, Fault, Mm};
+pub use fault::{Access, Fault};
+pub use frame::admit;
+pub use load::Loaded;
+pub use map::Request;
+pub use mapping::{MappedFile, Protection, RegionFlags};
+pub use page::{PAGE, Page};
+pub use space::Mm;

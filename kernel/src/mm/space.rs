@@ -1,61 +1,79 @@
 //! A program's memory: its regions and its page tables.
+//!
+//! ```text
+//!   0 ─ program ─ heap (brk) ─→     ... ←─ placed mappings ─ gap ─ stack ─ USER_END
+//! ```
+//!
+//! Invariant: a page is mapped only inside a region, with no more rights than the region gives.
+//! Regions, tables and the count of pages change together, under one lock.
 
-use crate::errno::Result;
-use crate::fs::Inode;
-use alloc::{string::String, sync::Arc, vec::Vec};
+use super::layout::USER_END;
+use super::mapping::{Mapping, RegionFlags};
+use super::page::{PAGE, Page};
+use super::tlb::{Stale, is_loaded};
+use super::{roots, table};
+use crate::errno::{Errno, Result};
+use alloc::sync::Arc;
+use core::mem::ManuallyDrop;
+use core::ops::Range;
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use ringwall::AddressSpace;
+use ringwall_regions::Regions;
+use spin::Mutex;
+
+/// Most regions of one program (Linux's vm.max_map_count).
+pub(super) const MOST_REGIONS: usize = 65530;
+/// End of the user half of the tables: [`USER_END`] and the page that programs cannot have.
+const TABLES_END: u64 = 1 << 47;
+/// How big a stack may become, unless the program's limit says otherwise.
+const STACK_LIMIT: u64 = 8 << 20;
 
 /// A user address space. Shared by threads, and by vfork and CLONE_VM children.
-pub struct Mm;
-
-/// What an instruction wanted of an address.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Access {
-    /// Load.
-    Read,
-    /// Store.
-    Write,
-    /// Fetch.
-    Execute,
+///
+/// The last handle may be dropped only after every CPU that ran on it loaded another.
+pub struct Mm {
+    roots: ManuallyDrop<AddressSpace>,
+    pub(super) space: Mutex<Space>,
+    /// RLIMIT_STACK, in bytes.
+    stack_limit: AtomicU64,
 }
 
-/// Why a fault could not be satisfied.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fault {
-    /// Nothing is mapped there (SIGSEGV, SEGV_MAPERR).
-    NotMapped,
-    /// Mapped without that permission (SIGSEGV, SEGV_ACCERR).
-    Denied,
-    /// Past the end of the mapped file (SIGBUS, BUS_ADRERR).
-    BeyondFile,
-    /// No memory left.
-    NoMemory,
-}
-
-/// A program image made ready to run.
-pub struct Loaded {
-    /// Its memory.
-    pub mm: Arc<Mm>,
-    /// First instruction.
-    pub entry: u64,
-    /// Stack pointer, argc at it.
+/// What an [`Mm`]'s lock protects.
+pub(super) struct Space {
+    pub regions: Regions<Mapping>,
+    /// Pages mapped now, those of zeros left out.
+    pub resident: usize,
+    /// The heap: where it starts, and where the program said that it ends.
+    pub heap: Range<u64>,
+    /// New mappings are placed below here.
+    pub ceiling: u64,
+    /// An address in the first thread's stack.
     pub stack: u64,
-    /// Where the arguments lie, for /proc/PID/cmdline.
-    pub arguments: core::ops::Range<u64>,
+    /// Where exec put the arguments.
+    pub arguments: Range<u64>,
+    /// Where exec put the environment.
+    pub environment: Range<u64>,
 }
 
 impl Mm {
-    /// Makes the memory of a new program from an ELF image (static or static-pie, 64-bit).
-    /// Interpreter scripts (#!) are resolved by the caller.
+    /// Memory with nothing in it.
     ///
     /// # Errors
-    /// `ENOEXEC`, `ENOMEM`, `E2BIG`, `ENOENT` (a dynamic loader that is not there), `EINVAL`.
-    pub fn load(
-        _image: &Arc<dyn Inode>,
-        _path: &[u8],
-        _arguments: &[Vec<u8>],
-        _environment: &[Vec<u8>],
-    ) -> Result<Loaded> {
-        todo!()
+    /// `ENOMEM`.
+    pub(super) fn empty() -> Result<Mm> {
+        Ok(Mm {
+            roots: ManuallyDrop::new(roots::make()?),
+            space: Mutex::new(Space {
+                regions: Regions::new(),
+                resident: 0,
+                heap: 0..0,
+                ceiling: USER_END,
+                stack: 0,
+                arguments: 0..0,
+                environment: 0..0,
+            }),
+            stack_limit: AtomicU64::new(STACK_LIMIT),
+        })
     }
 
     /// A copy-on-write copy.
@@ -63,37 +81,163 @@ impl Mm {
     /// # Errors
     /// `ENOMEM`.
     pub fn fork(&self) -> Result<Arc<Mm>> {
-        todo!()
-    }
-
-    /// Resolves a page fault at `address`.
-    ///
-    /// # Errors
-    /// See [`Fault`].
-    pub fn fault(&self, _address: u64, _access: Access) -> core::result::Result<(), Fault> {
-        todo!()
+        super::admit()?;
+        let child = Mm::empty()?;
+        child.stack_limit.store(self.stack_limit.load(Relaxed), Relaxed);
+        {
+            let parent_space = self.space.lock();
+            let mut child_space = child.space.lock();
+            parent_space.fork_into(&self.roots, &mut child_space, &child.roots)?;
+        }
+        Ok(Arc::new(child))
     }
 
     /// The library's address space: both roots.
-    pub fn roots(&self) -> &ringwall::AddressSpace {
-        todo!()
-    }
-
-    /// The text of /proc/PID/maps.
-    pub fn maps(&self) -> String {
-        todo!()
+    #[inline(always)]
+    pub fn roots(&self) -> &AddressSpace {
+        &self.roots
     }
 
     /// Pages mapped in regions and pages present, for /proc/PID/status and statm.
     pub fn sizes(&self) -> (usize, usize) {
-        todo!()
+        let space = self.space.lock();
+        ((space.regions.bytes() / PAGE) as usize, space.resident)
+    }
+
+    /// Where exec put the arguments and the environment, for /proc/PID/cmdline and environ.
+    pub fn arguments(&self) -> (Range<u64>, Range<u64>) {
+        let space = self.space.lock();
+        (space.arguments.clone(), space.environment.clone())
+    }
+
+    /// The heap (brk) now, for /proc/PID/stat.
+    pub fn heap(&self) -> Range<u64> {
+        self.space.lock().heap.clone()
+    }
+
+    /// How big a stack may become (RLIMIT_STACK), in bytes.
+    pub fn stack_limit(&self) -> u64 {
+        self.stack_limit.load(Relaxed)
+    }
+
+    /// Sets [`Mm::stack_limit`].
+    pub fn set_stack_limit(&self, bytes: u64) {
+        self.stack_limit.store(bytes, Relaxed);
     }
 
     /// Reads another process's memory (for /proc/PID/cmdline and tracers), without faulting it in.
     ///
     /// # Errors
     /// `EFAULT`.
-    pub fn peek(&self, _address: u64, _into: &mut [u8]) -> Result<()> {
-        todo!()
+    pub fn peek(&self, address: u64, into: &mut [u8]) -> Result<()> {
+        let space = self.space.lock();
+        let mut done = 0;
+        while done < into.len() {
+            let at = address.checked_add(done as u64).ok_or(Errno::EFAULT)?;
+            space.regions.find(at).ok_or(Errno::EFAULT)?;
+            let entry = table::slot(&self.roots, at).ok_or(Errno::EFAULT)?.load(Relaxed);
+            if entry == 0 {
+                return Err(Errno::EFAULT);
+            }
+            // SAFETY: the entry holds it, and the address space is locked.
+            let page = unsafe { Page::of_entry(table::frame_of(entry)) };
+            let offset = (at % PAGE) as usize;
+            let part = (PAGE as usize - offset).min(into.len() - done);
+            page.read(offset, &mut into[done..done + part]);
+            done += part;
+        }
+        Ok(())
+    }
+
+    /// What a shared futex word is known by everywhere: a number for the object that a shared region
+    /// shows, and the offset in it; none if the region is private.
+    ///
+    /// # Errors
+    /// `EFAULT`.
+    pub fn shared_identity(&self, address: u64) -> Result<Option<(u64, u64)>> {
+        let space = self.space.lock();
+        let region = space.regions.find(address).ok_or(Errno::EFAULT)?;
+        let mapping = &region.attributes;
+        Ok(mapping.file.as_ref().filter(|_| mapping.is_shared()).map(|file| {
+            let (device, number) = file.inode.identity();
+            (device.rotate_left(40) ^ number, mapping.offset + (address - region.start))
+        }))
+    }
+}
+
+impl Space {
+    fn fork_into(
+        &self,
+        roots: &AddressSpace,
+        child: &mut Space,
+        child_roots: &AddressSpace,
+    ) -> Result<()> {
+        child.heap = self.heap.clone();
+        child.ceiling = self.ceiling;
+        child.stack = self.stack;
+        child.arguments = self.arguments.clone();
+        child.environment = self.environment.clone();
+        child.regions = self.regions.clone();
+        let mut stale = Stale::new(roots);
+        let mut left_out = false;
+        for region in self.regions.iter() {
+            let flags = region.attributes.flags;
+            if flags.intersects(RegionFlags::DONT_FORK | RegionFlags::WIPE_ON_FORK) {
+                left_out |= flags.contains(RegionFlags::DONT_FORK);
+                continue;
+            }
+            let range = region.start..region.end;
+            let private = !flags.contains(RegionFlags::SHARED);
+            child.resident += table::share(roots, child_roots, range, private, &mut stale)?;
+        }
+        if left_out {
+            for region in self.regions.iter() {
+                if region.attributes.flags.contains(RegionFlags::DONT_FORK) {
+                    child.regions.remove(region.start..region.end, drop);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes everything in `range` out: regions, pages, and the tables nobody needs any more.
+    pub(super) fn unmap(&mut self, roots: &AddressSpace, range: Range<u64>) {
+        let mut any = false;
+        self.regions.remove(range.clone(), |_| any = true);
+        if !any {
+            return;
+        }
+        let mut stale = Stale::new(roots);
+        self.resident -= table::clear(roots, range.clone(), &mut stale);
+        self.prune(roots, range, &mut stale);
+    }
+
+    /// Frees the tables for `range`, which has no pages, as far as no region needs them.
+    pub(super) fn prune(&self, roots: &AddressSpace, range: Range<u64>, stale: &mut Stale) {
+        let hole =
+            self.regions.end_below(range.start)..self.regions.start_above(range.start, TABLES_END);
+        table::prune(roots, range, &hole, stale);
+    }
+}
+
+impl Drop for Mm {
+    fn drop(&mut self) {
+        assert!(!is_loaded(&self.roots), "memory of a program freed while a CPU runs on it");
+        let space = self.space.get_mut();
+        // Not loaded: nothing is stale, and frames are freed at once.
+        let mut stale = Stale::new(&self.roots);
+        let mut regions = space.regions.iter().peekable();
+        while let Some(region) = regions.next() {
+            let range = region.start..region.end;
+            let above = regions.peek().map_or(TABLES_END, |next| next.start);
+            table::clear(&self.roots, range.clone(), &mut stale);
+            // All below is gone already.
+            table::prune(&self.roots, range, &(0..above), &mut stale);
+        }
+        // SAFETY: this is the end of the value, and nothing uses the field after it.
+        let roots = unsafe { ManuallyDrop::take(&mut self.roots) };
+        // SAFETY: no CPU runs on it (checked for this one; the last handle is dropped only then),
+        // and all tables below are freed.
+        unsafe { roots::release(roots) };
     }
 }

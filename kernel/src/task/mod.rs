@@ -1,81 +1,88 @@
 //! Processes and threads.
+//!
+//! A process is Linux's thread group, a thread Linux's task. All relations between them (who is
+//! whose child, process groups, sessions, which identifier is whose) live in one table behind one
+//! lock, [`table`]; what a thread alone touches lives in the thread.
+//!
+//! ```text
+//!   table   pid -> thread, process, children, ended children, members of the group
+//!   Process memory, files, paths (borrowed by its own threads without a lock), signals, limits
+//!   Thread  task stack, saved context, signal mask, exit work
+//! ```
+//!
+//! Lock order: table, a process's `threads`, its `signals`, a thread's `pending`, its process's
+//! actions, wait queues, run queues. Timers are a leaf of their own.
 
-use crate::errno::Result;
-use alloc::{string::String, sync::Arc, vec::Vec};
-use spin::Mutex;
+pub mod create;
+pub mod credentials;
+pub mod exec;
+pub mod exit;
+pub mod futex;
+pub mod process;
+pub mod resources;
+pub mod robust;
+pub mod scheduler;
+pub mod stack;
+mod switch;
+pub mod table;
+pub mod thread;
+pub mod wait;
 
-/// A process: what its threads share.
-pub struct Process {
-    /// Process identifier (the first thread's).
-    pub pid: u32,
-    /// Its memory. Replaced by exec.
-    pub mm: Mutex<Arc<crate::mm::Mm>>,
-    /// Its descriptors. Shared by CLONE_FILES.
-    pub files: Mutex<Arc<crate::fs::FileTable>>,
-    /// Root, working directory, umask. Shared by CLONE_FS.
-    pub paths: Mutex<Arc<crate::fs::Paths>>,
+pub use create::run_first;
+pub use process::Process;
+pub use scheduler::{current, schedule};
+pub use table::{all, find, find_thread};
+pub use thread::{CurrentThread, Sleep, Thread, work};
+
+use crate::errno::{Errno, Result};
+use crate::signal;
+use ringwall::Frame;
+
+/// Whether the current thread has something to do before it may return to ring 3.
+#[inline(always)]
+pub fn has_work() -> bool {
+    current().has_work()
 }
 
-/// A thread of execution with its own task stack.
-pub struct Thread {
-    /// Thread identifier.
-    pub tid: u32,
-    /// The process it belongs to.
-    pub process: Arc<Process>,
-}
-
-/// The thread that runs on this CPU.
-pub fn current() -> Arc<Thread> {
-    todo!()
-}
-
-/// Finds a process by identifier.
-pub fn find(_pid: u32) -> Option<Arc<Process>> {
-    todo!()
-}
-
-/// All processes, for /proc.
-pub fn all() -> Vec<Arc<Process>> {
-    todo!()
-}
-
-impl Process {
-    /// Name as PR_SET_NAME and exec set it, at most 15 bytes.
-    pub fn name(&self) -> String {
-        todo!()
-    }
-    /// Parent's identifier.
-    pub fn parent_id(&self) -> u32 {
-        todo!()
-    }
-    /// Path of the program, for /proc/PID/exe.
-    pub fn executable(&self) -> Vec<u8> {
-        todo!()
-    }
-    /// Process group.
-    pub fn group(&self) -> u32 {
-        todo!()
-    }
-    /// Session.
-    pub fn session(&self) -> u32 {
-        todo!()
-    }
-    /// Letter of /proc/PID/stat: R, S, D, T, Z.
-    pub fn state_letter(&self) -> char {
-        todo!()
-    }
-    /// Identifiers of its threads.
-    pub fn thread_ids(&self) -> Vec<u32> {
-        todo!()
+/// What has to be done before `frame` returns to ring 3: being killed, being preempted, signals.
+/// Called while [`has_work`]; does not return if the thread ends.
+pub fn exit_work(frame: &mut Frame) {
+    let thread = current();
+    loop {
+        let work = thread.pending_work();
+        if work == 0 {
+            return;
+        }
+        if work & work::KILL != 0 {
+            exit::end_thread(0);
+        }
+        if work & work::RESCHEDULE != 0 {
+            thread.clear_work(work::RESCHEDULE);
+            schedule();
+        }
+        if work & (work::SIGNAL | work::RESTORE_MASK) != 0 {
+            signal::deliver(frame);
+        }
     }
 }
 
 /// Sends a terminal's signal to a process group (called from interrupts too).
-pub fn signal_group(_group: u32, _signal: u32) -> Result<()> {
-    todo!()
+///
+/// # Errors
+/// `ESRCH` if the group has no members.
+pub fn signal_group(group: u32, signal: u32) -> Result<()> {
+    let info = signal::Info::kernel(signal);
+    let members = table::members(group);
+    if members.is_empty() {
+        return Err(Errno::ESRCH);
+    }
+    for process in members {
+        signal::send_to_process(&process, info);
+    }
+    Ok(())
 }
 
 /// Sends a signal to the current thread (SIGPIPE and the like).
-pub fn signal_current(_signal: u32) {
-    todo!()
+pub fn signal_current(signal: u32) {
+    signal::send_to_thread(&current(), signal::Info::kernel(signal));
 }

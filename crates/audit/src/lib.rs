@@ -1,0 +1,66 @@
+//! What can user mode see of a kernel? Read from outside, for any x86-64 guest.
+//!
+//! [`audit`] takes a guest's physical memory and the CR3 that ring 3 runs under, walks both roots
+//! of the pair, and reports every supervisor page that the user root maps, every pointer in those
+//! pages that leads to memory which only the kernel root maps, and every user page that the kernel
+//! root would let the CPU execute. [`Landmarks`] says what the pages are.
+//!
+//! It believes the page tables and nothing else: no symbol, no cooperation of the kernel.
+//!
+//! - [`walk`] lists the leaves of a root (Intel SDM vol. 3, 4.5; AMD APM vol. 2, 5.3),
+//! - [`report`] compares two of them,
+//! - [`landmarks`] names pages from the descriptor-table registers and the TSS.
+
+#![forbid(unsafe_code)]
+
+mod landmarks;
+mod report;
+#[cfg(test)]
+mod synthetic;
+mod walk;
+
+pub use landmarks::Landmarks;
+pub use report::{Pointer, Report, audit};
+pub use walk::{Leaf, leaves};
+
+/// Bit of CR3 that picks the user root of a root pair.
+pub const USER_ROOT: u64 = 1 << 12;
+
+/// A guest's physical memory.
+pub trait PhysicalMemory {
+    /// Fills `buffer` from physical `address`; false if any of it is not memory.
+    fn read(&self, address: u64, buffer: &mut [u8]) -> bool;
+}
+
+impl<F: Fn(u64, &mut [u8]) -> bool> PhysicalMemory for F {
+    fn read(&self, address: u64, buffer: &mut [u8]) -> bool {
+        self(address, buffer)
+    }
+}
+
+/// Why page tables could not be walked. The guest's tables are at fault, or the CR3 is not one.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// A table lies outside of the guest's memory.
+    #[error("the level {level} table at physical {address:#x} is not in the guest's memory")]
+    Table {
+        /// 5 or 4 for the root, 1 for the table of 4 KiB pages.
+        level: u8,
+        /// Where the table should be.
+        address: u64,
+    },
+    /// A page that a root maps lies outside of the guest's memory.
+    #[error("the page at virtual {address:#x} is not in the guest's memory")]
+    Page {
+        /// The page's virtual address.
+        address: u64,
+    },
+    /// More pages than a sane guest maps: most likely the tables are garbage.
+    #[error("the root at physical {root:#x} maps more than {limit} pages")]
+    TooManyPages {
+        /// The root that was walked.
+        root: u64,
+        /// How many pages were listed before the walk gave up.
+        limit: usize,
+    },
+}

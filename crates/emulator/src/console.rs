@@ -1,0 +1,174 @@
+//! The guest's first serial port.
+//!
+//! A thread reads QEMU's standard output until it closes and keeps it all: a test that fails can
+//! always show the whole log. Readers wait for text or for lines, never longer than they say. Carriage
+//! returns, which terminals add to line ends, are dropped.
+
+use std::io::{self, Read, Write};
+use std::process::{ChildStdin, ChildStdout};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Everything the guest has written to its serial port, and a way to type to it.
+#[derive(Debug)]
+pub struct Console {
+    record: Arc<Record>,
+    input: Option<ChildStdin>,
+    /// Where [`Console::next_line`] goes on.
+    position: usize,
+}
+
+#[derive(Debug, Default)]
+struct Record {
+    state: Mutex<State>,
+    grown: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    bytes: Vec<u8>,
+    closed: bool,
+}
+
+impl Console {
+    pub(crate) fn new(output: ChildStdout, input: Option<ChildStdin>) -> io::Result<Console> {
+        let record = Arc::new(Record::default());
+        let recorder = Arc::clone(&record);
+        thread::Builder::new().name("guest console".into()).spawn(move || recorder.fill(output))?;
+        Ok(Console { record, input, position: 0 })
+    }
+
+    /// All text so far, with bytes that are no UTF-8 replaced.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.record.lock().bytes).into_owned()
+    }
+
+    /// Waits until the guest has written `needle` anywhere; false if the console closed or `limit`
+    /// passed before that.
+    pub fn wait_for(&self, needle: &str, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        let mut searched = 0;
+        let mut state = self.record.lock();
+        loop {
+            let from = searched.min(state.bytes.len());
+            if find(&state.bytes[from..], needle.as_bytes()).is_some() {
+                return true;
+            }
+            searched = state.bytes.len().saturating_sub(needle.len());
+            match self.record.wait(state, deadline) {
+                Some(grown) => state = grown,
+                None => return false,
+            }
+        }
+    }
+
+    /// The next whole line, without its end; waits for it at most `limit`. The rest without a line
+    /// end counts as a line once the console has closed. `None` when there is nothing more.
+    pub fn next_line(&mut self, limit: Duration) -> Option<String> {
+        let deadline = Instant::now() + limit;
+        let mut state = self.record.lock();
+        loop {
+            let rest = &state.bytes[self.position..];
+            if let Some(end) = find(rest, b"\n") {
+                let line = String::from_utf8_lossy(&rest[..end]).into_owned();
+                self.position += end + 1;
+                return Some(line);
+            }
+            if state.closed {
+                let line = String::from_utf8_lossy(rest).into_owned();
+                self.position = state.bytes.len();
+                return (!line.is_empty()).then_some(line);
+            }
+            state = self.record.wait(state, deadline)?;
+        }
+    }
+
+    /// Whether the guest can write nothing more.
+    pub fn closed(&self) -> bool {
+        self.record.lock().closed
+    }
+
+    /// Types `text` to the guest.
+    ///
+    /// # Errors
+    ///
+    /// When QEMU is gone, or the guest was started without an input.
+    pub fn send(&mut self, text: &str) -> io::Result<()> {
+        let input = self.input.as_mut().ok_or(io::ErrorKind::NotConnected)?;
+        input.write_all(text.as_bytes())?;
+        input.flush()
+    }
+}
+
+impl Record {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Waits for the record to grow or close; `None` past the deadline, or if it had closed.
+    fn wait<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        deadline: Instant,
+    ) -> Option<MutexGuard<'a, State>> {
+        let left = deadline.checked_duration_since(Instant::now())?;
+        if state.closed {
+            return None;
+        }
+        let waited = self.grown.wait_timeout(state, left);
+        Some(waited.unwrap_or_else(|e| e.into_inner()).0)
+    }
+
+    fn fill(&self, mut output: impl Read) {
+        let mut buffer = [0; 4096];
+        loop {
+            match output.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(count) => {
+                    let text = buffer[..count].iter().filter(|byte| **byte != b'\r');
+                    self.lock().bytes.extend(text);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(_) => break,
+            }
+            self.grown.notify_all();
+        }
+        self.lock().closed = true;
+        self.grown.notify_all();
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    haystack.windows(needle.len().max(1)).position(|window| window == needle)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn console(text: &str) -> Console {
+        let record = Arc::new(Record::default());
+        record.fill(text.as_bytes());
+        Console { record, input: None, position: 0 }
+    }
+
+    #[test]
+    fn lines_come_one_by_one_and_the_rest_at_the_end() {
+        let mut console = console("one\r\ntwo\nrest");
+        let mut line = || console.next_line(Duration::from_secs(1));
+        assert_eq!(line().as_deref(), Some("one"));
+        assert_eq!(line().as_deref(), Some("two"));
+        assert_eq!(line().as_deref(), Some("rest"));
+        assert_eq!(line(), None);
+    }
+
+    #[test]
+    fn text_is_found_and_absence_does_not_wait_once_closed() {
+        let console = console("Mitigation: PTI\r\n");
+        assert!(console.wait_for("PTI\n", Duration::from_secs(1)));
+        let start = Instant::now();
+        assert!(!console.wait_for("Vulnerable", Duration::from_secs(60)));
+        assert!(start.elapsed() < Duration::from_secs(30));
+    }
+}

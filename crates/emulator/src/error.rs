@@ -1,0 +1,64 @@
+//! What can go wrong with an emulator, and whose fault it is.
+
+use std::io;
+
+/// Why a guest could not be started, asked or read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// QEMU's program could not be run at all.
+    #[error("could not start {program}: {source}; is QEMU installed?")]
+    Start {
+        /// The program that was tried.
+        program: String,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// The host refused something that the guest needs: a memory file, a socket, a pipe.
+    #[error("could not {action}: {source}")]
+    Host {
+        /// What was being done.
+        action: &'static str,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// QEMU ended, or closed its monitor, before it could answer. Usually it did not like its
+    /// arguments: its own words follow.
+    #[error("QEMU ended before its monitor answered; it said: {stderr}")]
+    Gone {
+        /// What QEMU wrote to its standard error.
+        stderr: String,
+    },
+    /// The monitor did not answer in time. QEMU is busy or stuck.
+    #[error("QEMU's monitor gave no answer to `{command}`: {source}")]
+    Silent {
+        /// The command that was sent.
+        command: String,
+        /// How the read failed.
+        source: io::Error,
+    },
+    /// The monitor answered with an error.
+    #[error("QEMU refused `{command}`: {answer}")]
+    Refused {
+        /// The command that was sent.
+        command: String,
+        /// QEMU's answer.
+        answer: String,
+    },
+    /// The monitor's answer is not what this version of the crate can read.
+    #[error("QEMU's answer to `{command}` has no {missing}: {answer}")]
+    Unreadable {
+        /// The command that was sent.
+        command: String,
+        /// What was looked for.
+        missing: String,
+        /// The text that it was looked for in.
+        answer: String,
+    },
+}
+
+impl Error {
+    /// Turns an I/O error into [`Error::Host`], for use with `map_err`.
+    pub(crate) fn host(action: &'static str) -> impl FnOnce(io::Error) -> Error {
+        move |source| Error::Host { action, source }
+    }
+}

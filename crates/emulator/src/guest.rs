@@ -1,0 +1,84 @@
+//! A running guest, from its start to the reason of its end.
+
+use std::time::{Duration, Instant};
+
+use crate::{Console, Ended, Error, GuestMemory, Monitor, Process, Registers};
+
+/// How a guest ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// The guest switched the machine off.
+    PoweredOff,
+    /// The guest reset the machine; a triple fault does that too.
+    Reset,
+    /// The time limit ran out and the guest was killed.
+    TimeLimit,
+    /// Anything else, in QEMU's words.
+    Other(String),
+}
+
+/// A running guest. Dropping it kills QEMU.
+#[derive(Debug)]
+pub struct Guest {
+    process: Process,
+    /// The first serial port.
+    pub console: Console,
+    /// QEMU's monitor.
+    pub monitor: Monitor,
+    /// The guest's RAM.
+    pub memory: GuestMemory,
+}
+
+impl Guest {
+    pub(crate) fn new(
+        process: Process,
+        console: Console,
+        monitor: Monitor,
+        memory: GuestMemory,
+    ) -> Guest {
+        Guest { process, console, monitor, memory }
+    }
+
+    /// Waits for the guest to end, which its time limit makes sure of, and says how it did.
+    pub fn wait(&mut self) -> Exit {
+        let ended = self.process.wait();
+        // QEMU's last bytes may still be in the pipe.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !self.console.closed() && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        match ended {
+            Ended::TimeLimit => Exit::TimeLimit,
+            Ended::Killed => Exit::Other("killed".into()),
+            Ended::ByItself(status) => match self.monitor.shutdown_reason().as_deref() {
+                Some("guest-shutdown") => Exit::PoweredOff,
+                Some("guest-reset") => Exit::Reset,
+                Some(reason) => Exit::Other(reason.into()),
+                None => Exit::Other(format!("QEMU ended with {status}")),
+            },
+        }
+    }
+
+    /// Stops the guest while CPU 0 runs in user mode and returns that CPU's registers; `None` if
+    /// it was never caught there before `limit`, in which case the guest runs on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Monitor::execute`].
+    pub fn stop_in_user_mode(&mut self, limit: Duration) -> Result<Option<Registers>, Error> {
+        let deadline = Instant::now() + limit;
+        let mut pause = Duration::from_millis(1);
+        while Instant::now() < deadline {
+            self.monitor.stop()?;
+            let registers = self.monitor.registers(0)?;
+            if registers.cpl == 3 {
+                return Ok(Some(registers));
+            }
+            self.monitor.resume()?;
+            std::thread::sleep(pause);
+            // Uneven pauses do not fall into step with the guest's timer.
+            pause = (pause * 3 / 2).min(Duration::from_millis(37));
+        }
+        Ok(None)
+    }
+}

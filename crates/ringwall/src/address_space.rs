@@ -1,0 +1,180 @@
+//! A process's pair of roots.
+//!
+//! ```text
+//! 8 KiB aligned  +0x0000  kernel root: user half with NX | all of the kernel half
+//!                +0x1000  user root:   user half         | slot 511: the entry area's own tables
+//! ```
+//!
+//! Both roots point to the same lower tables of the user half. With isolation off there is one root,
+//! without NX.
+//!
+//! Invariant: the user half of both roots names the same tables, and no other entry ever changes.
+
+use crate::flush::FlushPage;
+use crate::frames::Frames;
+use crate::isolation::Isolation;
+use crate::tables::{self, MapError, Table};
+use core::sync::atomic::Ordering;
+use ringwall_core::paging::{ACCESSED, ADDRESS_MASK, HUGE, PRESENT, USER, WRITABLE, index};
+use ringwall_core::root::{USER_HALF, USER_ROOT_BIT, user_half_entries};
+use x86_64::PhysAddr;
+use x86_64::structures::paging::{Page, PageTableFlags, PhysFrame};
+
+/// Both roots of one process.
+pub struct AddressSpace {
+    frame: PhysFrame,
+    kernel: &'static Table,
+    user: Option<&'static Table>,
+}
+
+impl AddressSpace {
+    /// A pair of roots with an empty user half.
+    ///
+    /// # Errors
+    /// [`MapError::NoFrame`].
+    pub fn new(isolation: &Isolation, frames: &mut impl Frames) -> Result<AddressSpace, MapError> {
+        let frame = match isolation.isolated() {
+            true => frames.allocate_pair(),
+            false => frames.allocate_frame(),
+        };
+        let frame = frame.ok_or(MapError::NoFrame)?;
+        let kernel = tables::table(frames, frame);
+        clear(frames, frame);
+        for &(slot, entry) in isolation.kernel_entries() {
+            kernel[slot].store(entry, Ordering::Relaxed);
+        }
+        let user = isolation.user_entry().map(|(slot, entry)| {
+            clear(frames, frame + 1);
+            let user = tables::table(frames, frame + 1);
+            user[slot].store(entry, Ordering::Relaxed);
+            user
+        });
+        Ok(AddressSpace { frame, kernel, user })
+    }
+
+    /// Physical address of the kernel root.
+    pub fn kernel_root(&self) -> PhysFrame {
+        self.frame
+    }
+
+    /// The CR3 value that ring 3 runs with.
+    pub fn user_cr3(&self) -> u64 {
+        let root = self.frame.start_address().as_u64();
+        if self.user.is_some() { root | USER_ROOT_BIT } else { root }
+    }
+
+    /// The level-3 table of top-level slot `index` (0 to 255) of the user half.
+    ///
+    /// # Panics
+    /// If `index` is not in the user half.
+    pub fn user_table(&self, index: usize) -> Option<PhysFrame> {
+        assert!(USER_HALF.contains(&index), "top-level slot {index} is not in the user half");
+        let entry = self.kernel[index].load(Ordering::Relaxed);
+        let address = PhysAddr::new(entry & ADDRESS_MASK);
+        (entry & PRESENT != 0).then(|| PhysFrame::containing_address(address))
+    }
+
+    /// Sets top-level slot `index` (0 to 255) of the user half, in both roots. Below it, the kernel's
+    /// page tables are its own affair, and change in both views at once.
+    ///
+    /// Removing a table leaves stale translations: the returned obligation covers one address, the
+    /// caller knows which others it has unmapped.
+    ///
+    /// # Panics
+    /// If `index` is not in the user half.
+    ///
+    /// # Safety
+    /// `table` is a level-3 page table that maps user memory only, and stays one while it is here.
+    pub unsafe fn set_user_table(&self, index: usize, table: Option<PhysFrame>) -> FlushPage {
+        assert!(USER_HALF.contains(&index), "top-level slot {index} is not in the user half");
+        let entry = match table {
+            Some(table) => table.start_address().as_u64() | PRESENT | WRITABLE | USER | ACCESSED,
+            None => 0,
+        };
+        match self.user {
+            Some(user) => {
+                let halves = user_half_entries(entry);
+                let kernel = match cfg!(feature = "break-user-half-nx") {
+                    true => entry,
+                    false => halves.kernel,
+                };
+                self.kernel[index].store(kernel, Ordering::Release);
+                user[index].store(halves.user, Ordering::Release);
+            }
+            None => self.kernel[index].store(entry, Ordering::Release),
+        }
+        FlushPage::new((index as u64) << 39)
+    }
+
+    /// Maps one page of user memory; makes the tables above it. For kernels that need no more than that.
+    ///
+    /// # Errors
+    /// [`MapError`]: out of frames, mapped already, or not in the user half ([`MapError::NotMapped`]).
+    ///
+    /// # Safety
+    /// `frame` is memory that user mode may access as `flags` say.
+    pub unsafe fn map_user(
+        &self,
+        page: Page,
+        frame: PhysFrame,
+        flags: PageTableFlags,
+        frames: &mut impl Frames,
+    ) -> Result<(), MapError> {
+        let address = page.start_address().as_u64();
+        let top = index(4, address);
+        if !USER_HALF.contains(&top) {
+            return Err(MapError::NotMapped(address));
+        }
+        if self.user_table(top).is_none() {
+            let table = tables::zeroed(frames)?;
+            // SAFETY: an empty table, ours alone.
+            unsafe { self.set_user_table(top, Some(table)) }.not_cached();
+        }
+        let Some(mut level) = self.user_table(top) else { return Err(MapError::NoFrame) };
+        for depth in [3, 2] {
+            level = user_level(level, depth, address, frames)?;
+        }
+        let slot = &tables::table(frames, level)[index(1, address)];
+        if slot.load(Ordering::Relaxed) & PRESENT != 0 {
+            return Err(MapError::AlreadyMapped(address));
+        }
+        let leaf = frame.start_address().as_u64() | flags.bits() | PRESENT | USER;
+        slot.store(leaf & !(HUGE), Ordering::Release);
+        Ok(())
+    }
+
+    /// Gives the pair back. Lower tables are the kernel's, and must have been freed by it.
+    ///
+    /// # Safety
+    /// No CPU has either root loaded or will load it: not as CR3, not as the value to leave with.
+    pub unsafe fn release(self, frames: &mut impl Frames) {
+        match self.user {
+            // SAFETY: it came from `allocate_pair`; by this function's contract nothing refers to it.
+            Some(_) => unsafe { frames.free_pair(self.frame) },
+            // SAFETY: it came from `allocate_frame`; by this function's contract nothing refers to it.
+            None => unsafe { frames.free(self.frame) },
+        }
+    }
+}
+
+fn clear(frames: &impl Frames, frame: PhysFrame) {
+    // SAFETY: the frame was just allocated and nothing refers to it; it has 4096 bytes.
+    unsafe { frames.pointer(frame).write_bytes(0, 4096) };
+}
+
+fn user_level(
+    table: PhysFrame,
+    level: u8,
+    address: u64,
+    frames: &mut impl Frames,
+) -> Result<PhysFrame, MapError> {
+    let slot = &tables::table(frames, table)[index(level, address)];
+    let entry = slot.load(Ordering::Relaxed);
+    if entry & PRESENT != 0 {
+        return Ok(PhysFrame::containing_address(PhysAddr::new(entry & ADDRESS_MASK)));
+    }
+    let frame = tables::zeroed(frames)?;
+    let bits = PRESENT | WRITABLE | USER | ACCESSED;
+    slot.store(frame.start_address().as_u64() | bits, Ordering::Release);
+    Ok(frame)
+}

@@ -1,0 +1,389 @@
+//! One CPU's pages of the entry area, and the registers that point there.
+//!
+//! Invariant: the words that decide what the next exit loads (task stack, CR3) are written here alone,
+//! with interrupts off, by the CPU that they belong to.
+
+use crate::address_space::AddressSpace;
+use crate::descriptors::{
+    GDT_ENTRIES, KERNEL_CODE_SELECTOR, KERNEL_DATA_SELECTOR, TSS_OFFSET, TSS_SELECTOR,
+    USER_CODE_SELECTOR, USER_DATA_SELECTOR, gdt, interrupt_stack,
+};
+use crate::entry::layout::{
+    ENTRY_STACK_TOP, KernelData, LANDED_WORDS, LOCAL_WORDS, Landing, StackPage, data_offset,
+    landing_top,
+};
+use crate::frame::Frame;
+use crate::frames::Frames;
+use crate::handlers::{self, Handlers};
+use crate::isolation::{Isolation, SetupError};
+use crate::tables;
+use core::mem::offset_of;
+use core::ptr::NonNull;
+use ringwall_core::area::{CpuArea, Page};
+use x86_64::VirtAddr;
+use x86_64::registers::control::{Cr3, Cr3Flags, Efer, EferFlags};
+use x86_64::registers::model_specific::{GsBase, KernelGsBase, LStar, Msr, SFMask, Star};
+use x86_64::registers::rflags::RFlags;
+use x86_64::registers::segmentation::{CS, DS, ES, FS, GS, SS, Segment, SegmentSelector};
+use x86_64::structures::DescriptorTablePointer;
+use x86_64::structures::tss::TaskStateSegment;
+
+/// Ends of the stacks that the paranoid vectors run on: 16-aligned, kernel-only, one CPU's own, with
+/// room for the handlers.
+#[derive(Clone, Copy, Debug)]
+pub struct Stacks {
+    /// NMI.
+    pub nmi: VirtAddr,
+    /// #DB in ring 0.
+    pub debug: VirtAddr,
+    /// #MC in ring 0.
+    pub machine_check: VirtAddr,
+    /// #DF.
+    pub double_fault: VirtAddr,
+}
+
+/// A CPU's part of the entry area.
+#[derive(Debug)]
+pub struct Cpu {
+    area: CpuArea,
+    gdt: NonNull<[u64; GDT_ENTRIES]>,
+    idt: u64,
+    text: u64,
+    syscall_entry: u64,
+    syscall_compatibility_entry: u64,
+}
+
+// SAFETY: the pointer is to this CPU's GDT in the direct map, valid on every CPU; only `activate`
+// reads it, on the CPU it belongs to.
+unsafe impl Send for Cpu {}
+// SAFETY: as above.
+unsafe impl Sync for Cpu {}
+
+impl Isolation {
+    /// Makes the pages of CPU `index` and maps them in both views: at boot or at any time later (CPU
+    /// hot-add). The CPU itself then calls [`Cpu::activate`].
+    ///
+    /// `local` is what [`local_word`] gives on that CPU.
+    ///
+    /// # Errors
+    /// [`SetupError`]. A second call for one index is [`tables::MapError::AlreadyMapped`].
+    ///
+    /// # Safety
+    /// The stacks are as [`Stacks`] says, for as long as the CPU runs.
+    pub unsafe fn make_cpu<H: Handlers>(
+        &mut self,
+        index: usize,
+        stacks: &Stacks,
+        local: [u64; LOCAL_WORDS],
+        frames: &mut impl Frames,
+    ) -> Result<Cpu, SetupError> {
+        let area = self.area.cpu(index).ok_or(SetupError::NoSuchCpu(index))?;
+        let gdt_frame = tables::zeroed(frames)?;
+        let kernel_stack = tables::zeroed(frames)?;
+        let user_stack = if self.isolated { tables::zeroed(frames)? } else { kernel_stack };
+        let data_frame = tables::zeroed(frames)?;
+
+        let descriptors = gdt(area.gdt() + TSS_OFFSET as u64);
+        let page = tables::bytes(frames, gdt_frame);
+        for (word, value) in page.chunks_exact_mut(8).zip(descriptors) {
+            word.copy_from_slice(&value.to_le_bytes());
+        }
+        let tss: NonNull<TaskStateSegment> =
+            NonNull::from(&mut page[TSS_OFFSET..][..size_of::<TaskStateSegment>()]).cast();
+        // SAFETY: the bytes are inside the page, 16-aligned, and nobody else uses them yet.
+        unsafe { tss.write(task_state(area)) };
+
+        let data: NonNull<KernelData> = frames.pointer(data_frame).cast();
+        // SAFETY: the frame is ours alone and of the type's size and alignment.
+        unsafe { data.write(kernel_data::<H>(self, area, stacks, local)) };
+
+        #[cfg(feature = "break-kernel-pointer")]
+        tables::bytes(frames, user_stack)[offset_of!(StackPage, user_mapped)..][..8]
+            .copy_from_slice(&stacks.nmi.as_u64().wrapping_sub(64).to_le_bytes());
+
+        self.map_page(Page::Gdt, area.gdt(), gdt_frame, gdt_frame, frames)?;
+        self.map_page(Page::Stack, area.stack(), kernel_stack, user_stack, frames)?;
+        self.map_page(Page::Alias, area.alias(), user_stack, user_stack, frames)?;
+        self.map_page(Page::Data, area.data(), data_frame, data_frame, frames)?;
+        let text = self.area.text();
+        let points = self.text.points();
+        Ok(Cpu {
+            area,
+            gdt: frames.pointer(gdt_frame).cast(),
+            idt: self.area.idt(),
+            text,
+            syscall_entry: text + u64::from(points.syscall_entry),
+            syscall_compatibility_entry: text + u64::from(points.syscall_compatibility_entry),
+        })
+    }
+}
+
+fn task_state(area: CpuArea) -> TaskStateSegment {
+    let at = |offset: usize| VirtAddr::new(area.stack() + offset as u64);
+    let landing = |vector| match vector {
+        1 => at(landing_top(offset_of!(StackPage, debug_landing))),
+        2 => at(landing_top(offset_of!(StackPage, nmi_landing))),
+        18 => at(landing_top(offset_of!(StackPage, machine_check_landing))),
+        _ => at(landing_top(offset_of!(StackPage, double_fault_landing))),
+    };
+    let mut tss = TaskStateSegment::new();
+    tss.privilege_stack_table[0] = at(ENTRY_STACK_TOP);
+    for vector in [1, 2, 8, 18] {
+        if let Some(stack) = interrupt_stack(vector) {
+            tss.interrupt_stack_table[usize::from(stack) - 1] = landing(vector);
+        }
+    }
+    tss
+}
+
+fn kernel_data<H: Handlers>(
+    isolation: &Isolation,
+    area: CpuArea,
+    stacks: &Stacks,
+    local: [u64; LOCAL_WORDS],
+) -> KernelData {
+    let text = isolation.area.text();
+    KernelData {
+        task_stack_top: 0,
+        exit_cr3: 0,
+        syscall_handler: handlers::syscall::<H> as *const () as u64,
+        trap_handler: handlers::trap::<H> as *const () as u64,
+        paranoid_handler: handlers::paranoid::<H> as *const () as u64,
+        entry_stack_alias: area.alias() + ENTRY_STACK_TOP as u64,
+        exit_to_user: text + u64::from(isolation.text.points().exit_to_user),
+        nmi_stack: stacks.nmi.as_u64(),
+        debug_stack: stacks.debug.as_u64(),
+        machine_check_stack: stacks.machine_check.as_u64(),
+        double_fault_stack: stacks.double_fault.as_u64(),
+        text_base: text,
+        landed: 0,
+        local,
+    }
+}
+
+impl Cpu {
+    /// Points this CPU's registers at its part of the entry area: GDT, TSS, IDT, GS base, SYSCALL.
+    ///
+    /// # Safety
+    /// Runs on the CPU that this is for, once, in ring 0, interrupts off, under a root whose kernel half
+    /// is the one given to [`Isolation::new`] and whose address is a multiple of 8 KiB. Nothing else
+    /// uses GS.
+    pub unsafe fn activate(&self) {
+        let limit = (GDT_ENTRIES * 8 - 1) as u16;
+        let writable =
+            DescriptorTablePointer { limit, base: VirtAddr::from_ptr(self.gdt.as_ptr()) };
+        let visible = DescriptorTablePointer { limit, base: VirtAddr::new(self.area.gdt()) };
+        let gates = DescriptorTablePointer { limit: 4095, base: VirtAddr::new(self.idt) };
+        let selector = SegmentSelector;
+        // LTR sets the busy bit, so the descriptor has to be writable at that moment.
+        // SAFETY: the table is whole, has its accessed bits set, and stays.
+        unsafe { x86_64::instructions::tables::lgdt(&writable) };
+        // SAFETY: the descriptor is an available TSS's.
+        unsafe { x86_64::instructions::tables::load_tss(selector(TSS_SELECTOR)) };
+        // SAFETY: the same table, read-only, mapped in both views.
+        unsafe { x86_64::instructions::tables::lgdt(&visible) };
+        // SAFETY: the gates lead to the entry text, their stacks are the TSS's.
+        unsafe { x86_64::instructions::tables::lidt(&gates) };
+        // SAFETY: a 64-bit ring-0 code segment.
+        unsafe { CS::set_reg(selector(KERNEL_CODE_SELECTOR)) };
+        // SAFETY: a ring-0 data segment.
+        unsafe { SS::set_reg(selector(KERNEL_DATA_SELECTOR)) };
+        for set in [DS::set_reg, ES::set_reg, FS::set_reg, GS::set_reg] {
+            // SAFETY: null is allowed in these in 64-bit mode; the bases that matter are set below.
+            unsafe { set(selector(0)) };
+        }
+        GsBase::write(VirtAddr::new(self.area.gs_base()));
+        KernelGsBase::write(VirtAddr::new(0));
+        self.set_syscall();
+    }
+
+    fn set_syscall(&self) {
+        let selector = SegmentSelector;
+        let set = Star::write(
+            selector(USER_CODE_SELECTOR),
+            selector(USER_DATA_SELECTOR),
+            selector(KERNEL_CODE_SELECTOR),
+            selector(KERNEL_DATA_SELECTOR),
+        );
+        assert!(set.is_ok(), "the GDT's order is not what SYSCALL needs");
+        LStar::write(VirtAddr::new(self.syscall_entry));
+        /// SYSCALL from 32-bit code, which exists on AMD alone (APM vol. 3, SYSCALL).
+        const IA32_CSTAR: u32 = 0xc000_0083;
+        /// With a null selector in it, SYSENTER is #GP (SDM vol. 2, SYSENTER).
+        const IA32_SYSENTER_CS: u32 = 0x174;
+        // SAFETY: the address of a stub in the entry text.
+        unsafe { Msr::new(IA32_CSTAR).write(self.syscall_compatibility_entry) };
+        // SAFETY: disables SYSENTER.
+        unsafe { Msr::new(IA32_SYSENTER_CS).write(0) };
+        SFMask::write(
+            RFlags::INTERRUPT_FLAG
+                | RFlags::TRAP_FLAG
+                | RFlags::DIRECTION_FLAG
+                | RFlags::ALIGNMENT_CHECK
+                | RFlags::NESTED_TASK
+                | RFlags::IOPL_HIGH
+                | RFlags::IOPL_LOW
+                | RFlags::RESUME_FLAG,
+        );
+        // SAFETY: LSTAR, STAR and the mask are set.
+        unsafe { Efer::update(|efer| efer.insert(EferFlags::SYSTEM_CALL_EXTENSIONS)) };
+    }
+
+    /// This CPU's addresses in the entry area.
+    pub fn area(&self) -> CpuArea {
+        self.area
+    }
+
+    /// Base of the entry text's page.
+    pub fn text(&self) -> u64 {
+        self.text
+    }
+}
+
+/// A word of the kernel's own on this CPU, as [`Isolation::make_cpu`] or [`set_local_word`] set it: one
+/// instruction.
+#[inline(always)]
+pub fn local_word<const N: usize>() -> u64 {
+    const { assert!(N < LOCAL_WORDS) };
+    let word;
+    // SAFETY: GS base is this CPU's stack page after `activate`; the word is in its kernel-only data.
+    unsafe {
+        core::arch::asm!(
+            "mov {word}, gs:[{offset}]",
+            word = out(reg) word,
+            offset = const data_offset!(local) + N * 8,
+            options(nostack, preserves_flags, readonly),
+        );
+    }
+    word
+}
+
+/// Changes a word of the kernel's own on this CPU.
+#[inline(always)]
+pub fn set_local_word<const N: usize>(word: u64) {
+    const { assert!(N < LOCAL_WORDS) };
+    // SAFETY: as in `local_word`; nothing but `local_word` reads it.
+    unsafe {
+        core::arch::asm!(
+            "mov gs:[{offset}], {word}",
+            word = in(reg) word,
+            offset = const data_offset!(local) + N * 8,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Makes `space` the address space of this CPU: loads its kernel root now, its user root on the next
+/// exit; and `stack_top` the end of the task stack that the next entry uses. With the address space
+/// that is loaded already, it writes no CR3.
+///
+/// # Safety
+/// On an active CPU, interrupts off. `space` outlives its use. `stack_top` is the 16-aligned end of a
+/// mapped kernel stack that the thread to run owns. The present stack is mapped under `space` too.
+#[inline]
+pub unsafe fn switch_to(space: &AddressSpace, stack_top: VirtAddr) {
+    set_task_stack(stack_top);
+    let exit_cr3 = space.user_cr3();
+    let previous: u64;
+    // SAFETY: both are words of this CPU's kernel-only data.
+    unsafe {
+        core::arch::asm!(
+            "mov {previous}, gs:[{word}]",
+            "mov gs:[{word}], {next}",
+            previous = out(reg) previous,
+            next = in(reg) exit_cr3,
+            word = const data_offset!(exit_cr3),
+            options(nostack, preserves_flags),
+        );
+    }
+    if previous != exit_cr3 {
+        // SAFETY: a kernel root made by the library; this code and stack are mapped in all of them.
+        unsafe { Cr3::write(space.kernel_root(), Cr3Flags::empty()) };
+        forget_last_user();
+    }
+}
+
+/// Changes the end of the task stack alone, for a switch between threads of one process.
+///
+/// # Safety
+/// See [`switch_to`]; this function is safe to call with a value that is never used.
+#[inline]
+pub(crate) fn set_task_stack(stack_top: VirtAddr) {
+    // SAFETY: a word of this CPU's kernel-only data; the entry code alone reads it.
+    unsafe {
+        core::arch::asm!(
+            "mov gs:[{word}], {top}",
+            top = in(reg) stack_top.as_u64(),
+            word = const data_offset!(task_stack_top),
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Clears what the last program's exits and events left in the stack page's user view: registers of its
+/// own, which the next program must not find.
+fn forget_last_user() {
+    let base: u64;
+    // SAFETY: a word of this CPU's kernel-only data: the end of the entry stack under the alias.
+    unsafe {
+        core::arch::asm!(
+            "mov {}, gs:[{}]", out(reg) base, const data_offset!(entry_stack_alias),
+            options(nostack, preserves_flags, readonly),
+        );
+    }
+    let alias = base - ENTRY_STACK_TOP as u64;
+    /// What an exit by IRETQ wrote: five words and RDI.
+    const EXIT_WORDS: usize = 6;
+    clear_below(alias + ENTRY_STACK_TOP as u64, EXIT_WORDS);
+    let landed: u64;
+    // SAFETY: a word of this CPU's kernel-only data. An NMI between the two instructions lands in the
+    // kernel view, and sets nothing.
+    unsafe {
+        core::arch::asm!(
+            "mov {landed}, gs:[{word}]",
+            "mov qword ptr gs:[{word}], 0",
+            landed = out(reg) landed,
+            word = const data_offset!(landed),
+            options(nostack, preserves_flags),
+        );
+    }
+    if landed != 0 {
+        for start in [
+            offset_of!(StackPage, nmi_landing),
+            offset_of!(StackPage, debug_landing),
+            offset_of!(StackPage, machine_check_landing),
+            offset_of!(StackPage, double_fault_landing),
+        ] {
+            clear_below(alias + landing_top(start) as u64, LANDED_WORDS);
+        }
+    }
+}
+
+const _: () = assert!(LANDED_WORDS * 8 <= size_of::<Landing>());
+
+fn clear_below(end: u64, words: usize) {
+    for index in 1..=words as u64 {
+        let word = (end - index * 8) as *mut u64;
+        // SAFETY: a word of the user view's stack page under its alias, which only the entry code
+        // reads, and not before the next exit.
+        unsafe { word.write_volatile(0) };
+    }
+}
+
+/// Runs the program in `frame`: the way out, from wherever the kernel is.
+///
+/// # Safety
+/// On an active CPU, after [`switch_to`] its address space, interrupts off. Nothing on the present
+/// stack is needed any more.
+pub unsafe fn return_to_user(frame: &mut Frame) -> ! {
+    // SAFETY: the entry code's contract for exit_to_user: RSP = frame, kernel root and GS, IF clear.
+    unsafe {
+        core::arch::asm!(
+            "mov rsp, {frame}",
+            "jmp qword ptr gs:[{exit_to_user}]",
+            frame = in(reg) frame,
+            exit_to_user = const data_offset!(exit_to_user),
+            options(noreturn),
+        );
+    }
+}

@@ -1,0 +1,80 @@
+//! Segment and gate descriptors, and the selectors that name them.
+//!
+//! The selectors are Linux's, which programs can see: 0x33 and 0x2b in CS and SS.
+//!
+//! SDM vol. 3, 3.4.5 (segment descriptors), 6.14.1 (gates), 7.2.3 (64-bit TSS descriptor).
+
+/// GDT selector of kernel code.
+pub const KERNEL_CODE_SELECTOR: u16 = 0x10;
+/// GDT selector of kernel data and stack: SYSCALL wants it after the code's.
+pub const KERNEL_DATA_SELECTOR: u16 = 0x18;
+/// GDT selector of 64-bit user code (RPL 3).
+pub const USER_CODE_SELECTOR: u16 = 0x33;
+/// GDT selector of user data and stack (RPL 3).
+pub const USER_DATA_SELECTOR: u16 = 0x2b;
+/// GDT selector of 32-bit user code (RPL 3): what STAR names for SYSRET, the others follow it.
+pub const USER_CODE_32_SELECTOR: u16 = 0x23;
+/// GDT selector of the TSS.
+pub const TSS_SELECTOR: u16 = 0x40;
+
+/// Descriptors in a GDT.
+pub const GDT_ENTRIES: usize = 16;
+/// Offset of the TSS in the page that it shares with the GDT.
+pub const TSS_OFFSET: usize = GDT_ENTRIES * 8;
+
+// Base 0, limit 4 GiB, accessed preset so that the CPU never writes to the read-only page.
+const KERNEL_CODE: u64 = 0x00af_9b00_0000_ffff;
+const KERNEL_DATA: u64 = 0x00cf_9300_0000_ffff;
+const USER_CODE_32: u64 = 0x00cf_fb00_0000_ffff;
+const USER_DATA: u64 = 0x00cf_f300_0000_ffff;
+const USER_CODE: u64 = 0x00af_fb00_0000_ffff;
+
+const TSS_LIMIT: u64 = size_of::<x86_64::structures::tss::TaskStateSegment>() as u64 - 1;
+
+/// The GDT of a CPU whose TSS is at `tss`.
+pub(crate) fn gdt(tss: u64) -> [u64; GDT_ENTRIES] {
+    let mut table = [0; GDT_ENTRIES];
+    table[slot(KERNEL_CODE_SELECTOR)] = KERNEL_CODE;
+    table[slot(KERNEL_DATA_SELECTOR)] = KERNEL_DATA;
+    table[slot(USER_CODE_32_SELECTOR)] = USER_CODE_32;
+    table[slot(USER_DATA_SELECTOR)] = USER_DATA;
+    table[slot(USER_CODE_SELECTOR)] = USER_CODE;
+    /// Present, type 9: an available 64-bit TSS. LTR makes it busy.
+    const AVAILABLE_TSS: u64 = 0x89 << 40;
+    table[slot(TSS_SELECTOR)] =
+        TSS_LIMIT | (tss & 0xff_ffff) << 16 | AVAILABLE_TSS | (tss >> 24 & 0xff) << 56;
+    table[slot(TSS_SELECTOR) + 1] = tss >> 32;
+    table
+}
+
+const fn slot(selector: u16) -> usize {
+    (selector >> 3) as usize
+}
+
+/// Index in the TSS's interrupt stack table, counted from 1, of a vector that lands on a stack of its
+/// own.
+pub(crate) const fn interrupt_stack(vector: u8) -> Option<u8> {
+    match vector {
+        2 => Some(1),
+        1 => Some(2),
+        18 => Some(3),
+        8 => Some(4),
+        _ => None,
+    }
+}
+
+/// An interrupt gate. `user`: ring 3 may use it by INT n.
+pub(crate) fn gate(vector: u8, address: u64, user: bool) -> [u64; 2] {
+    /// Present, type 14: a 64-bit interrupt gate.
+    const INTERRUPT_GATE: u64 = 0x8e << 40;
+    /// Descriptor privilege level 3.
+    const USER: u64 = 0x60 << 40;
+    let stack = u64::from(interrupt_stack(vector).unwrap_or(0)) << 32;
+    let low = address & 0xffff
+        | u64::from(KERNEL_CODE_SELECTOR) << 16
+        | stack
+        | INTERRUPT_GATE
+        | if user { USER } else { 0 }
+        | (address >> 16 & 0xffff) << 48;
+    [low, address >> 32]
+}

@@ -1,0 +1,126 @@
+//! Every structure that the entry code and Rust share, with its offsets and what they assume.
+//!
+//! ```text
+//! GS base - 0x1000   GDT and TSS           both views, read-only
+//! GS base            StackPage             user view: one frame, kernel view: another
+//! GS base + ALIAS    the user view's StackPage again   kernel view only
+//! GS base + DATA     KernelData            kernel view only
+//! ```
+//!
+//! The order is the one of [`ringwall_core::area::CpuArea`]; the landing stacks find the rest of the
+//! CPU's pages from their own address by it.
+
+use crate::frame::Frame;
+use core::mem::{offset_of, size_of};
+
+/// Distance from the stack page to its user view's second name.
+pub const ALIAS: usize = 0x1000;
+/// Distance from the stack page to the kernel-only data.
+pub const DATA: usize = 0x2000;
+
+/// Bytes for [`crate::user_mapped!`] variables.
+pub const USER_MAPPED_BYTES: usize = 0x7c0;
+
+/// The stack page: the only memory that the entry code writes under the user root.
+///
+/// Invariant: no word of its user view ever holds an address outside the entry area, but for the
+/// user's own; and while ring 3 runs, none that another thread left there.
+#[repr(C, align(4096))]
+pub struct StackPage {
+    /// The user's RSP between SYSCALL and the switch, and between the switch and SYSRETQ.
+    pub user_rsp: u64,
+    reserved: [u64; 7],
+    /// Per-CPU variables that the kernel declared reachable under the user root.
+    pub user_mapped: [u8; USER_MAPPED_BYTES],
+    /// Where an NMI lands, and so on.
+    pub nmi_landing: Landing,
+    /// Where a #DB lands.
+    pub debug_landing: Landing,
+    /// Where a #MC lands.
+    pub machine_check_landing: Landing,
+    /// Where a #DF lands.
+    pub double_fault_landing: Landing,
+    /// Where the CPU pushes when it comes from ring 3 (RSP0 is its end).
+    pub entry_stack: [u64; 126],
+    // The end of the page is the address of a kernel-only page; RSP0 must not be that.
+    unused: [u64; 2],
+}
+
+/// A few hundred bytes that an IST vector lands on before CR3 is switched. Used from its end.
+#[repr(C, align(16))]
+pub struct Landing([u64; 32]);
+
+/// The end of the entry stack, as an offset in the page.
+pub const ENTRY_STACK_TOP: usize = offset_of!(StackPage, unused);
+
+/// Offset of the end of a landing stack.
+pub const fn landing_top(start: usize) -> usize {
+    start + size_of::<Landing>()
+}
+
+/// Words that a landing uses: four of ours and the CPU's five.
+pub const LANDED_WORDS: usize = 9;
+
+const _: () = {
+    assert!(size_of::<StackPage>() == 4096, "the page holds just the stack page");
+    assert!(ENTRY_STACK_TOP % 16 == 0, "the CPU aligns RSP; the entry code counts from RSP0");
+    assert!(ENTRY_STACK_TOP < 4096, "RSP0 at the page's end would be a kernel-only address");
+    assert!(offset_of!(StackPage, user_rsp) == 0, "one short displacement in the hottest path");
+};
+
+/// How many words of [`KernelData`] belong to the kernel that uses the library.
+pub const LOCAL_WORDS: usize = 4;
+
+/// Per-CPU data that only the kernel root maps.
+#[repr(C, align(4096))]
+pub struct KernelData {
+    /// End of the running thread's task stack.
+    pub task_stack_top: u64,
+    /// The CR3 value to leave with, flush bit decided.
+    pub exit_cr3: u64,
+    /// `extern "sysv64" fn(*mut Frame)`.
+    pub syscall_handler: u64,
+    /// `extern "sysv64" fn(*mut Frame)`.
+    pub trap_handler: u64,
+    /// `extern "sysv64" fn(*mut Frame, entered_cr3)`.
+    pub paranoid_handler: u64,
+    /// End of the entry stack under the alias: where an exit frame is written.
+    pub entry_stack_alias: u64,
+    /// Address of `exit_to_user` in the entry text.
+    pub exit_to_user: u64,
+    /// Ends of the vectors' own stacks.
+    pub nmi_stack: u64,
+    /// End of #DB's stack.
+    pub debug_stack: u64,
+    /// End of #MC's stack.
+    pub machine_check_stack: u64,
+    /// End of #DF's stack.
+    pub double_fault_stack: u64,
+    /// Base of the entry text's page.
+    pub text_base: u64,
+    /// Set when an IST vector landed under the user root: the landing stacks want scrubbing before
+    /// another address space runs.
+    pub landed: u64,
+    /// Words of the kernel's own.
+    pub local: [u64; LOCAL_WORDS],
+}
+
+const _: () = assert!(size_of::<KernelData>() == 4096);
+
+/// Offset of a [`KernelData`] field from GS base.
+macro_rules! data_offset {
+    ($field:ident) => {
+        $crate::entry::layout::DATA
+            + core::mem::offset_of!($crate::entry::layout::KernelData, $field)
+    };
+}
+pub(crate) use data_offset;
+
+const _: () = {
+    assert!(size_of::<Frame>() % 16 == 0, "a handler is called with RSP 16-aligned, at the frame");
+    assert!(offset_of!(Frame, ss) + 8 == size_of::<Frame>());
+    assert!(offset_of!(Frame, rip) == offset_of!(Frame, vector) + 16);
+    assert!(offset_of!(Frame, vector) == offset_of!(Frame, rdi) + 8);
+    // exit_to_user addresses the frame's end relative to RDI's slot.
+    assert!(offset_of!(Frame, ss) == offset_of!(Frame, rdi) + 56);
+};

@@ -1,0 +1,106 @@
+//! The entry code: every instruction between ring 3 and Rust.
+//!
+//! # Theory
+//!
+//! **What is mapped under the user root.** The user half, and four pages of the kernel half: the
+//! entry text, the IDT, this CPU's GDT and TSS, and this CPU's stack page. Two of them are split: the
+//! same virtual page is another physical page under the kernel root. The entry text's user view has
+//! only the windows' bytes, all else is INT3; the stack page's user view is what the entry code
+//! writes before it switches, its kernel view is where an NMI lands that interrupts the kernel.
+//!
+//! **Which stack.** SYSCALL brings none: RSP itself is the scratch register until CR3 is written. From
+//! ring 3 the CPU pushes on the entry stack (RSP0), and the frame moves to the thread's task stack as
+//! soon as that is mapped. From ring 0 a trap stays where it interrupted. NMI, #DB, #MC and #DF land
+//! on their landing stacks (IST), which exist in both views, and move to kernel-only stacks at once.
+//!
+//! **Which GS.** The kernel's GS base is the address of the CPU's stack page. SYSCALL always finds the
+//! user's. A trap finds the user's if CS says ring 3, or if it is the exit's IRETQ that faulted.
+//! Paranoid entries do not ask: they find their CPU from the landing stack's address, save the base
+//! that is there, set the kernel's, and put back what was there.
+//!
+//! **Which CR3.** On the way in, the root that is loaded with one bit cleared: never a value from
+//! memory, because the memory would be user-visible. On the way out, a value that waits in a
+//! kernel-only page. After the write, the next instruction comes from the other view.
+//!
+//! **What may nest.** Interrupts are off in all of this. An exception inside a window is a bug, but
+//! for one: the exit's IRETQ may fault on what the program put in its frame. NMI and #MC may arrive
+//! after any instruction, #DB after the first one of any entry (MOV SS, TF). Each must find its way
+//! back to the exact CR3, GS base and registers.
+//!
+//! | way in | lands on | goes on on | GS, CR3 found | leaves by |
+//! |---|---|---|---|---|
+//! | SYSCALL | nothing | task stack | user's, user's | SYSRETQ, or IRETQ if the frame changed |
+//! | trap, interrupt from ring 3 | entry stack | task stack | user's, user's | IRETQ from the entry stack |
+//! | trap, interrupt from ring 0 | its stack | its stack | kernel's, kernel's | IRETQ |
+//! | fault of the exit IRETQ | entry stack | task stack | user's, user's | as from ring 3 |
+//! | #DB, #MC from ring 3 | landing stack | task stack | user's, user's | as from ring 3 |
+//! | NMI; #DB, #MC from ring 0 | landing stack | its own stack | any, any | IRETQ, through the landing stack if the user root was loaded |
+//! | #DF | landing stack | its own stack | any, any | never |
+//!
+//! # Files
+//!
+//! `macros.s` has the verbs, `vectors.s` the stubs, `syscall.s`, `interrupt.s` and `paranoid.s` the
+//! paths, `text.s` puts them together, twice: with the switches and without any.
+
+pub mod layout;
+mod text;
+pub mod windows;
+
+pub use text::{Spot, Text};
+
+use crate::frame::{ENTERED_BY_SYSCALL, Frame};
+use core::mem::offset_of;
+use layout::{ALIAS, ENTRY_STACK_TOP, StackPage, data_offset};
+
+/// Registers of a [`Spot`]: RSP.
+pub(crate) const IN_RSP: u16 = 0;
+/// Registers of a [`Spot`]: RDI.
+pub(crate) const IN_RDI: u16 = 1;
+/// Registers of a [`Spot`]: RDI and RSI.
+pub(crate) const IN_RDI_RSI: u16 = 2;
+
+const RF: u32 = 1 << 16;
+const TF: u32 = 1 << 8;
+const MSR_GS_BASE: u32 = 0xc000_0101;
+
+// The mask must survive sign extension from 32 bits.
+const ROOT_MASK: i32 = ringwall_core::root::TO_KERNEL_MASK as i32;
+const _: () = assert!(ROOT_MASK as i64 as u64 == ringwall_core::root::TO_KERNEL_MASK);
+
+core::arch::global_asm!(
+    include_str!("macros.s"),
+    include_str!("vectors.s"),
+    include_str!("syscall.s"),
+    include_str!("interrupt.s"),
+    include_str!("paranoid.s"),
+    include_str!("text.s"),
+    ROOT_MASK = const ROOT_MASK,
+    USER_ROOT_BIT = const ringwall_core::root::USER_ROOT_BIT,
+    USER_RSP = const offset_of!(StackPage, user_rsp),
+    ALIAS = const ALIAS,
+    ENTRY_STACK_TOP = const ENTRY_STACK_TOP,
+    TASK_STACK_TOP = const data_offset!(task_stack_top),
+    EXIT_CR3 = const data_offset!(exit_cr3),
+    SYSCALL_HANDLER = const data_offset!(syscall_handler),
+    TRAP_HANDLER = const data_offset!(trap_handler),
+    PARANOID_HANDLER = const data_offset!(paranoid_handler),
+    ENTRY_STACK_ALIAS = const data_offset!(entry_stack_alias),
+    NMI_STACK = const data_offset!(nmi_stack),
+    DEBUG_STACK = const data_offset!(debug_stack),
+    MACHINE_CHECK_STACK = const data_offset!(machine_check_stack),
+    DOUBLE_FAULT_STACK = const data_offset!(double_fault_stack),
+    USER_DATA_SELECTOR = const crate::USER_DATA_SELECTOR,
+    USER_CODE_SELECTOR = const crate::USER_CODE_SELECTOR,
+    ENTERED_BY_SYSCALL = const ENTERED_BY_SYSCALL,
+    FRAME_VECTOR = const offset_of!(Frame, vector),
+    FRAME_RDI = const offset_of!(Frame, rdi),
+    FRAME_RIP = const offset_of!(Frame, rip),
+    FRAME_RFLAGS = const offset_of!(Frame, rflags),
+    RF_TF = const RF | TF,
+    MSR_GS_BASE = const MSR_GS_BASE,
+    IN_RSP = const IN_RSP,
+    IN_RDI = const IN_RDI,
+    IN_RDI_RSI = const IN_RDI_RSI,
+    BREAK_CR3_WRITE = const cfg!(feature = "break-cr3-write") as u32,
+    BREAK_REGISTER = const cfg!(feature = "break-register") as u32,
+);

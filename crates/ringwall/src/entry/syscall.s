@@ -1,0 +1,63 @@
+# SYSCALL in, SYSRETQ out.
+
+.macro syscall_paths variant, isolated
+.balign 64, 0xcc
+# syscall_entry
+#
+# In:   RCX = user RIP, R11 = user RFLAGS, CS and SS the kernel's; RSP, GS and CR3 still the user's;
+#       IF, TF, DF, AC, NT clear (FMASK). Jumped to by SYSCALL (LSTAR).
+# Out:  calls the system-call handler on the task stack with RDI = frame; kernel root, kernel GS.
+# Uses: RSP as the only scratch register and USER_RSP as the only scratch word.
+    window_begin
+syscall_entry_\variant:
+    swapgs
+    mov gs:[{USER_RSP}], rsp
+    to_kernel_root \variant, \isolated, rsp, {IN_RSP}
+    window_end \variant
+    mov rsp, gs:[{TASK_STACK_TOP}]
+    push {USER_DATA_SELECTOR}
+    push qword ptr gs:[{ALIAS} + {USER_RSP}]
+    push r11
+    push {USER_CODE_SELECTOR}
+    push rcx
+    push rax
+    push {ENTERED_BY_SYSCALL}
+    push rdi
+    push_registers_below_rdi
+    mov rdi, rsp
+    call qword ptr gs:[{SYSCALL_HANDLER}]
+
+# syscall_exit
+#
+# In:   RSP = frame; kernel root, kernel GS, IF clear.
+# Out:  ring 3 by SYSRETQ, if the frame is as SYSCALL left it; else exit_to_user.
+#
+# SYSRETQ cannot carry RF, would trap too early with TF, and faults in ring 0 with the user's RSP if RCX
+# is not canonical (CVE-2012-0217). Only a RIP just past the end of the user half can be that here: bit
+# 47 tells. A frame that any setter touched has lost its mark.
+    cmp dword ptr [rsp + {FRAME_VECTOR}], {ENTERED_BY_SYSCALL}
+    jne exit_to_user_\variant
+    test dword ptr [rsp + {FRAME_RFLAGS}], {RF_TF}
+    jnz exit_to_user_\variant
+    bt dword ptr [rsp + {FRAME_RIP} + 4], 47 - 32
+    jc exit_to_user_\variant
+    pop_registers_to_rsi
+    pop rdi
+    add rsp, 5 * 8
+    pop qword ptr gs:[{ALIAS} + {USER_RSP}]
+    to_user_root \variant, \isolated*(1-{BREAK_CR3_WRITE}), rsp, {IN_RSP}
+    window_begin
+    mov rsp, gs:[{USER_RSP}]
+    mov qword ptr gs:[{USER_RSP}], 0
+    swapgs
+    sysretq
+
+# syscall_compatibility_entry
+#
+# In:   SYSCALL from a 32-bit code segment (CSTAR; AMD only). This ABI has no 32-bit calls.
+# Out:  EAX = -ENOSYS, back by SYSRET. Touches no stack and no root, so there is nothing to switch.
+syscall_compatibility_entry_\variant:
+    mov eax, -38
+    sysret
+    window_end \variant
+.endm

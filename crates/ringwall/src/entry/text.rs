@@ -1,0 +1,177 @@
+//! The assembled entry text as data: its bytes, its points of interest, its tables.
+//!
+//! Invariant: the template is never executed where it is linked; it is copied into the entry area,
+//! and every offset here is relative to its start.
+
+use super::windows::{WINDOWS, Window};
+use ringwall_core::area::PAGE_SIZE;
+
+/// Bytes of the page that are not code: INT3, so that a stray jump traps.
+pub const PADDING: u8 = 0xcc;
+
+/// Offsets of the entry points, as text.s lists them.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Points {
+    /// One past the last byte of code.
+    pub end: u16,
+    /// LSTAR.
+    pub syscall_entry: u16,
+    /// CSTAR.
+    pub syscall_compatibility_entry: u16,
+    /// Where a frame on a task stack leaves from.
+    pub exit_to_user: u16,
+    /// The one IRETQ to ring 3 that may fault.
+    pub exit_iretq: u16,
+    /// Gate of vector 2.
+    pub paranoid_nmi: u16,
+    /// Gate of vector 1.
+    pub paranoid_debug: u16,
+    /// Gate of vector 18.
+    pub paranoid_machine_check: u16,
+    /// Gate of vector 8.
+    pub paranoid_double_fault: u16,
+}
+
+/// A range of instructions with a root's physical address in a register under the user root.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Spot {
+    /// First instruction with it.
+    pub start: u16,
+    /// One past the last.
+    pub end: u16,
+    /// Where to go on instead, with the registers zero.
+    pub resume: u16,
+    /// Which registers: 0 RSP, 1 RDI, 2 RDI and RSI.
+    pub registers: u16,
+}
+
+/// One variant of the entry text.
+#[derive(Clone, Copy, Debug)]
+pub struct Text {
+    bytes: &'static [u8],
+    points: &'static Points,
+    stubs: &'static [u16],
+    windows: &'static [[u16; 2]],
+    spots: &'static [Spot],
+    clac: &'static [u16],
+}
+
+macro_rules! variant {
+    ($text:ident $points:ident $stubs:ident $stubs_end:ident $windows:ident $windows_end:ident
+     $spots:ident $spots_end:ident $clac:ident $clac_end:ident) => {{
+        unsafe extern "C" {
+            static $text: [u8; PAGE_SIZE as usize];
+            static $points: Points;
+            static $stubs: [u16; 0];
+            static $stubs_end: [u16; 0];
+            static $windows: [[u16; 2]; 0];
+            static $windows_end: [[u16; 2]; 0];
+            static $spots: [Spot; 0];
+            static $spots_end: [Spot; 0];
+            static $clac: [u16; 0];
+            static $clac_end: [u16; 0];
+        }
+        // SAFETY: text.s defines the symbols: a page of bytes that nothing writes.
+        let bytes = unsafe { &$text };
+        // SAFETY: text.s lists the fields of `Points` in this order, aligned to 8.
+        let points = unsafe { &$points };
+        Text {
+            bytes,
+            points,
+            // SAFETY: both symbols bound one table of 16-bit words, aligned to 8.
+            stubs: unsafe { table(&raw const $stubs, &raw const $stubs_end) },
+            // SAFETY: both symbols bound one table of pairs of 16-bit words.
+            windows: unsafe { table(&raw const $windows, &raw const $windows_end) },
+            // SAFETY: both symbols bound one table of four 16-bit words a row.
+            spots: unsafe { table(&raw const $spots, &raw const $spots_end) },
+            // SAFETY: both symbols bound one table of 16-bit words.
+            clac: unsafe { table(&raw const $clac, &raw const $clac_end) },
+        }
+    }};
+}
+
+/// # Safety
+/// `start..end` is one aligned array of `T` that nothing writes.
+unsafe fn table<T>(start: *const [T; 0], end: *const [T; 0]) -> &'static [T] {
+    let count = (end.addr() - start.addr()) / size_of::<T>();
+    // SAFETY: by this function's contract.
+    unsafe { core::slice::from_raw_parts(start.cast(), count) }
+}
+
+impl Text {
+    /// The variant with the switches (`true`), or the one without.
+    pub fn new(isolated: bool) -> Text {
+        if isolated {
+            variant!(ringwall_text_isolated ringwall_points_isolated
+                ringwall_stubs_isolated ringwall_stubs_end_isolated
+                ringwall_windows_isolated ringwall_windows_end_isolated
+                ringwall_spots_isolated ringwall_spots_end_isolated
+                ringwall_clac_isolated ringwall_clac_end_isolated)
+        } else {
+            variant!(ringwall_text_plain ringwall_points_plain
+                ringwall_stubs_plain ringwall_stubs_end_plain
+                ringwall_windows_plain ringwall_windows_end_plain
+                ringwall_spots_plain ringwall_spots_end_plain
+                ringwall_clac_plain ringwall_clac_end_plain)
+        }
+    }
+
+    /// Offsets of the entry points.
+    pub fn points(&self) -> &'static Points {
+        self.points
+    }
+
+    /// Offset of the gate of `vector`, its paranoid entry if it has one.
+    pub fn gate(&self, vector: u8) -> u16 {
+        match vector {
+            1 => self.points.paranoid_debug,
+            2 => self.points.paranoid_nmi,
+            8 => self.points.paranoid_double_fault,
+            18 => self.points.paranoid_machine_check,
+            _ => self.stubs[usize::from(vector)],
+        }
+    }
+
+    /// The windows with their offsets.
+    pub fn windows(&self) -> impl Iterator<Item = (core::ops::Range<u16>, &'static Window)> {
+        self.windows.iter().zip(&WINDOWS).map(|(&[start, end], window)| (start..end, window))
+    }
+
+    /// The spot that `offset` is in, if any.
+    pub fn spot(&self, offset: u64) -> Option<&'static Spot> {
+        let inside = |spot: &&Spot| (u64::from(spot.start)..u64::from(spot.end)).contains(&offset);
+        self.spots.iter().find(inside)
+    }
+
+    /// Bytes of code.
+    pub fn size(&self) -> usize {
+        usize::from(self.points.end)
+    }
+
+    /// Fills `page` with the kernel view: all of the text.
+    pub fn write_kernel_view(&self, page: &mut [u8; PAGE_SIZE as usize], smap: bool) {
+        page.copy_from_slice(self.bytes);
+        if !smap {
+            self.remove_clac(page);
+        }
+    }
+
+    /// Fills `page` with the user view: the windows, and INT3 everywhere else.
+    pub fn write_user_view(&self, page: &mut [u8; PAGE_SIZE as usize]) {
+        page.fill(PADDING);
+        for &[start, end] in self.windows {
+            let window = usize::from(start)..usize::from(end);
+            page[window.clone()].copy_from_slice(&self.bytes[window]);
+        }
+    }
+
+    fn remove_clac(&self, page: &mut [u8; PAGE_SIZE as usize]) {
+        /// A three-byte NOP (SDM vol. 2, NOP, table 4-12).
+        const NOP3: [u8; 3] = [0x0f, 0x1f, 0x00];
+        for &site in self.clac {
+            page[usize::from(site)..][..NOP3.len()].copy_from_slice(&NOP3);
+        }
+    }
+}

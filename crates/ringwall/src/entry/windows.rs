@@ -1,0 +1,67 @@
+//! The windows: every run of instructions that executes under the user root, in the order in which
+//! the entry text closes them. The user view of the text is made of exactly these.
+
+/// What a window is and what is known inside it.
+#[derive(Debug)]
+pub struct Window {
+    /// Its name.
+    pub name: &'static str,
+    /// What holds at each of its instructions.
+    pub holds: &'static str,
+    /// What leaves it, and how.
+    pub leaves: &'static str,
+}
+
+/// One row for each window of `text.s`.
+pub static WINDOWS: [Window; 10] = [
+    Window {
+        name: "vector stubs",
+        holds: "CPU's frame on top of the entry stack, or of the interrupted stack; no register free",
+        leaves: "jump to trap_entry",
+    },
+    Window {
+        name: "trap in",
+        holds: "frame on the entry stack; RDI free once pushed; GS the user's until SWAPGS",
+        leaves: "CR3 write: the next byte is in the kernel view alone",
+    },
+    Window {
+        name: "exit by IRETQ, and its fault",
+        holds: "return frame at the top of the entry stack; GS the kernel's until SWAPGS",
+        leaves: "IRETQ to ring 3, or to trap in if IRETQ faulted",
+    },
+    Window {
+        name: "SYSCALL in",
+        holds: "RSP the user's, then scratch; RCX and R11 hold the user's RIP and RFLAGS",
+        leaves: "CR3 write: the next byte is in the kernel view alone",
+    },
+    Window {
+        name: "SYSRETQ out, SYSCALL from 32-bit code",
+        holds: "all registers the user's but RSP, which waits in the scratch word",
+        leaves: "SYSRET to ring 3",
+    },
+    Window {
+        name: "NMI in",
+        holds: "frame on the landing stack; GS and CR3 unknown; RDI and RSI free once pushed",
+        leaves: "CR3 write: the next byte is in the kernel view alone",
+    },
+    Window {
+        name: "#DB in",
+        holds: "frame on the landing stack; GS and CR3 unknown; RDI and RSI free once pushed",
+        leaves: "CR3 write: the next byte is in the kernel view alone",
+    },
+    Window {
+        name: "#MC in",
+        holds: "frame on the landing stack; GS and CR3 unknown; RDI and RSI free once pushed",
+        leaves: "CR3 write: the next byte is in the kernel view alone",
+    },
+    Window {
+        name: "#DF in",
+        holds: "frame on the landing stack; GS and CR3 unknown; RDI and RSI free once pushed",
+        leaves: "CR3 write: the next byte is in the kernel view alone",
+    },
+    Window {
+        name: "paranoid out",
+        holds: "return frame on the landing stack; GS base as it was found; RDI last to come back",
+        leaves: "IRETQ to where the event arrived",
+    },
+];

@@ -1,0 +1,312 @@
+//! The entry area: built once at boot, shared by every process.
+//!
+//! Invariant: a page is in the user view only because [`ringwall_core::exposed::EXPOSED`] says so, or
+//! because the kernel asked for it by [`Isolation::map_shared`], which remembers it.
+
+use crate::entry::Text;
+use crate::flush::FlushShared;
+use crate::frames::Frames;
+use crate::tables::{self, MapError, Table};
+use core::ops::RangeInclusive;
+use core::sync::atomic::Ordering;
+use ringwall_core::area::{AreaError, EntryArea, PAGE_SIZE, Page};
+use ringwall_core::exposed::{View, row};
+use ringwall_core::paging::{GLOBAL, KERNEL_TABLE, PRESENT, index};
+use ringwall_core::root::{ENTRY_SLOT, KERNEL_HALF};
+use ringwall_core::shared::{ShareError, SharedRange, SharedRanges};
+use x86_64::structures::paging::PhysFrame;
+
+/// Ranges that [`Isolation::map_shared`] keeps at a time.
+pub const SHARED_RANGES: usize = 16;
+/// Top-level entries that a kernel half may have.
+pub const KERNEL_ENTRIES: usize = 32;
+
+/// What [`Isolation::new`] wants to know.
+#[derive(Clone, Debug)]
+pub struct Setup<'a> {
+    /// The kernel's root: its kernel half is complete, and its top-level entries will not change.
+    pub kernel_root: PhysFrame,
+    /// Addresses in the top 2 GiB that nothing uses; the entry area gets a random place there.
+    pub region: RangeInclusive<u64>,
+    /// A random number, from the best source there is.
+    pub random: u64,
+    /// Whether to isolate: [`ringwall_core::policy`] decides.
+    pub isolate: bool,
+    /// Whether CR4.SMAP is on.
+    pub smap: bool,
+    /// Vectors that ring 3 may raise by INT n: 3 and 4 and whatever the ABI has.
+    pub user_vectors: &'a [u8],
+}
+
+/// Why the entry area could not be built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetupError {
+    /// The region is no place for the entry area.
+    Area(AreaError),
+    /// A page could not be mapped.
+    Map(MapError),
+    /// The kernel half has more top-level entries than [`KERNEL_ENTRIES`].
+    TooManyKernelEntries(usize),
+    /// There is no such CPU: the layout has room for [`ringwall_core::area::MAX_CPUS`].
+    NoSuchCpu(usize),
+}
+
+impl From<AreaError> for SetupError {
+    fn from(error: AreaError) -> Self {
+        SetupError::Area(error)
+    }
+}
+
+impl From<MapError> for SetupError {
+    fn from(error: MapError) -> Self {
+        SetupError::Map(error)
+    }
+}
+
+impl core::fmt::Display for SetupError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            SetupError::Area(error) => write!(f, "no place for the entry area: {error}"),
+            SetupError::Map(error) => write!(f, "entry area: {error}"),
+            SetupError::TooManyKernelEntries(count) => {
+                write!(f, "{count} top-level kernel entries, at most {KERNEL_ENTRIES} are copied")
+            }
+            SetupError::NoSuchCpu(index) => write!(f, "no place for CPU {index} in the entry area"),
+        }
+    }
+}
+
+/// The entry area and what every root has in common.
+pub struct Isolation {
+    pub(crate) area: EntryArea,
+    pub(crate) text: Text,
+    pub(crate) isolated: bool,
+    pub(crate) kernel_level_3: &'static Table,
+    pub(crate) user_level_3: Option<(PhysFrame, &'static Table)>,
+    kernel_entries: [(usize, u64); KERNEL_ENTRIES],
+    kernel_entry_count: usize,
+    shared: SharedRanges<SHARED_RANGES>,
+}
+
+impl Isolation {
+    /// Chooses the entry area's place, copies the entry text there, and makes the shared pages.
+    ///
+    /// # Errors
+    /// [`SetupError`]; what was mapped by then stays mapped in the kernel root and nowhere else.
+    ///
+    /// # Safety
+    /// `setup.kernel_root` is the root that the kernel runs on, its region is the library's from now
+    /// on, and its top-level kernel entries stay as they are. `setup.smap` tells the truth.
+    pub unsafe fn new(
+        setup: &Setup<'_>,
+        frames: &mut impl Frames,
+    ) -> Result<Isolation, SetupError> {
+        let area = EntryArea::choose(setup.random, &setup.region)?;
+        let root = tables::table(frames, setup.kernel_root);
+        let kernel_level_3 = tables::level_3(root, area.base(), frames)?;
+        let user_level_3 = match setup.isolate {
+            true => {
+                let frame = tables::zeroed(frames)?;
+                Some((frame, tables::table(frames, frame)))
+            }
+            false => None,
+        };
+        let mut isolation = Isolation {
+            area,
+            text: Text::new(setup.isolate),
+            isolated: setup.isolate,
+            kernel_level_3,
+            user_level_3,
+            kernel_entries: [(0, 0); KERNEL_ENTRIES],
+            kernel_entry_count: 0,
+            shared: SharedRanges::new(area),
+        };
+        isolation.copy_kernel_entries(root)?;
+        isolation.make_text(setup.smap, frames)?;
+        isolation.make_idt(setup.user_vectors, frames)?;
+        Ok(isolation)
+    }
+
+    fn copy_kernel_entries(&mut self, root: &Table) -> Result<(), SetupError> {
+        let present = KERNEL_HALF
+            .map(|slot| (slot, root[slot].load(Ordering::Relaxed)))
+            .filter(|(_, entry)| entry & PRESENT != 0);
+        for (slot, entry) in present {
+            let count = self.kernel_entry_count;
+            let place = self.kernel_entries.get_mut(count);
+            *place.ok_or(SetupError::TooManyKernelEntries(count + 1))? = (slot, entry);
+            self.kernel_entry_count += 1;
+        }
+        Ok(())
+    }
+
+    fn make_text(&self, smap: bool, frames: &mut impl Frames) -> Result<(), SetupError> {
+        let kernel = tables::zeroed(frames)?;
+        self.text.write_kernel_view(tables::bytes(frames, kernel), smap);
+        let user = match self.isolated {
+            true => {
+                let user = tables::zeroed(frames)?;
+                self.text.write_user_view(tables::bytes(frames, user));
+                user
+            }
+            false => kernel,
+        };
+        self.map_page(Page::Text, self.area.text(), kernel, user, frames)
+    }
+
+    fn make_idt(&self, user_vectors: &[u8], frames: &mut impl Frames) -> Result<(), SetupError> {
+        let frame = tables::zeroed(frames)?;
+        let gates = tables::table(frames, frame);
+        for vector in 0..=255 {
+            let address = self.area.text() + u64::from(self.text.gate(vector));
+            let gate = crate::descriptors::gate(vector, address, user_vectors.contains(&vector));
+            for (word, value) in gate.into_iter().enumerate() {
+                gates[usize::from(vector) * 2 + word].store(value, Ordering::Relaxed);
+            }
+        }
+        self.map_page(Page::Idt, self.area.idt(), frame, frame, frames)
+    }
+
+    /// Maps one page of the entry area in both views, as the exposed set says.
+    pub(crate) fn map_page(
+        &self,
+        page: Page,
+        address: u64,
+        kernel: PhysFrame,
+        user: PhysFrame,
+        frames: &mut impl Frames,
+    ) -> Result<(), SetupError> {
+        let row = row(page);
+        if let Some(flags) = row.flags(View::Kernel, false) {
+            let leaf = kernel.start_address().as_u64() | flags;
+            tables::map_below(self.kernel_level_3, address, leaf, frames)?;
+        }
+        if let (Some((_, level_3)), Some(flags)) = (self.user_level_3, row.flags(View::User, false))
+        {
+            let leaf = user.start_address().as_u64() | flags;
+            tables::map_below(level_3, address, leaf, frames)?;
+        }
+        Ok(())
+    }
+
+    /// Where the entry area is.
+    pub fn area(&self) -> EntryArea {
+        self.area
+    }
+
+    /// Whether there are two roots.
+    pub fn isolated(&self) -> bool {
+        self.isolated
+    }
+
+    /// The entry text in use.
+    pub fn text(&self) -> &Text {
+        &self.text
+    }
+
+    /// The kernel ranges that every user root shows, beside the entry area.
+    pub fn shared_ranges(&self) -> impl Iterator<Item = SharedRange> {
+        self.shared.iter()
+    }
+
+    /// Top-level kernel entries of every kernel root.
+    pub(crate) fn kernel_entries(&self) -> &[(usize, u64)] {
+        &self.kernel_entries[..self.kernel_entry_count]
+    }
+
+    /// The one top-level kernel entry of every user root.
+    pub(crate) fn user_entry(&self) -> Option<(usize, u64)> {
+        let (frame, _) = self.user_level_3?;
+        Some((ENTRY_SLOT, frame.start_address().as_u64() | KERNEL_TABLE))
+    }
+
+    /// Makes a kernel range visible under every user root, with the permissions that it has under the
+    /// kernel root: for what the CPU itself must reach there, such as a debug store.
+    ///
+    /// Everything in the range can then be read by a program on a CPU that has Meltdown.
+    ///
+    /// # Errors
+    /// [`MapSharedError`]; the user view is then as it was. Needs no flush: nothing was mapped before.
+    pub fn map_shared(
+        &mut self,
+        start: u64,
+        bytes: u64,
+        frames: &mut impl Frames,
+    ) -> Result<(), MapSharedError> {
+        let range = SharedRange::new(start, bytes)?;
+        self.shared.insert(range)?;
+        let Some((_, level_3)) = self.user_level_3 else { return Ok(()) };
+        for (done, address) in range.pages().enumerate() {
+            let mapped = self
+                .kernel_leaf(address, frames)
+                .and_then(|leaf| tables::map_below(level_3, address, leaf & !GLOBAL, frames));
+            if let Err(error) = mapped {
+                self.clear_shared(range, done, frames);
+                self.shared.remove(range)?;
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a range out of the user view again. It must be one that [`Isolation::map_shared`] mapped.
+    ///
+    /// # Errors
+    /// [`MapSharedError::Range`] if it is not.
+    pub fn unmap_shared(
+        &mut self,
+        start: u64,
+        bytes: u64,
+        frames: &impl Frames,
+    ) -> Result<FlushShared, MapSharedError> {
+        let range = SharedRange::new(start, bytes)?;
+        self.shared.remove(range)?;
+        self.clear_shared(range, (bytes / PAGE_SIZE) as usize, frames);
+        Ok(FlushShared::new(range))
+    }
+
+    fn clear_shared(&self, range: SharedRange, pages: usize, frames: &impl Frames) {
+        let Some((_, level_3)) = self.user_level_3 else { return };
+        for address in range.pages().take(pages) {
+            if let Some(leaf) = tables::leaf(level_3, address, frames) {
+                leaf.store(0, Ordering::Release);
+            }
+        }
+    }
+
+    fn kernel_leaf(&self, address: u64, frames: &impl Frames) -> Result<u64, MapError> {
+        tables::translate(self.kernel_level_3, address, frames)
+            .filter(|_| index(4, address) == ENTRY_SLOT)
+            .ok_or(MapError::NotMapped(address))
+    }
+}
+
+/// Why a kernel range could not be shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapSharedError {
+    /// The range itself.
+    Range(ShareError),
+    /// One of its pages.
+    Map(MapError),
+}
+
+impl From<ShareError> for MapSharedError {
+    fn from(error: ShareError) -> Self {
+        MapSharedError::Range(error)
+    }
+}
+
+impl From<MapError> for MapSharedError {
+    fn from(error: MapError) -> Self {
+        MapSharedError::Map(error)
+    }
+}
+
+impl core::fmt::Display for MapSharedError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            MapSharedError::Range(error) => write!(f, "cannot share: {error}"),
+            MapSharedError::Map(error) => write!(f, "cannot share: {error}"),
+        }
+    }
+}

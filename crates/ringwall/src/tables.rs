@@ -1,0 +1,154 @@
+//! Writing page tables through the direct map.
+//!
+//! Invariant: tables made here are supervisor tables with all permissions; the leaf alone decides.
+
+use crate::frames::Frames;
+use core::ptr::NonNull;
+use core::sync::atomic::{AtomicU64, Ordering};
+use ringwall_core::paging::{ADDRESS_MASK, HUGE, KERNEL_TABLE, PRESENT, index};
+use x86_64::PhysAddr;
+use x86_64::structures::paging::PhysFrame;
+
+/// Entries of one table. Atomic, because the CPU walks it at any time.
+pub(crate) type Table = [AtomicU64; 512];
+
+/// Why a page could not be mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MapError {
+    /// The kernel's frame allocator is out of frames.
+    NoFrame,
+    /// The kernel mapped a large page over this address.
+    LargePage(u64),
+    /// This address is mapped already.
+    AlreadyMapped(u64),
+    /// This address is not mapped.
+    NotMapped(u64),
+}
+
+impl core::fmt::Display for MapError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            MapError::NoFrame => f.write_str("no frame left for page tables"),
+            MapError::LargePage(address) => {
+                write!(f, "the kernel maps {address:#x} with a large page: split it first")
+            }
+            MapError::AlreadyMapped(address) => write!(f, "{address:#x} is mapped already"),
+            MapError::NotMapped(address) => write!(f, "{address:#x} is not mapped"),
+        }
+    }
+}
+
+/// The table in `frame`.
+pub(crate) fn table<'a>(frames: &impl Frames, frame: PhysFrame) -> &'a Table {
+    let pointer: NonNull<Table> = frames.pointer(frame).cast();
+    // SAFETY: the frame is a page table, 512 aligned words; `Frames::pointer` reaches it for good;
+    // all access, the CPU's too, is atomic.
+    unsafe { pointer.as_ref() }
+}
+
+/// A frame of zeros.
+pub(crate) fn zeroed(frames: &mut impl Frames) -> Result<PhysFrame, MapError> {
+    let frame = frames.allocate_frame().ok_or(MapError::NoFrame)?;
+    // SAFETY: the frame is ours alone, and 4 KiB.
+    unsafe { frames.pointer(frame).write_bytes(0, 4096) };
+    Ok(frame)
+}
+
+fn frame_of(entry: u64) -> PhysFrame {
+    PhysFrame::containing_address(PhysAddr::new(entry & ADDRESS_MASK))
+}
+
+fn next<'a>(
+    slot: &AtomicU64,
+    address: u64,
+    frames: &mut impl Frames,
+) -> Result<&'a Table, MapError> {
+    let entry = slot.load(Ordering::Relaxed);
+    if entry & PRESENT == 0 {
+        let frame = zeroed(frames)?;
+        slot.store(frame.start_address().as_u64() | KERNEL_TABLE, Ordering::Release);
+        return Ok(table(frames, frame));
+    }
+    if entry & HUGE != 0 {
+        return Err(MapError::LargePage(address));
+    }
+    Ok(table(frames, frame_of(entry)))
+}
+
+/// Maps the 4 KiB page at `address` below a level-3 table by the leaf entry `leaf`.
+///
+/// # Errors
+/// [`MapError`].
+pub(crate) fn map_below(
+    level_3: &Table,
+    address: u64,
+    leaf: u64,
+    frames: &mut impl Frames,
+) -> Result<(), MapError> {
+    let level_2 = next(&level_3[index(3, address)], address, frames)?;
+    let level_1 = next(&level_2[index(2, address)], address, frames)?;
+    let slot = &level_1[index(1, address)];
+    if slot.load(Ordering::Relaxed) & PRESENT != 0 {
+        return Err(MapError::AlreadyMapped(address));
+    }
+    slot.store(leaf, Ordering::Release);
+    Ok(())
+}
+
+/// The level-3 table of `address` below a root, made if missing.
+///
+/// # Errors
+/// [`MapError`].
+pub(crate) fn level_3<'a>(
+    root: &Table,
+    address: u64,
+    frames: &mut impl Frames,
+) -> Result<&'a Table, MapError> {
+    next(&root[index(4, address)], address, frames)
+}
+
+/// The slot of the leaf entry of `address` below a level-3 table, 4 KiB pages only.
+pub(crate) fn leaf<'a>(
+    level_3: &'a Table,
+    address: u64,
+    frames: &impl Frames,
+) -> Option<&'a AtomicU64> {
+    let mut entries = level_3;
+    for level in [3, 2] {
+        let entry = entries[index(level, address)].load(Ordering::Relaxed);
+        if entry & PRESENT == 0 || entry & HUGE != 0 {
+            return None;
+        }
+        entries = table(frames, frame_of(entry));
+    }
+    Some(&entries[index(1, address)])
+}
+
+/// The bytes of a frame that nobody else uses yet.
+pub(crate) fn bytes<'a>(frames: &impl Frames, frame: PhysFrame) -> &'a mut [u8; 4096] {
+    // SAFETY: callers pass frames that they just allocated and have not mapped yet, once each;
+    // `Frames::pointer` reaches all 4096 bytes.
+    unsafe { frames.pointer(frame).cast().as_mut() }
+}
+
+/// The 4 KiB leaf entry that maps `address` below a level-3 table, made up from a larger page if
+/// need be.
+pub(crate) fn translate(level_3: &Table, address: u64, frames: &impl Frames) -> Option<u64> {
+    let mut entries = level_3;
+    for level in [3, 2] {
+        let entry = entries[index(level, address)].load(Ordering::Relaxed);
+        if entry & PRESENT == 0 {
+            return None;
+        }
+        if entry & HUGE != 0 {
+            let size = 4096u64 << (9 * (level - 1));
+            // Bit 12 of a large page's entry is its PAT bit, bit 7 is not HUGE in a small one's.
+            let base = entry & ADDRESS_MASK & !(size - 1);
+            let flags = entry & !ADDRESS_MASK & !HUGE;
+            return Some((base + (address & (size - 1) & !0xfff)) | flags);
+        }
+        entries = table(frames, frame_of(entry));
+    }
+    let entry = entries[index(1, address)].load(Ordering::Relaxed);
+    (entry & PRESENT != 0).then_some(entry)
+}

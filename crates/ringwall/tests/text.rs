@@ -1,0 +1,228 @@
+//! The entry text as bytes: what is in it, what is not, and a golden file of all of it.
+//!
+//! `BLESS=1 cargo test -p ringwall` renews the golden files after a change that was meant.
+
+use iced_x86::{
+    Code, Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter, Mnemonic, OpKind,
+    Register,
+};
+use ringwall::entry::Text;
+use ringwall::entry::layout::{ALIAS, DATA};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+
+const PAGE: usize = 4096;
+
+fn kernel_view(text: &Text) -> [u8; PAGE] {
+    let mut page = [0; PAGE];
+    text.write_kernel_view(&mut page, true);
+    page
+}
+
+fn user_view(text: &Text) -> [u8; PAGE] {
+    let mut page = [0; PAGE];
+    text.write_user_view(&mut page);
+    page
+}
+
+fn decode(bytes: &[u8], start: u64) -> Vec<Instruction> {
+    Decoder::with_ip(64, bytes, start, DecoderOptions::NONE).into_iter().collect()
+}
+
+fn touches_cr3(instruction: &Instruction) -> bool {
+    (0..instruction.op_count()).any(|operand| {
+        instruction.op_kind(operand) == OpKind::Register
+            && instruction.op_register(operand) == Register::CR3
+    })
+}
+
+fn instructions(text: &Text) -> Vec<Instruction> {
+    decode(&kernel_view(text)[..text.size()], 0)
+}
+
+#[test]
+fn both_variants_fit_one_page() {
+    for isolated in [true, false] {
+        let size = Text::new(isolated).size();
+        assert!(size < PAGE, "{size} bytes");
+    }
+}
+
+#[test]
+fn without_isolation_no_switch_instruction_is_left() {
+    let switches = instructions(&Text::new(false)).into_iter().filter(touches_cr3).count();
+    assert_eq!(switches, 0);
+    assert!(instructions(&Text::new(true)).iter().any(touches_cr3));
+}
+
+#[test]
+fn the_user_view_is_the_windows_and_nothing_else() {
+    let text = Text::new(true);
+    let (kernel, user) = (kernel_view(&text), user_view(&text));
+    let mut shown = [false; PAGE];
+    for (range, _) in text.windows() {
+        for offset in range {
+            shown[usize::from(offset)] = true;
+        }
+    }
+    for offset in 0..PAGE {
+        let expected = if shown[offset] { kernel[offset] } else { 0xcc };
+        assert_eq!(user[offset], expected, "at {offset:#x}");
+    }
+}
+
+#[test]
+fn every_window_has_its_row() {
+    let text = Text::new(true);
+    assert_eq!(text.windows().count(), ringwall::entry::windows::WINDOWS.len());
+}
+
+#[test]
+fn a_window_that_leads_in_ends_with_the_cr3_write() {
+    let text = Text::new(true);
+    let page = kernel_view(&text);
+    for (range, window) in text.windows().filter(|(_, window)| window.leaves.contains("CR3 write"))
+    {
+        let code = &page[usize::from(range.start)..usize::from(range.end)];
+        let last = *decode(code, range.start.into()).last().expect("not empty");
+        let writes = last.mnemonic() == Mnemonic::Mov && last.op0_register() == Register::CR3;
+        assert!(writes, "{}: ends with {last}", window.name);
+    }
+}
+
+/// Under the user root only the stack page is there, and code in a window may only jump to windows.
+#[test]
+fn windows_stay_inside_what_the_user_root_maps() {
+    let text = Text::new(true);
+    let page = kernel_view(&text);
+    let ranges: Vec<_> = text.windows().map(|(range, _)| range).collect();
+    for (range, window) in text.windows() {
+        let code = &page[usize::from(range.start)..usize::from(range.end)];
+        for instruction in decode(code, range.start.into()) {
+            if instruction.segment_prefix() == Register::GS {
+                let offset = instruction.memory_displacement64() as usize;
+                assert!(offset < ALIAS, "{}: {instruction} leaves the stack page", window.name);
+            }
+            if instruction.is_jmp_short_or_near() || instruction.is_jcc_short_or_near() {
+                let target = instruction.near_branch_target() as u16;
+                let inside = ranges.iter().any(|range| range.contains(&target));
+                assert!(inside, "{}: {instruction} leaves the windows", window.name);
+            }
+            let calls = instruction.is_call_near() || instruction.is_call_near_indirect();
+            assert!(!calls, "{}: {instruction}", window.name);
+        }
+    }
+}
+
+#[test]
+fn only_the_kernel_view_reads_kernel_data() {
+    let text = Text::new(true);
+    let windows: Vec<_> = text.windows().map(|(range, _)| range).collect();
+    for instruction in instructions(&text) {
+        let in_window = windows.iter().any(|range| range.contains(&(instruction.ip() as u16)));
+        let reads_data = instruction.segment_prefix() == Register::GS
+            && instruction.memory_displacement64() as usize >= DATA;
+        assert!(!(in_window && reads_data), "{instruction}");
+    }
+}
+
+#[test]
+fn every_stub_pushes_its_vector() {
+    for isolated in [true, false] {
+        let text = Text::new(isolated);
+        let page = kernel_view(&text);
+        for vector in (0..=255u8).filter(|vector| ![1, 2, 8, 18].contains(vector)) {
+            let stub = usize::from(text.gate(vector));
+            assert_eq!(page[stub..stub + 2], [0x6a, vector], "stub of vector {vector}");
+        }
+    }
+}
+
+#[test]
+fn one_instruction_returns_to_ring_3_and_may_fault() {
+    let text = Text::new(true);
+    let exit = u64::from(text.points().exit_iretq);
+    let at_exit = instructions(&text).into_iter().find(|instruction| instruction.ip() == exit);
+    assert_eq!(at_exit.map(|instruction| instruction.code()), Some(Code::Iretq));
+}
+
+#[test]
+fn after_a_root_leaves_a_register_it_is_overwritten() {
+    let text = Text::new(true);
+    let all: BTreeMap<u64, Instruction> = instructions(&text)
+        .into_iter()
+        .map(|instruction| (instruction.ip(), instruction))
+        .collect();
+    let spots = (0..PAGE as u64).filter_map(|offset| text.spot(offset)).collect::<Vec<_>>();
+    assert!(!spots.is_empty());
+    for spot in spots {
+        let resume = all[&u64::from(spot.resume)];
+        let writes = match resume.mnemonic() {
+            Mnemonic::Mov => resume.op0_kind() == OpKind::Register,
+            Mnemonic::Pop => true,
+            _ => false,
+        };
+        assert!(writes, "{resume} does not fetch the register anew");
+    }
+}
+
+/// Instructions of a system call that are the entry text's, SYSCALL and SYSRETQ included.
+fn null_call_instructions(text: &Text) -> usize {
+    let entry = u64::from(text.points().syscall_entry);
+    let path = instructions(text).into_iter().skip_while(|instruction| instruction.ip() < entry);
+    let before_sysret = path.take_while(|step| step.mnemonic() != Mnemonic::Sysretq).count();
+    before_sysret + 2
+}
+
+#[test]
+fn isolation_costs_five_instructions_a_call() {
+    let (on, off) = (Text::new(true), Text::new(false));
+    assert_eq!(null_call_instructions(&on) - null_call_instructions(&off), 5);
+}
+
+fn listing(text: &Text) -> String {
+    let mut out = String::new();
+    let mut formatter = IntelFormatter::new();
+    let starts: BTreeMap<u16, &str> =
+        text.windows().map(|(range, window)| (range.start, window.name)).collect();
+    let ends: Vec<u16> = text.windows().map(|(range, _)| range.end).collect();
+    writeln!(
+        out,
+        "{} bytes, {} in a SYSCALL round trip",
+        text.size(),
+        null_call_instructions(text)
+    )
+    .expect("to a string");
+    for instruction in instructions(text) {
+        let offset = instruction.ip() as u16;
+        if ends.contains(&offset) {
+            out.push_str("---- kernel view only\n");
+        }
+        if let Some(name) = starts.get(&offset) {
+            writeln!(out, "---- window: {name}").expect("to a string");
+        }
+        let mut line = String::new();
+        formatter.format(&instruction, &mut line);
+        writeln!(out, "{offset:03x}  {line}").expect("to a string");
+    }
+    out
+}
+
+#[test]
+fn the_machine_code_is_the_golden_one() {
+    for (isolated, name) in [(true, "entry-isolated.txt"), (false, "entry-plain.txt")] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden").join(name);
+        let now = listing(&Text::new(isolated));
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(&path, &now).expect("the golden file can be written");
+        }
+        let golden = std::fs::read_to_string(&path).unwrap_or_default();
+        let first = now.lines().zip(golden.lines()).position(|(now, golden)| now != golden);
+        assert!(
+            now == golden,
+            "{name} differs, first at line {:?}; if that is meant: BLESS=1 cargo test -p ringwall",
+            first.map(|line| line + 1)
+        );
+    }
+}

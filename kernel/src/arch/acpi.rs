@@ -1,0 +1,113 @@
+//! Power-off and reset, as ACPI describes them.
+
+use crate::mm::layout::{DIRECT_MAP_BYTES, direct};
+use crate::println;
+use crate::sync::Once;
+use acpi::fadt::Fadt;
+use acpi::{AcpiHandler, AcpiTables, PhysicalMapping};
+use core::ptr::NonNull;
+use x86_64::instructions::port::Port;
+
+/// How to enter S5: write `value` to the 16-bit port `port`.
+#[derive(Clone, Copy)]
+struct PowerOff {
+    port: u16,
+    value: u16,
+}
+
+static POWER_OFF: Once<PowerOff> = Once::new();
+
+/// Bochs's (and older QEMU's) shutdown port, for machines without ACPI tables.
+const BOCHS_SHUTDOWN: u16 = 0x8900;
+/// SLP_EN of PM1_CNT (ACPI 4.8.3.2.1).
+const SLEEP_ENABLE: u16 = 1 << 13;
+
+#[derive(Clone)]
+struct DirectMap;
+
+impl AcpiHandler for DirectMap {
+    unsafe fn map_physical_region<T>(
+        &self,
+        physical: usize,
+        size: usize,
+    ) -> PhysicalMapping<Self, T> {
+        assert!((physical as u64).saturating_add(size as u64) <= DIRECT_MAP_BYTES);
+        let start = NonNull::new(direct(physical as u64).cast()).expect("not at 0");
+        // SAFETY: the direct map reaches it; the caller says that a `T` is there.
+        unsafe { PhysicalMapping::new(physical, start, size, size, DirectMap) }
+    }
+
+    fn unmap_physical_region<T>(_region: &PhysicalMapping<Self, T>) {}
+}
+
+/// Finds out how to power off. `rsdp`: physical address of ACPI's root pointer, 0 if unknown.
+pub fn find(rsdp: u64) {
+    match power_off_from(rsdp) {
+        Some(power_off) => {
+            POWER_OFF.call_once(|| power_off);
+        }
+        None => println!("ringwall: ACPI does not say how to power off"),
+    }
+}
+
+fn power_off_from(rsdp: u64) -> Option<PowerOff> {
+    if rsdp == 0 {
+        return None;
+    }
+    // SAFETY: the boot loader says that the root pointer is there.
+    let tables = unsafe { AcpiTables::from_rsdp(DirectMap, rsdp as usize) }.ok()?;
+    let port = tables.find_table::<Fadt>().ok()?.pm1a_control_block().ok()?.address;
+    let dsdt = tables.dsdt().ok()?;
+    // SAFETY: the direct map reaches the table; it is as long as its header says.
+    let code =
+        unsafe { core::slice::from_raw_parts(direct(dsdt.address as u64), dsdt.length as usize) };
+    let sleep_type = sleep_type_5(code)?;
+    Some(PowerOff { port: port as u16, value: SLEEP_ENABLE | u16::from(sleep_type) << 10 })
+}
+
+/// The first element of the package named `_S5_` in AML: SLP_TYPa (ACPI 7.4.2, 20.2.5).
+fn sleep_type_5(code: &[u8]) -> Option<u8> {
+    const PACKAGE: u8 = 0x12;
+    const BYTE: u8 = 0x0a;
+    let name = code.windows(5).position(|window| window == b"_S5_\x12")?;
+    let package = &code[name + 4..];
+    debug_assert!(package[0] == PACKAGE);
+    // The package's length: the top two bits of its first byte count the bytes that follow it.
+    let length_bytes = 1 + usize::from(package.get(1)? >> 6);
+    match package.get(1 + length_bytes + 1..)? {
+        [BYTE, value, ..] => Some(*value),
+        [value @ (0 | 1), ..] => Some(*value),
+        _ => None,
+    }
+}
+
+/// Powers the machine off.
+pub fn power_off() -> ! {
+    if let Some(PowerOff { port, value }) = POWER_OFF.get() {
+        // SAFETY: ACPI's register for it.
+        unsafe { Port::<u16>::new(*port).write(*value) };
+    }
+    for byte in b"Shutdown" {
+        // SAFETY: a port that only emulators answer.
+        unsafe { Port::<u8>::new(BOCHS_SHUTDOWN).write(*byte) };
+    }
+    println!("ringwall: it is now safe to turn off the machine");
+    stop()
+}
+
+/// Resets the machine.
+pub fn reset() -> ! {
+    // SAFETY: the chipset's reset control: a full reset.
+    unsafe { Port::<u8>::new(0xcf9).write(0x0e) };
+    // SAFETY: the keyboard controller's reset line.
+    unsafe { Port::<u8>::new(0x64).write(0xfe_u8) };
+    stop()
+}
+
+/// Stops this CPU for good.
+pub fn stop() -> ! {
+    loop {
+        x86_64::instructions::interrupts::disable();
+        x86_64::instructions::hlt();
+    }
+}

@@ -1,0 +1,84 @@
+//! The library as this kernel uses it: decided, built and activated at boot.
+
+use super::features::{self, Features};
+use super::frames::KernelFrames;
+use super::traps::KernelHandlers;
+use super::{cpu, random};
+use crate::mm::layout::ENTRY_REGION;
+use crate::println;
+use crate::sync::{Mutex, Once};
+use ringwall::policy::{Decision, Policy};
+use ringwall::{Cpu, Isolation, Setup, Stacks};
+use x86_64::PhysAddr;
+use x86_64::VirtAddr;
+use x86_64::structures::paging::PhysFrame;
+
+/// Vectors that ring 3 may raise: INT3, INTO, and Linux's 32-bit calls.
+const USER_VECTORS: [u8; 3] = [3, 4, 0x80];
+/// Last address of the entry area's region: the top page stays free, so that no pointer wraps.
+const REGION_END: u64 = 0xffff_ffff_ffff_efff;
+/// Order of a paranoid vector's stack: 16 KiB.
+const STACK_ORDER: u8 = 2;
+
+static ISOLATION: Once<Mutex<Isolation>> = Once::new();
+static BOOT_CPU: Once<Cpu> = Once::new();
+static DECISION: Once<Decision> = Once::new();
+
+/// The library's state. Made at boot.
+pub fn isolation() -> &'static Mutex<Isolation> {
+    ISOLATION.get().expect("isolation is set up at boot")
+}
+
+/// Whether isolation is on, and why.
+pub fn decision() -> Option<&'static Decision> {
+    DECISION.get()
+}
+
+fn paranoid_stack() -> VirtAddr {
+    let frames = crate::mm::frame::allocate(STACK_ORDER).expect("no memory for a vector's stack");
+    VirtAddr::from_ptr(crate::mm::layout::direct(frames)) + (4096 << STACK_ORDER)
+}
+
+/// Decides, builds the entry area and makes it this CPU's.
+pub fn start(command_line: &[u8], features: &Features) {
+    let policy = Policy::from_command_line(command_line);
+    if let Some(warning) = &policy.warning {
+        println!("ringwall: {warning}");
+    }
+    let decision = policy.decide(&features::facts());
+    println!("ringwall: {decision}");
+    println!("ringwall: meltdown: {}", decision.status());
+    DECISION.call_once(|| decision);
+    let setup = Setup {
+        kernel_root: PhysFrame::containing_address(PhysAddr::new(crate::boot::kernel_root())),
+        region: ENTRY_REGION..=REGION_END,
+        random: random::seed(),
+        isolate: decision.isolate,
+        smap: features.smap,
+        user_vectors: &USER_VECTORS,
+    };
+    // SAFETY: the root is the kernel's own, made with all its top-level entries; nothing else is in
+    // the region.
+    let isolation = unsafe { Isolation::new(&setup, &mut KernelFrames) };
+    let mut isolation = isolation.unwrap_or_else(|error| panic!("isolation: {error}"));
+    let stacks = Stacks {
+        nmi: paranoid_stack(),
+        debug: paranoid_stack(),
+        machine_check: paranoid_stack(),
+        double_fault: paranoid_stack(),
+    };
+    let local = cpu::boot_local();
+    // SAFETY: each stack was just allocated, 16 KiB, and is never freed.
+    let boot_cpu =
+        unsafe { isolation.make_cpu::<KernelHandlers>(0, &stacks, local, &mut KernelFrames) };
+    let boot_cpu = boot_cpu.unwrap_or_else(|error| panic!("isolation: {error}"));
+    let boot_cpu = BOOT_CPU.call_once(|| boot_cpu);
+    // SAFETY: this is the boot CPU, in ring 0, interrupts off, on the kernel's root.
+    unsafe { boot_cpu.activate() };
+    ISOLATION.call_once(|| Mutex::new(isolation));
+}
+
+/// This CPU's part of the entry area.
+pub fn boot_cpu() -> &'static Cpu {
+    BOOT_CPU.get().expect("isolation is set up at boot")
+}

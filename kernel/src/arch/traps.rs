@@ -1,0 +1,277 @@
+//! What the kernel does with system calls, exceptions and interrupts.
+//!
+//! Invariant: an exception in ring 0 is resolved only if it is a page fault in a copy to or from user
+//! memory, or a fault of an FPU instruction on a program's own area; anything else is a kernel bug,
+//! reported and the end.
+
+use super::{apic, fpu};
+use crate::mm::layout::USER_END;
+use crate::mm::{Access, Fault};
+use crate::signal::{self, fault};
+use crate::{println, syscall, task, time, user};
+use linux_raw_sys::general as linux;
+use ringwall::{DoubleFault, Frame, Handlers};
+use x86_64::registers::control::Cr2;
+use x86_64::registers::debug::Dr6;
+
+/// The kernel's handlers, as the library calls them.
+pub struct KernelHandlers;
+
+impl Handlers for KernelHandlers {
+    #[inline(always)]
+    fn syscall(frame: &mut Frame) {
+        syscall::dispatch(frame);
+        if task::has_work() {
+            task::exit_work(frame);
+        }
+    }
+
+    fn trap(frame: &mut Frame) {
+        let vector = frame.vector().unwrap_or(apic::SPURIOUS);
+        if !frame.from_user() {
+            return in_kernel(frame, vector);
+        }
+        match vector {
+            14 => page_fault(frame),
+            0..32 => exception(frame, vector),
+            0x80 => syscall::int80::dispatch(frame),
+            _ => interrupt(vector, true),
+        }
+        if task::has_work() {
+            task::exit_work(frame);
+        }
+    }
+
+    fn nmi(_frame: &mut Frame) {
+        // Nothing in this kernel sends one; one from outside must change nothing.
+    }
+
+    fn debug(frame: &mut Frame) {
+        // The debug registers are unused, so this is a program's TF that a SYSCALL carried here.
+        frame.set_rflags(frame.rflags() & !u64::from(TRAP_FLAG));
+    }
+
+    fn machine_check(frame: &mut Frame) {
+        bug("machine check", frame);
+    }
+
+    fn double_fault(frame: &Frame, report: &DoubleFault) -> ! {
+        double_fault(frame, report)
+    }
+}
+
+const TRAP_FLAG: u32 = 1 << 8;
+
+/// Page-fault error code bits (SDM vol. 3, 4.7).
+mod cause {
+    pub const WRITE: u64 = 1 << 1;
+    pub const RESERVED: u64 = 1 << 3;
+    pub const FETCH: u64 = 1 << 4;
+}
+
+fn access(error_code: u64) -> Access {
+    if error_code & cause::FETCH != 0 {
+        Access::Execute
+    } else if error_code & cause::WRITE != 0 {
+        Access::Write
+    } else {
+        Access::Read
+    }
+}
+
+fn page_fault(frame: &mut Frame) {
+    let address = Cr2::read_raw();
+    let error_code = frame.error_code();
+    if error_code & cause::RESERVED != 0 {
+        bug("reserved bit in a page table", frame);
+    }
+    let outcome = match address < USER_END {
+        true => task::current().mm().fault(address, access(error_code)),
+        false => Err(Fault::NotMapped),
+    };
+    let (number, code) = match outcome {
+        Ok(()) => return,
+        Err(Fault::NotMapped) => (linux::SIGSEGV, linux::SEGV_MAPERR),
+        Err(Fault::Denied) => (linux::SIGSEGV, linux::SEGV_ACCERR),
+        Err(Fault::BeyondFile) => (linux::SIGBUS, linux::BUS_ADRERR),
+        Err(Fault::NoMemory) => return out_of_memory(frame),
+    };
+    // Linux tells a program nothing about kernel addresses, not even that one is mapped.
+    let told = if address < USER_END { error_code } else { error_code | 1 };
+    fault(frame, number, code as i32, address, 14, told, address);
+}
+
+/// There is no frame left for a page that the program may have: it is killed, as Linux would do.
+fn out_of_memory(frame: &mut Frame) {
+    let thread = task::current();
+    println!(
+        "ringwall: out of memory: process {} ({}) is killed",
+        thread.tid(),
+        thread.process.name()
+    );
+    signal::force(frame, signal::Info::kernel(linux::SIGKILL));
+}
+
+/// `si_code` of signals that only say that the kernel sent them.
+const SI_KERNEL: i32 = 0x80;
+
+fn exception(frame: &mut Frame, vector: u8) {
+    let rip = frame.rip();
+    let (number, code, address) = match vector {
+        0 => (linux::SIGFPE, linux::FPE_INTDIV as i32, rip),
+        1 => (linux::SIGTRAP, debug_cause(), rip),
+        3 => (linux::SIGTRAP, SI_KERNEL, 0),
+        6 => (linux::SIGILL, linux::ILL_ILLOPN as i32, rip),
+        11 | 12 => (linux::SIGBUS, SI_KERNEL, 0),
+        16 => (linux::SIGFPE, x87_cause(), rip),
+        17 => (linux::SIGBUS, linux::BUS_ADRALN as i32, 0),
+        19 => (linux::SIGFPE, simd_cause(), rip),
+        18 => bug("machine check", frame),
+        _ => (linux::SIGSEGV, SI_KERNEL, 0),
+    };
+    fault(frame, number, code, address, vector.into(), frame.error_code(), 0);
+}
+
+/// Single step or breakpoint, from DR6, which is then made ready for the next (SDM vol. 3, 17.2.3).
+fn debug_cause() -> i32 {
+    const SINGLE_STEP: u64 = 1 << 14;
+    const BREAKPOINTS: u64 = 0xf;
+    let status = Dr6::read_raw();
+    // SAFETY: the value that the CPU starts with: no cause.
+    unsafe { core::arch::asm!("mov dr6, {}", in(reg) 0xffff_0ff0_u64, options(nomem, nostack)) };
+    if status & SINGLE_STEP != 0 {
+        linux::TRAP_TRACE as i32
+    } else if status & BREAKPOINTS != 0 {
+        linux::TRAP_HWBKPT as i32
+    } else {
+        // INT1 sets no bit.
+        linux::TRAP_BRKPT as i32
+    }
+}
+
+fn x87_cause() -> i32 {
+    let (status, control): (u16, u16);
+    // SAFETY: reads two registers of the FPU, which hold the program's state.
+    unsafe {
+        let mut control_word = 0u16;
+        core::arch::asm!("fnstsw ax", "fnstcw [{}]", in(reg) &raw mut control_word, out("ax") status);
+        control = control_word;
+    }
+    floating_point_code(u32::from(status & !control))
+}
+
+fn simd_cause() -> i32 {
+    let mut mxcsr = 0u32;
+    // SAFETY: stores MXCSR into the variable.
+    unsafe { core::arch::asm!("stmxcsr [{}]", in(reg) &raw mut mxcsr) };
+    floating_point_code(mxcsr & !(mxcsr >> 7))
+}
+
+/// Invalid, divide, overflow, underflow, precision: x87 and SSE have the same bits.
+fn floating_point_code(unmasked: u32) -> i32 {
+    let code = match unmasked {
+        bits if bits & 0x01 != 0 => linux::FPE_FLTINV,
+        bits if bits & 0x04 != 0 => linux::FPE_FLTDIV,
+        bits if bits & 0x08 != 0 => linux::FPE_FLTOVF,
+        bits if bits & 0x12 != 0 => linux::FPE_FLTUND,
+        bits if bits & 0x20 != 0 => linux::FPE_FLTRES,
+        _ => return SI_KERNEL,
+    };
+    code as i32
+}
+
+fn interrupt(vector: u8, from_user: bool) {
+    match vector {
+        apic::TIMER => {
+            apic::end_of_interrupt();
+            time::tick(from_user);
+        }
+        apic::SERIAL => {
+            apic::end_of_interrupt();
+            while let Some(byte) = super::serial::read() {
+                crate::fs::terminal_input(byte);
+            }
+        }
+        apic::SPURIOUS => {}
+        _ => apic::end_of_interrupt(),
+    }
+}
+
+fn in_kernel(frame: &mut Frame, vector: u8) {
+    if vector >= 32 {
+        return interrupt(vector, false);
+    }
+    let fixup = user::fixup(frame.rip()).or_else(|| fpu::fixup(frame.rip()));
+    let Some(fixup) = fixup else { bug("exception in the kernel", frame) };
+    if vector == 14 {
+        let address = Cr2::read_raw();
+        if address < USER_END {
+            let outcome = task::current().mm().fault(address, access(frame.error_code()));
+            if outcome.is_ok() {
+                return;
+            }
+        }
+    } else if vector != 13 {
+        bug("exception in the kernel", frame);
+    }
+    frame.set_rip(fixup);
+}
+
+/// Reports a bug of the kernel and ends the machine.
+fn bug(what: &str, frame: &Frame) -> ! {
+    report(what, frame);
+    println!("ringwall: CR2 {:#x}, CR3 {:#x}", Cr2::read_raw(), cr3());
+    panic!("{what}");
+}
+
+fn cr3() -> u64 {
+    let value;
+    // SAFETY: reading CR3 changes nothing.
+    unsafe { core::arch::asm!("mov {}, cr3", out(reg) value, options(nomem, nostack)) };
+    value
+}
+
+fn report(what: &str, frame: &Frame) {
+    println!("ringwall: {what}: vector {:?}, error code {:#x}", frame.vector(), frame.error_code());
+    println!(
+        "ringwall: RIP {:#x}:{:#x} RSP {:#x}:{:#x} RFLAGS {:#x}",
+        frame.cs(),
+        frame.rip(),
+        frame.ss(),
+        frame.rsp(),
+        frame.rflags()
+    );
+    println!(
+        "ringwall: RAX {:#x} RBX {:#x} RCX {:#x} RDX {:#x} RSI {:#x} RDI {:#x} RBP {:#x}",
+        frame.rax(),
+        frame.rbx(),
+        frame.rcx(),
+        frame.rdx(),
+        frame.rsi(),
+        frame.rdi(),
+        frame.rbp()
+    );
+}
+
+fn double_fault(frame: &Frame, report_data: &DoubleFault) -> ! {
+    // SAFETY: nothing else runs any more.
+    unsafe { super::serial::force_unlock() };
+    report("double fault", frame);
+    let DoubleFault { fault_address, cr3, task_stack_top } = *report_data;
+    println!(
+        "ringwall: CR2 {fault_address:#x}, CR3 {cr3:#x}, task stack ends at {task_stack_top:#x}"
+    );
+    if !super::cpu::current_thread().is_null() {
+        let thread = task::current();
+        println!("ringwall: thread {} ({})", thread.tid(), thread.process.name());
+        if let Some(stack) = thread.stack_bounds() {
+            println!("ringwall: its task stack is {:#x}..{:#x}", stack.start, stack.end);
+            let guard = stack.start.saturating_sub(task::stack::GUARD_BYTES)..stack.start;
+            if guard.contains(&fault_address) || guard.contains(&frame.rsp()) {
+                println!("ringwall: kernel stack overflow: the access hit that stack's guard");
+            }
+        }
+    }
+    println!("ringwall: the machine stops");
+    super::cpu::power_off(false)
+}

@@ -1,0 +1,16 @@
+//! From the boot loader to process 1.
+//!
+//! Invariant: what the loader left in memory is not given away before it was read.
+
+pub mod init;
+pub mod memory;
+pub mod pvh;
+pub mod roots;
+
+pub use roots::kernel_root;
+
+core::arch::global_asm!(
+    include_str!("start.s"),
+    DIRECT_SLOT = const ringwall::core::paging::index(4, crate::mm::layout::DIRECT_MAP),
+    KERNEL_MAIN = sym crate::kernel_main,
+);

@@ -1,0 +1,214 @@
+//! Replacing a process's program.
+//!
+//! First everything that can fail: finding the file (through up to five interpreter lines),
+//! loading it into new memory. Then the point of no return: the other threads end, the new memory
+//! takes the old one's place, and what belongs to the old program goes.
+
+use super::thread::{CurrentThread, Thread};
+use super::{current, exit, table};
+use crate::arch::{cpu, fpu};
+use crate::errno::{Errno, Result};
+use crate::fs::{File, Paths};
+use crate::mm::{Loaded, Mm};
+use crate::user;
+use alloc::{sync::Arc, vec::Vec};
+use core::sync::atomic::Ordering;
+use linux_raw_sys::general as raw;
+use ringwall::Frame;
+
+/// Interpreter lines that may follow one another, as on Linux.
+const SCRIPTS: usize = 5;
+/// Bytes of a file that are looked at to see what it is.
+const HEAD_BYTES: usize = 256;
+/// Longest single argument, NUL included, and all of them with their pointers (Linux: a quarter
+/// of the stack limit, 8 MiB by default).
+const LONGEST_ARGUMENT: usize = 128 << 10;
+const ALL_ARGUMENTS: usize = 2 << 20;
+
+/// A program that is ready to take over.
+pub(super) struct Program {
+    pub(super) loaded: Loaded,
+    /// The file that was loaded.
+    pub(super) executable: Arc<File>,
+    /// Last part of the path that exec was given.
+    pub(super) name: Vec<u8>,
+}
+
+/// An interpreter line's parts.
+#[derive(Debug, PartialEq, Eq)]
+struct Interpreter<'a> {
+    path: &'a [u8],
+    argument: Option<&'a [u8]>,
+}
+
+/// Reads "#!" lines. `None`: not a script.
+///
+/// # Errors
+/// `ENOEXEC` for a script that names no interpreter, or whose line does not end within the head.
+fn interpreter(head: &[u8]) -> Result<Option<Interpreter<'_>>> {
+    let Some(line) = head.strip_prefix(b"#!") else { return Ok(None) };
+    let is_blank = |byte: &u8| *byte == b' ' || *byte == b'\t';
+    let end = line.iter().position(|byte| *byte == b'\n' || *byte == 0);
+    let whole = end.is_some() || head.len() < HEAD_BYTES;
+    let line = line[..end.unwrap_or(line.len())].trim_ascii();
+    let path_end = line.iter().position(is_blank);
+    if line.is_empty() || (path_end.is_none() && !whole) {
+        return Err(Errno::ENOEXEC);
+    }
+    let path = &line[..path_end.unwrap_or(line.len())];
+    let argument = path_end.map(|end| line[end..].trim_ascii()).filter(|rest| !rest.is_empty());
+    Ok(Some(Interpreter { path, argument }))
+}
+
+/// Finds and loads the program at `path`.
+pub(super) fn prepare(
+    paths: &Paths,
+    path: &[u8],
+    arguments: Vec<Vec<u8>>,
+    environment: &[Vec<u8>],
+) -> Result<Program> {
+    let image = paths.open_executable(path)?;
+    prepare_image(paths, image, path, arguments, environment)
+}
+
+fn prepare_image(
+    paths: &Paths,
+    mut image: Arc<File>,
+    path: &[u8],
+    mut arguments: Vec<Vec<u8>>,
+    environment: &[Vec<u8>],
+) -> Result<Program> {
+    crate::mm::frame::admit()?;
+    let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path).to_vec();
+    let mut executable = path.to_vec();
+    let mut scripts = 0;
+    loop {
+        let mut head = [0; HEAD_BYTES];
+        let length = image.inode().read_at(0, &mut head)?;
+        let Some(script) = interpreter(&head[..length])? else { break };
+        scripts += 1;
+        if scripts > SCRIPTS {
+            return Err(Errno::ELOOP);
+        }
+        // The script's name takes the place of its own first argument.
+        let own = core::mem::replace(&mut executable, script.path.to_vec());
+        let mut new = Vec::with_capacity(arguments.len() + 2);
+        new.push(script.path.to_vec());
+        new.extend(script.argument.map(<[u8]>::to_vec));
+        new.push(own);
+        new.extend(arguments.into_iter().skip(1));
+        arguments = new;
+        image = paths.open_executable(&executable)?;
+    }
+    let loaded = Mm::load(paths, &image, &executable, &arguments, environment)?;
+    Ok(Program { loaded, executable: image, name })
+}
+
+/// Reads a NULL-terminated array of strings. `left`: bytes that may still be used.
+///
+/// # Errors
+/// `E2BIG`, `EFAULT`, `ENOMEM`.
+pub fn read_strings(mut array: u64, left: &mut usize) -> Result<Vec<Vec<u8>>> {
+    let mut strings = Vec::new();
+    // A null array is an empty one.
+    while array != 0 {
+        let pointer: u64 = user::read(array)?;
+        if pointer == 0 {
+            break;
+        }
+        let string = match user::read_string(pointer, LONGEST_ARGUMENT) {
+            Err(Errno::ENAMETOOLONG) => return Err(Errno::E2BIG),
+            other => other?,
+        };
+        let bytes = string.len() + 1 + size_of::<u64>();
+        *left = left.checked_sub(bytes).ok_or(Errno::E2BIG)?;
+        strings.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        strings.push(string);
+        array = array.checked_add(8).ok_or(Errno::EFAULT)?;
+    }
+    Ok(strings)
+}
+
+/// execve: replaces the current process's program and makes `frame` enter it.
+///
+/// # Errors
+/// Why it cannot; the old program goes on.
+pub fn execute(
+    frame: &mut Frame,
+    path: &[u8],
+    image: Option<Arc<File>>,
+    arguments: u64,
+    environment: u64,
+) -> Result<()> {
+    let thread = current();
+    let mut left = ALL_ARGUMENTS;
+    let mut arguments = read_strings(arguments, &mut left)?;
+    let environment = read_strings(environment, &mut left)?;
+    if arguments.is_empty() {
+        // Programs expect a name; Linux gives them an empty one.
+        arguments.push(Vec::new());
+    }
+    let paths = thread.paths();
+    let program = match image {
+        Some(image) => prepare_image(paths, image, path, arguments, &environment)?,
+        None => prepare(paths, path, arguments, &environment)?,
+    };
+    drop(environment);
+    exit::kill_other_threads(&thread)?;
+    take_over(thread, frame, program);
+    Ok(())
+}
+
+/// The point of no return is passed.
+fn take_over(thread: CurrentThread, frame: &mut Frame, program: Program) {
+    let process = Arc::clone(&thread.process);
+    exit::leave_memory(&thread);
+    become_leader(&thread);
+
+    let Program { loaded, executable, name } = program;
+    let (entry, stack) = (loaded.entry, loaded.stack);
+    cpu::activate(loaded.mm.roots(), thread.stack_top());
+    let old = process.mm.replace(Some(loaded.mm));
+    // With the old memory gone, a parent that lent it goes on.
+    drop(old);
+    let released = process.released.lock().take();
+    if let Some(completion) = released {
+        completion.complete();
+    }
+    process.describe(executable, loaded.arguments);
+    process.has_executed.store(true, Ordering::Relaxed);
+    process.dumpable.store(1, Ordering::Relaxed);
+    process.exit_signal.store(raw::SIGCHLD, Ordering::Relaxed);
+    process.timers.clear();
+    thread.set_name(&name);
+
+    if !process.files.is_sole()
+        && let Some(files) = process.files.get()
+    {
+        drop(process.files.replace(Some(files.fork())));
+    }
+    thread.files().close_on_exec();
+    if let Some(actions) = process.actions.get() {
+        drop(process.actions.replace(Some(actions.for_exec())));
+    }
+    thread.alternate_stack.set(0, 0, raw::SS_DISABLE);
+    *thread.restart.lock() = None;
+    fpu::load_initial();
+    super::scheduler::set_fs_base(0);
+    super::scheduler::set_gs_base(0);
+    *frame = Frame::new_user(entry, stack);
+}
+
+/// A thread other than the first takes over the process's identifier: exec keeps it.
+fn become_leader(thread: &Thread) {
+    let (own, pid) = (thread.tid(), thread.process.pid);
+    if own == pid {
+        return;
+    }
+    let mut table = table::lock();
+    let this = table.remove_thread(own);
+    thread.set_tid(pid);
+    if let Some(this) = this {
+        table.add_thread(&this);
+    }
+}

@@ -1,0 +1,362 @@
+//! Futexes: sleeping until a word of the program's memory has changed.
+//!
+//! A waiter enrolls before it reads the word, without a lock held, since reading may fault:
+//! whoever changes the word and then wakes finds it enrolled, or the waiter sees the change.
+//!
+//! Buckets hold waiters of all futexes that hash alike, in order of arrival. A waiter's place is
+//! on its own task stack; it belongs to the lock of the bucket it is in, whose index it holds, and
+//! only requeueing moves it.
+//!
+//! Lock order: buckets by index, then run queues.
+
+use super::{current, thread::Sleep, thread::Thread};
+use crate::errno::{Errno, Result};
+use crate::{sync, user};
+use core::cell::UnsafeCell;
+use core::ptr;
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use spin::{Mutex, MutexGuard};
+
+const BUCKETS: usize = 256;
+
+/// What makes a futex the same one for different threads: memory and address, or, in shared
+/// memory, the page's identity and the offset in it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Key {
+    shared: bool,
+    /// The number of the shared object, or the memory's own address.
+    object: u64,
+    offset: u64,
+}
+
+impl Key {
+    /// The key of `address` in the current process. `private`: the program promises that no other
+    /// process uses it.
+    ///
+    /// # Errors
+    /// `EINVAL` if it is not aligned, `EFAULT` if it is not in user memory or not mapped.
+    pub fn of(address: u64, private: bool) -> Result<Key> {
+        if !address.is_multiple_of(4) {
+            return Err(Errno::EINVAL);
+        }
+        if address >= crate::mm::layout::USER_END {
+            return Err(Errno::EFAULT);
+        }
+        let memory = current().mm();
+        if !private && let Some((object, offset)) = memory.shared_identity(address)? {
+            return Ok(Key { shared: true, object, offset });
+        }
+        Ok(Key { shared: false, object: ptr::from_ref(memory).addr() as u64, offset: address })
+    }
+
+    fn bucket(&self) -> usize {
+        let mixed = (self.object ^ self.offset.rotate_left(32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        (mixed >> 56) as usize % BUCKETS
+    }
+}
+
+struct Waiter {
+    links: UnsafeCell<Links>,
+    /// The bucket it is in.
+    bucket: AtomicUsize,
+    /// Somebody woke it: it is in no bucket.
+    woken: AtomicBool,
+}
+
+struct Links {
+    previous: *const Waiter,
+    next: *const Waiter,
+    key: Key,
+    mask: u32,
+    thread: *const Thread,
+}
+
+struct Bucket {
+    head: *const Waiter,
+    tail: *const Waiter,
+}
+
+// SAFETY: waiters are on the stacks of threads that cannot leave them before they are out of the
+// bucket, which the bucket's lock guards.
+unsafe impl Send for Bucket {}
+
+static TABLE: [Mutex<Bucket>; BUCKETS] =
+    [const { Mutex::new(Bucket { head: ptr::null(), tail: ptr::null() }) }; BUCKETS];
+
+impl Bucket {
+    /// # Safety
+    /// `waiter` is in no bucket and stays where it is until it is out again.
+    unsafe fn push(&mut self, waiter: *const Waiter) {
+        // SAFETY: waiters of this bucket and `waiter` are live; this bucket's lock guards them.
+        unsafe {
+            let links = (*waiter).links.get();
+            (*links).previous = self.tail;
+            (*links).next = ptr::null();
+            match self.tail.as_ref() {
+                Some(tail) => (*tail.links.get()).next = waiter,
+                None => self.head = waiter,
+            }
+        }
+        self.tail = waiter;
+    }
+
+    /// # Safety
+    /// `waiter` is in this bucket.
+    unsafe fn take_out(&mut self, waiter: *const Waiter) {
+        // SAFETY: as in `push`.
+        unsafe {
+            let links = (*waiter).links.get();
+            let (previous, next) = ((*links).previous, (*links).next);
+            match previous.as_ref() {
+                Some(previous) => (*previous.links.get()).next = next,
+                None => self.head = next,
+            }
+            match next.as_ref() {
+                Some(next) => (*next.links.get()).previous = previous,
+                None => self.tail = previous,
+            }
+        }
+    }
+
+    /// The first waiter from `from` on that waits for `key` with a bit of `mask`, and the one
+    /// after it.
+    fn find(&self, mut from: *const Waiter, key: Key, mask: u32) -> Option<Found> {
+        // SAFETY: everything in the bucket is live and guarded by its lock, which the caller holds.
+        while let Some(waiter) = unsafe { from.as_ref() } {
+            // SAFETY: as above.
+            let links = unsafe { &*waiter.links.get() };
+            if links.key == key && links.mask & mask != 0 {
+                return Some((from, links.next));
+            }
+            from = links.next;
+        }
+        None
+    }
+
+    /// Wakes up to `count` waiters.
+    fn wake(&mut self, key: Key, count: u32, mask: u32) -> usize {
+        let mut woken = 0;
+        let mut from = self.head;
+        while woken < count as usize {
+            let Some((waiter, next)) = self.find(from, key, mask) else { break };
+            // SAFETY: found in this bucket.
+            unsafe { self.take_out(waiter) };
+            // SAFETY: it is live until it is marked as woken.
+            let thread = unsafe { &*(*(*waiter).links.get()).thread };
+            // The waiter takes the bucket's lock, held here, before it leaves its stack: the
+            // thread is alive until this function's caller has let go.
+            // SAFETY: as above.
+            unsafe { &*waiter }.woken.store(true, Ordering::Release);
+            thread.wake(Sleep::ANY);
+            woken += 1;
+            from = next;
+        }
+        woken
+    }
+}
+
+type Found = (*const Waiter, *const Waiter);
+
+/// Sleeps until woken if the word at `address` is `expected`. `mask`: which wake-ups count.
+///
+/// # Errors
+/// `EAGAIN` if the word differs, `ETIMEDOUT`, `ERESTARTSYS`, `EFAULT`, `EINVAL`.
+pub fn wait(
+    address: u64,
+    private: bool,
+    expected: u32,
+    mask: u32,
+    deadline: Option<u64>,
+) -> Result<usize> {
+    if mask == 0 {
+        return Err(Errno::EINVAL);
+    }
+    let key = Key::of(address, private)?;
+    let thread = current();
+    let waiter = Waiter {
+        links: UnsafeCell::new(Links {
+            previous: ptr::null(),
+            next: ptr::null(),
+            key,
+            mask,
+            thread: &raw const *thread,
+        }),
+        bucket: AtomicUsize::new(key.bucket()),
+        woken: AtomicBool::new(false),
+    };
+    // SAFETY: `leave` below takes it out before this function returns.
+    unsafe { TABLE[key.bucket()].lock().push(&raw const waiter) };
+    let outcome = match user::read_u32(address) {
+        Ok(word) if word == expected => sync::sleep(Sleep::INTERRUPTIBLE, deadline, || {
+            waiter.woken.load(Ordering::Acquire).then_some(())
+        }),
+        Ok(_) => Err(Errno::EAGAIN),
+        Err(error) => Err(error),
+    };
+    if leave(&waiter) {
+        // A wake-up that was meant for this thread counts, whatever came after it.
+        return Ok(0);
+    }
+    outcome.map(|()| 0)
+}
+
+/// Takes a waiter out of its bucket; true if it was woken.
+fn leave(waiter: &Waiter) -> bool {
+    loop {
+        let index = waiter.bucket.load(Ordering::Acquire);
+        let mut bucket = TABLE[index].lock();
+        if waiter.bucket.load(Ordering::Acquire) != index {
+            // It was requeued meanwhile.
+            continue;
+        }
+        if waiter.woken.load(Ordering::Acquire) {
+            return true;
+        }
+        // SAFETY: not woken, so it is in this bucket.
+        unsafe { bucket.take_out(waiter) };
+        return false;
+    }
+}
+
+/// Wakes up to `count` waiters whose mask has a bit of `mask`; gives their number.
+///
+/// # Errors
+/// `EINVAL`, `EFAULT`.
+pub fn wake(address: u64, private: bool, count: u32, mask: u32) -> Result<usize> {
+    if mask == 0 {
+        return Err(Errno::EINVAL);
+    }
+    let key = Key::of(address, private)?;
+    Ok(TABLE[key.bucket()].lock().wake(key, count, mask))
+}
+
+/// Wakes up to `count` waiters at an address, as a program's own FUTEX_WAKE would.
+pub(super) fn wake_address(address: u64, count: u32) {
+    let _ = wake(address, false, count, u32::MAX);
+}
+
+type Guard = MutexGuard<'static, Bucket>;
+
+/// Locks two buckets in order of their indices; `None` for the second if they are the same.
+fn lock_both(one: usize, other: usize) -> (Guard, Option<Guard>) {
+    match one.cmp(&other) {
+        core::cmp::Ordering::Equal => (TABLE[one].lock(), None),
+        core::cmp::Ordering::Less => {
+            let first = TABLE[one].lock();
+            (first, Some(TABLE[other].lock()))
+        }
+        core::cmp::Ordering::Greater => {
+            let second = TABLE[other].lock();
+            (TABLE[one].lock(), Some(second))
+        }
+    }
+}
+
+/// Wakes up to `wake` waiters of `from` and moves up to `move_` more to `to`. `expected`: what the
+/// word at `from` has to be.
+///
+/// # Errors
+/// `EAGAIN` if the word differs, `EINVAL`, `EFAULT`.
+pub fn requeue(
+    from: u64,
+    to: u64,
+    private: bool,
+    wake: u32,
+    move_: u32,
+    expected: Option<u32>,
+) -> Result<usize> {
+    let source = Key::of(from, private)?;
+    let target = Key::of(to, private)?;
+    if let Some(expected) = expected
+        && user::read_u32(from)? != expected
+    {
+        return Err(Errno::EAGAIN);
+    }
+    let (mut first, mut second) = lock_both(source.bucket(), target.bucket());
+    let woken = first.wake(source, wake, u32::MAX);
+    let mut moved = 0;
+    let mut at = first.head;
+    while moved < move_ as usize && source != target {
+        let Some((waiter, next)) = first.find(at, source, u32::MAX) else { break };
+        // SAFETY: found in this bucket, whose lock is held.
+        unsafe { (*(*waiter).links.get()).key = target };
+        if let Some(second) = second.as_mut() {
+            // SAFETY: found in this bucket.
+            unsafe { first.take_out(waiter) };
+            // SAFETY: taken out above; its thread leaves its stack only after it has taken the
+            // lock of the bucket that it is in.
+            unsafe { second.push(waiter) };
+            // SAFETY: it is live.
+            unsafe { &*waiter }.bucket.store(target.bucket(), Ordering::Release);
+        }
+        moved += 1;
+        at = next;
+    }
+    Ok(woken + moved)
+}
+
+/// Changes the word at `second` as `operation` says, wakes waiters of `first`, and of `second` if
+/// its old value compares as `operation` says (FUTEX_WAKE_OP).
+///
+/// # Errors
+/// `EINVAL`, `EFAULT`, `ENOSYS` for an unknown operation.
+pub fn wake_operation(
+    first: u64,
+    second: u64,
+    private: bool,
+    wake_first: u32,
+    wake_second: u32,
+    operation: u32,
+) -> Result<usize> {
+    let first_key = Key::of(first, private)?;
+    let second_key = Key::of(second, private)?;
+    let mut old = user::read_u32(second)?;
+    loop {
+        let new = operate(operation, old)?;
+        match user::compare_exchange(second, old, new)? {
+            seen if seen == old => break,
+            seen => old = seen,
+        }
+    }
+    let also_second = compare(operation, old)?;
+    let mut woken = TABLE[first_key.bucket()].lock().wake(first_key, wake_first, u32::MAX);
+    if also_second {
+        woken += TABLE[second_key.bucket()].lock().wake(second_key, wake_second, u32::MAX);
+    }
+    Ok(woken)
+}
+
+/// A 12-bit signed field.
+fn field(operation: u32, shift: u32) -> i32 {
+    (operation << (20 - shift)).cast_signed() >> 20
+}
+
+fn operate(operation: u32, old: u32) -> Result<u32> {
+    let mut argument = field(operation, 12).cast_unsigned();
+    let code = operation >> 28;
+    if code & 8 != 0 {
+        argument = 1u32.wrapping_shl(argument);
+    }
+    Ok(match code & 7 {
+        0 => argument,
+        1 => old.wrapping_add(argument),
+        2 => old | argument,
+        3 => old & !argument,
+        4 => old ^ argument,
+        _ => return Err(Errno::ENOSYS),
+    })
+}
+
+fn compare(operation: u32, old: u32) -> Result<bool> {
+    let argument = field(operation, 0);
+    let old = old.cast_signed();
+    Ok(match operation >> 24 & 15 {
+        0 => old == argument,
+        1 => old != argument,
+        2 => old < argument,
+        3 => old >= argument,
+        4 => old <= argument,
+        5 => old > argument,
+        _ => return Err(Errno::ENOSYS),
+    })
+}

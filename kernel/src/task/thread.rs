@@ -1,0 +1,389 @@
+//! Threads: what each keeps for itself.
+//!
+//! Invariants: a thread's saved context is touched only by the CPU that runs it or is switching to
+//! or from it. The scheduler holds one reference to each thread from its creation until the switch
+//! away from it after its end; run queues and CPUs point to threads on the strength of that one.
+
+use super::{Process, scheduler, stack::Stack};
+use crate::arch::fpu::FpuState;
+use crate::errno::Result;
+use crate::signal::{AlternateStack, Pending};
+use alloc::sync::Arc;
+use core::cell::UnsafeCell;
+use core::marker::PhantomData;
+use core::ops::Deref;
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use ringwall::Frame;
+use spin::Mutex;
+
+/// Bits of what a thread has to do before it returns to ring 3.
+pub mod work {
+    /// A signal may be deliverable, or the process is being stopped.
+    pub const SIGNAL: u32 = 1;
+    /// Let another thread run.
+    pub const RESCHEDULE: u32 = 2;
+    /// The thread has to end.
+    pub const KILL: u32 = 4;
+    /// The signal mask that a call replaced has to come back.
+    pub const RESTORE_MASK: u32 = 8;
+}
+
+/// How a thread sleeps, or which sleepers a wake-up is for: a set.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sleep(u32);
+
+impl Sleep {
+    /// Signals end the sleep.
+    pub const INTERRUPTIBLE: Sleep = Sleep(1);
+    /// Only being killed ends it.
+    pub const KILLABLE: Sleep = Sleep(2);
+    /// Nothing but the event ends it.
+    pub const UNINTERRUPTIBLE: Sleep = Sleep(4);
+    /// Stopped by a signal.
+    pub const STOPPED: Sleep = Sleep(8);
+    /// Every sleep that waits for an event.
+    pub const ANY: Sleep = Sleep(7);
+    /// Every sleep that a kill ends.
+    pub const KILL: Sleep = Sleep(1 | 2 | 8);
+}
+
+/// State word: 0 while running or waiting for a CPU, else the [`Sleep`] and these.
+const AWAKE: u32 = 0;
+/// The sleeper has left its run queue; waking it means to put it back.
+const OFF_QUEUE: u32 = 1 << 8;
+const DEAD: u32 = 1 << 9;
+
+/// What a switch saves besides what is on the stack.
+pub(super) struct Context {
+    /// Stack pointer, with the callee-saved registers at it.
+    pub(super) stack_pointer: u64,
+    pub(super) fs_base: u64,
+    /// User mode's GS base.
+    pub(super) gs_base: u64,
+    pub(super) fpu: FpuState,
+}
+
+/// How an interrupted call goes on when restart_syscall is called.
+#[derive(Clone, Copy)]
+pub struct Restart {
+    /// The function that goes on.
+    pub call: fn(&[u64; 6]) -> Result<usize>,
+    /// What it needs to know.
+    pub arguments: [u64; 6],
+}
+
+/// A thread of execution with its own task stack.
+pub struct Thread {
+    tid: AtomicU32,
+    /// The process it belongs to.
+    pub process: Arc<Process>,
+    work: AtomicU32,
+    state: AtomicU32,
+    /// A CPU still uses its stack.
+    on_cpu: AtomicBool,
+    /// Next in the run queue.
+    pub(super) link: AtomicPtr<Thread>,
+    /// Place in its process's list of threads.
+    pub(super) slot: AtomicUsize,
+    stack: Option<Stack>,
+    context: UnsafeCell<Context>,
+    name: Mutex<[u8; 16]>,
+    /// Signals that are not delivered now. Written by the thread alone.
+    pub(crate) blocked: AtomicU64,
+    /// The mask to come back to when [`work::RESTORE_MASK`] is set.
+    pub(crate) saved_mask: AtomicU64,
+    /// Signals sent to this thread.
+    pub(crate) pending: Mutex<Pending>,
+    pub(crate) alternate_stack: AlternateStack,
+    /// Vector, error code and address of the last fault, for signal frames.
+    pub(crate) trap: [AtomicU64; 3],
+    /// Where to write 0 and wake a futex when the thread ends.
+    pub(crate) clear_child_tid: AtomicU64,
+    /// Where a new thread writes its own identifier first.
+    pub(super) set_child_tid: AtomicU64,
+    pub(crate) robust_list: AtomicU64,
+    /// How restart_syscall goes on.
+    pub(crate) restart: Mutex<Option<Restart>>,
+    /// Nanoseconds on a CPU, up to the last switch.
+    pub(super) cpu_time: AtomicU64,
+    /// When it was switched to.
+    pub(super) since: AtomicU64,
+    pub(super) switches: AtomicU64,
+}
+
+// SAFETY: everything but `context` is shared safely by its type; `context` is touched only by the
+// CPU that runs the thread or switches to or from it (the scheduler's invariant).
+unsafe impl Sync for Thread {}
+// SAFETY: as above; nothing in a thread belongs to one CPU.
+unsafe impl Send for Thread {}
+
+impl Thread {
+    /// A thread that is not yet anywhere: asleep off every queue.
+    pub(super) fn new(
+        tid: u32,
+        process: Arc<Process>,
+        stack: Option<Stack>,
+        fpu: FpuState,
+    ) -> Thread {
+        Thread {
+            tid: AtomicU32::new(tid),
+            process,
+            work: AtomicU32::new(0),
+            state: AtomicU32::new(Sleep::UNINTERRUPTIBLE.0 | OFF_QUEUE),
+            on_cpu: AtomicBool::new(false),
+            link: AtomicPtr::new(core::ptr::null_mut()),
+            slot: AtomicUsize::new(0),
+            stack,
+            context: UnsafeCell::new(Context { stack_pointer: 0, fs_base: 0, gs_base: 0, fpu }),
+            name: Mutex::new([0; 16]),
+            blocked: AtomicU64::new(0),
+            saved_mask: AtomicU64::new(0),
+            pending: Mutex::new(Pending::new()),
+            alternate_stack: AlternateStack::new(),
+            trap: [const { AtomicU64::new(0) }; 3],
+            clear_child_tid: AtomicU64::new(0),
+            set_child_tid: AtomicU64::new(0),
+            robust_list: AtomicU64::new(0),
+            restart: Mutex::new(None),
+            cpu_time: AtomicU64::new(0),
+            since: AtomicU64::new(0),
+            switches: AtomicU64::new(0),
+        }
+    }
+
+    /// Thread identifier. Changes only when exec makes this thread its process's only one.
+    #[inline(always)]
+    pub fn tid(&self) -> u32 {
+        self.tid.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_tid(&self, tid: u32) {
+        self.tid.store(tid, Ordering::Relaxed);
+    }
+
+    /// Whether it is the first thread of its process.
+    pub fn is_leader(&self) -> bool {
+        self.tid() == self.process.pid
+    }
+
+    /// Name as PR_SET_NAME and exec set it, NUL-padded.
+    pub fn name(&self) -> [u8; 16] {
+        *self.name.lock()
+    }
+
+    /// Sets the name; more than 15 bytes are cut off.
+    pub fn set_name(&self, name: &[u8]) {
+        let mut padded = [0; 16];
+        for (to, from) in padded[..15].iter_mut().zip(name.iter().take_while(|byte| **byte != 0)) {
+            *to = *from;
+        }
+        *self.name.lock() = padded;
+        if self.is_leader() {
+            self.process.set_name(padded);
+        }
+    }
+
+    /// Letter of /proc/PID/stat: R, S, D, T, Z.
+    pub fn state_letter(&self) -> char {
+        let state = self.state.load(Ordering::Relaxed);
+        if state & DEAD != 0 {
+            'X'
+        } else if state & Sleep::STOPPED.0 != 0 {
+            'T'
+        } else if state & Sleep::INTERRUPTIBLE.0 != 0 {
+            'S'
+        } else if state != AWAKE {
+            'D'
+        } else {
+            'R'
+        }
+    }
+
+    /// What has to be done before the thread returns to ring 3: bits of [`work`].
+    #[inline(always)]
+    pub fn pending_work(&self) -> u32 {
+        self.work.load(Ordering::Acquire)
+    }
+
+    /// Whether anything has to be done before the thread returns to ring 3.
+    #[inline(always)]
+    pub fn has_work(&self) -> bool {
+        self.work.load(Ordering::Relaxed) != 0
+    }
+
+    pub(crate) fn add_work(&self, bits: u32) {
+        self.work.fetch_or(bits, Ordering::AcqRel);
+    }
+
+    pub(crate) fn clear_work(&self, bits: u32) {
+        self.work.fetch_and(!bits, Ordering::AcqRel);
+    }
+
+    /// Whether a sleep of kind `how` has to end without its event.
+    pub fn is_interrupted(&self, how: Sleep) -> bool {
+        let work = self.pending_work();
+        (how == Sleep::INTERRUPTIBLE && work & (work::SIGNAL | work::KILL) != 0)
+            || (how == Sleep::KILLABLE && work & work::KILL != 0)
+    }
+
+    /// Whether a signal waits for the thread: what makes interruptible calls give up.
+    pub fn has_signal(&self) -> bool {
+        self.is_interrupted(Sleep::INTERRUPTIBLE)
+    }
+
+    /// Marks the thread, which is the current one, as about to sleep.
+    pub(crate) fn prepare_to_sleep(&self, how: Sleep) {
+        // Sequentially consistent: the look at the condition that follows must not come before it.
+        self.state.store(how.0, Ordering::SeqCst);
+    }
+
+    /// Takes back [`Thread::prepare_to_sleep`].
+    pub(crate) fn stay_awake(&self) {
+        self.state.store(AWAKE, Ordering::Release);
+    }
+
+    /// Wakes the thread if it sleeps in one of the ways of `kinds`. True if it did.
+    pub fn wake(&self, kinds: Sleep) -> bool {
+        loop {
+            let state = self.state.load(Ordering::SeqCst);
+            if state & kinds.0 == 0 {
+                return false;
+            }
+            if self.state.compare_exchange(state, AWAKE, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+            {
+                if state & OFF_QUEUE != 0 {
+                    scheduler::enqueue(self);
+                }
+                return true;
+            }
+        }
+    }
+
+    /// The scheduler takes the thread off the CPU: true if it really sleeps, false if it was woken.
+    pub(super) fn leave_queue(&self) -> bool {
+        let state = self.state.load(Ordering::Acquire);
+        if state == AWAKE {
+            return false;
+        }
+        let gone = state | OFF_QUEUE;
+        state & DEAD != 0
+            || self.state.compare_exchange(state, gone, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    pub(super) fn set_dead(&self) {
+        self.state.store(DEAD, Ordering::Release);
+    }
+
+    pub(super) fn is_dead(&self) -> bool {
+        self.state.load(Ordering::Relaxed) & DEAD != 0
+    }
+
+    pub(super) fn set_on_cpu(&self, on: bool) {
+        self.on_cpu.store(on, Ordering::Release);
+    }
+
+    pub(super) fn is_on_cpu(&self) -> bool {
+        self.on_cpu.load(Ordering::Acquire)
+    }
+
+    /// Address range of the task stack, for a report of its overflow. The idle thread runs on the
+    /// boot stack.
+    pub fn stack_bounds(&self) -> Option<core::ops::Range<u64>> {
+        self.stack.as_ref().map(Stack::bounds)
+    }
+
+    /// 16-aligned end of the task stack.
+    pub(super) fn stack_top(&self) -> u64 {
+        self.stack.as_ref().map_or(0, |stack| stack.bounds().end)
+    }
+
+    /// The user registers, at the top of the task stack.
+    pub(super) fn frame_pointer(&self) -> *mut Frame {
+        (self.stack_top() - size_of::<Frame>() as u64) as *mut Frame
+    }
+
+    /// The saved context. See the invariant at the top of this file.
+    pub(super) fn context(&self) -> *mut Context {
+        self.context.get()
+    }
+
+    /// Nanoseconds it has run.
+    pub fn cpu_time(&self) -> u64 {
+        let past = self.cpu_time.load(Ordering::Relaxed);
+        if self.is_on_cpu() {
+            past + crate::time::now().saturating_sub(self.since.load(Ordering::Relaxed))
+        } else {
+            past
+        }
+    }
+
+    /// How often it was switched to.
+    pub fn switches(&self) -> u64 {
+        self.switches.load(Ordering::Relaxed)
+    }
+
+    /// Signals blocked now, as a set (bit 0 is signal 1).
+    pub fn blocked(&self) -> u64 {
+        self.blocked.load(Ordering::Relaxed)
+    }
+}
+
+/// The running thread, borrowed: it cannot end while its own code runs. Not to be sent elsewhere.
+#[derive(Clone, Copy)]
+pub struct CurrentThread(&'static Thread, PhantomData<*const ()>);
+
+impl CurrentThread {
+    /// # Safety
+    /// `thread` is the thread that executes this.
+    #[inline(always)]
+    pub(super) unsafe fn new(thread: &'static Thread) -> CurrentThread {
+        CurrentThread(thread, PhantomData)
+    }
+
+    /// A counted reference.
+    pub fn arc(&self) -> Arc<Thread> {
+        // SAFETY: every thread lives in an `Arc` whose count the scheduler holds while it runs.
+        unsafe { Arc::increment_strong_count(self.0) };
+        // SAFETY: this takes over the count made above.
+        unsafe { Arc::from_raw(self.0) }
+    }
+
+    /// The process's memory, borrowed. Must not be held over exec.
+    ///
+    /// # Panics
+    /// For the idle thread, which has none.
+    #[inline(always)]
+    pub fn mm(&self) -> &'static crate::mm::Mm {
+        // SAFETY: this runs as a thread of the process, and only exec and exit, which do not come
+        // back to the borrower, replace its memory.
+        unsafe { self.0.process.mm.borrow() }.expect("the thread has memory")
+    }
+
+    /// The process's descriptors, borrowed. Must not be held over exec or unshare.
+    ///
+    /// # Panics
+    /// For the idle thread, which has none.
+    #[inline(always)]
+    pub fn files(&self) -> &'static crate::fs::FileTable {
+        // SAFETY: as in `mm`.
+        unsafe { self.0.process.files.borrow() }.expect("the thread has files")
+    }
+
+    /// The process's root, working directory and umask, borrowed.
+    ///
+    /// # Panics
+    /// For the idle thread, which has none.
+    #[inline(always)]
+    pub fn paths(&self) -> &'static crate::fs::Paths {
+        // SAFETY: as in `mm`.
+        unsafe { self.0.process.paths.borrow() }.expect("the thread has paths")
+    }
+}
+
+impl Deref for CurrentThread {
+    type Target = Thread;
+    #[inline(always)]
+    fn deref(&self) -> &Thread {
+        self.0
+    }
+}

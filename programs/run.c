@@ -1,0 +1,84 @@
+/*
+ * A tiny init: mounts what programs expect, runs programs one after the other, powers off.
+ *
+ * As process 1 it takes the names from its arguments (the kernel hands on what follows `--` on its
+ * command line) or, without any, every file in /programs in alphabetical order. A program that dies is
+ * reported, and orphans are collected on the way. reboot(2): RB_POWER_OFF.
+ */
+#include "check.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+
+static int bad;
+
+static void mount_at(const char *type, const char *where)
+{
+    mkdir(where, 0755);
+    if (mount(type, where, type, 0, NULL) != 0 && errno != EBUSY)
+        say("run: mount %s: errno %d", where, errno);
+}
+
+static void wait_for(pid_t child, const char *name)
+{
+    int status;
+    for (;;) {
+        pid_t ended = waitpid(-1, &status, 0);
+        if (ended == child)
+            break;
+        if (ended < 0 && errno != EINTR)
+            return;
+    }
+    if (WIFSIGNALED(status))
+        say("run: %s ended by signal %d", name, WTERMSIG(status));
+    else if (WEXITSTATUS(status) != 0)
+        say("run: %s ended with status %d", name, WEXITSTATUS(status));
+    bad += status != 0;
+}
+
+static void run(const char *name)
+{
+    char path[300];
+    snprintf(path, sizeof path, "/programs/%s", name);
+    say("run: %s", name);
+    pid_t child = fork();
+    if (child == 0) {
+        char *arguments[] = {path, NULL};
+        char *environment[] = {"PATH=/bin:/programs", "HOME=/", NULL};
+        setsid();
+        execve(path, arguments, environment);
+        say("run: %s: errno %d", path, errno);
+        _exit(127);
+    }
+    wait_for(child, name);
+}
+
+static int visible(const struct dirent *entry)
+{
+    return entry->d_name[0] != '.';
+}
+
+int main(int count, char **arguments)
+{
+    mount_at("devtmpfs", "/dev");
+    mount_at("proc", "/proc");
+    mount_at("sysfs", "/sys");
+    mount_at("tmpfs", "/tmp");
+    if (count > 1) {
+        for (int i = 1; i < count; i++)
+            run(arguments[i]);
+    } else {
+        struct dirent **entries;
+        int found = scandir("/programs", &entries, visible, alphasort);
+        for (int i = 0; i < found; i++)
+            run(entries[i]->d_name);
+    }
+    say(bad ? "run: FAIL %d" : "run: PASS", bad);
+    sync();
+    if (getpid() == 1)
+        reboot(RB_POWER_OFF);
+    return bad != 0;
+}

@@ -1,0 +1,253 @@
+//! What a scenario boots, and the guest while it runs.
+
+use std::io::Write;
+use std::time::Duration;
+
+use ringwall_audit::{Report, audit};
+use ringwall_emulator::{Guest, INTEL_CPU, Initramfs, Machine};
+use tempfile::NamedTempFile;
+
+use crate::made::{self, Library};
+use crate::output::Output;
+
+/// How long a guest may take to run something in user mode.
+const CATCH_LIMIT: Duration = Duration::from_secs(20);
+
+/// A guest to be booted. Starts as: one CPU that Meltdown affects, 512 MiB, `pti=on`, one minute, and
+/// an initramfs with nothing but the console in it.
+#[derive(Clone, Debug)]
+pub struct Boot {
+    archive: Initramfs,
+    image: Option<Vec<u8>>,
+    broken: Option<String>,
+    append: String,
+    arguments: String,
+    pti: String,
+    cpu: String,
+    cpus: u32,
+    memory: u64,
+    counted: bool,
+    limit: Duration,
+}
+
+impl Default for Boot {
+    fn default() -> Boot {
+        Boot::new()
+    }
+}
+
+impl Boot {
+    /// See [`Boot`].
+    pub fn new() -> Boot {
+        Boot {
+            archive: Initramfs::new().device("/dev/console", 0o600, 5, 1),
+            image: None,
+            broken: None,
+            append: String::new(),
+            arguments: String::new(),
+            pti: "on".into(),
+            cpu: INTEL_CPU.into(),
+            cpus: 1,
+            memory: 512,
+            counted: false,
+            limit: Duration::from_secs(60),
+        }
+    }
+
+    /// Makes these bytes `/init`.
+    #[must_use]
+    pub fn init(self, contents: impl Into<Vec<u8>>) -> Boot {
+        self.file("/init", 0o755, contents)
+    }
+
+    /// Adds a file to the initramfs.
+    #[must_use]
+    pub fn file(mut self, path: &str, mode: u32, contents: impl Into<Vec<u8>>) -> Boot {
+        self.archive = self.archive.file(path, mode, contents);
+        self
+    }
+
+    /// Makes a shell script `/init`, with busybox around it. `/proc` is mounted before it and the
+    /// machine is powered off after it.
+    #[must_use]
+    pub fn script(mut self, lines: &str) -> Boot {
+        let (busybox, names) = made::busybox();
+        self.archive = self
+            .archive
+            .directory("/proc")
+            .directory("/sys")
+            .directory("/tmp")
+            .busybox(busybox, names.iter().map(String::as_str));
+        self.init(format!(
+            "#!/bin/sh\nexport PATH=/bin\nmount -t proc proc /proc\nmount -t sysfs sysfs /sys\n\
+             mount -t tmpfs tmpfs /tmp\n{lines}\npoweroff -f\n"
+        ))
+    }
+
+    /// Runs one of our programs under our own init, which powers off after it.
+    #[must_use]
+    pub fn program(self, library: Library, name: &str) -> Boot {
+        let program = made::program(library, name);
+        self.init(made::program(library, "run")).file(&format!("/programs/{name}"), 0o755, program)
+    }
+
+    /// Boots these bytes as the initramfs, instead of a sound archive.
+    #[must_use]
+    pub fn image(mut self, bytes: impl Into<Vec<u8>>) -> Boot {
+        self.image = Some(bytes.into());
+        self
+    }
+
+    /// The initramfs as it would be booted.
+    pub fn archive(&self) -> &Initramfs {
+        &self.archive
+    }
+
+    /// Boots the kernel with the deliberate break `break-NAME`.
+    #[must_use]
+    pub fn broken(mut self, name: &str) -> Boot {
+        self.broken = Some(name.into());
+        self
+    }
+
+    /// Adds to the kernel's command line.
+    #[must_use]
+    pub fn append(mut self, words: &str) -> Boot {
+        self.append = format!("{} {words}", self.append);
+        self
+    }
+
+    /// Gives process 1 arguments.
+    #[must_use]
+    pub fn arguments(mut self, words: &str) -> Boot {
+        self.arguments = format!(" -- {words}");
+        self
+    }
+
+    /// Sets `pti=`; the empty string leaves the option out.
+    #[must_use]
+    pub fn pti(mut self, value: &str) -> Boot {
+        self.pti = value.into();
+        self
+    }
+
+    /// Sets the CPU model; plain `max` is one that Meltdown does not affect.
+    #[must_use]
+    pub fn cpu(mut self, model: &str) -> Boot {
+        self.cpu = model.into();
+        self
+    }
+
+    /// Sets the number of CPUs.
+    #[must_use]
+    pub fn cpus(mut self, count: u32) -> Boot {
+        self.cpus = count;
+        self
+    }
+
+    /// Sets the memory, in MiB.
+    #[must_use]
+    pub fn memory(mut self, mib: u64) -> Boot {
+        self.memory = mib;
+        self
+    }
+
+    /// Makes the guest's time-stamp counter count instructions.
+    #[must_use]
+    pub fn counted(mut self) -> Boot {
+        self.counted = true;
+        self
+    }
+
+    /// Sets the time limit.
+    #[must_use]
+    pub fn limit(mut self, limit: Duration) -> Boot {
+        self.limit = limit;
+        self
+    }
+
+    /// Boots and waits for the end.
+    ///
+    /// # Panics
+    ///
+    /// When the guest cannot be started.
+    pub fn run(&self) -> Output {
+        self.start().finish()
+    }
+
+    /// Boots.
+    ///
+    /// # Panics
+    ///
+    /// When the guest cannot be started.
+    pub fn start(&self) -> Running {
+        let mut image = NamedTempFile::new().expect("a temporary file");
+        match &self.image {
+            Some(bytes) => image.write_all(bytes),
+            None => image.write_all(&self.archive.build()),
+        }
+        .expect("room for the initramfs");
+        // Only Linux knows `panic` and `quiet`: it would wait for ever after a panic, and talk a lot.
+        let pti = if self.pti.is_empty() { String::new() } else { format!(" pti={}", self.pti) };
+        let line = format!("console=ttyS0{pti}{} panic=-1 quiet{}", self.append, self.arguments);
+        let mut machine = Machine::new(made::kernel(self.broken.as_deref()))
+            .append(line)
+            .cpu(&self.cpu)
+            .cpus(self.cpus)
+            .memory(self.memory)
+            .limit(self.limit);
+        if self.image.as_ref().is_none_or(|bytes| !bytes.is_empty()) {
+            machine = machine.initrd(image.path());
+        }
+        if self.counted {
+            machine = machine.counted();
+        }
+        let guest = machine.start().unwrap_or_else(|error| panic!("{error}"));
+        Running { guest, _image: image }
+    }
+}
+
+/// A guest that runs. Dropping it ends it.
+#[derive(Debug)]
+pub struct Running {
+    /// The guest itself: console, monitor, memory.
+    pub guest: Guest,
+    /// QEMU reads the file when it starts, and again at a reset.
+    _image: NamedTempFile,
+}
+
+impl Running {
+    /// Waits until the guest has written `text`.
+    ///
+    /// # Panics
+    ///
+    /// When it does not, within `limit` or its own time limit.
+    pub fn wait_for(&self, text: &str, limit: Duration) {
+        if !self.guest.console.wait_for(text, limit) {
+            panic!("the guest never said {text:?}; its log:\n{}", self.guest.console.text());
+        }
+    }
+
+    /// Stops the guest in user mode, reports what that can see of the kernel, and lets it go on.
+    ///
+    /// # Panics
+    ///
+    /// When the CPU is not seen in user mode, or its page tables make no sense.
+    pub fn audit(&mut self) -> Report {
+        let caught = self.guest.stop_in_user_mode(CATCH_LIMIT).expect("a monitor that answers");
+        let Some(registers) = caught else {
+            panic!("the CPU is never in user mode; its log:\n{}", self.guest.console.text());
+        };
+        let memory = &self.guest.memory;
+        let read = |address: u64, buffer: &mut [u8]| memory.read(address, buffer);
+        let report = audit(&read, registers.cr3, registers.levels());
+        self.guest.monitor.resume().expect("a monitor that answers");
+        report.unwrap_or_else(|error| panic!("{error}; CR3 was {:#x}", registers.cr3))
+    }
+
+    /// Waits for the guest's end.
+    pub fn finish(mut self) -> Output {
+        let exit = self.guest.wait();
+        Output { serial: self.guest.console.text(), exit }
+    }
+}

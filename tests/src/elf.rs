@@ -1,0 +1,69 @@
+//! Damage to an ELF file, for scenarios with an init that must be refused.
+//!
+//! Offsets are those of a 64-bit ELF header and program header (System V gABI, chapters 4 and 5).
+
+use std::ops::Range;
+
+/// `p_type` of a segment that is loaded.
+pub const LOAD: u32 = 1;
+/// `p_type` of the name of a dynamic loader.
+pub const INTERPRETER: u32 = 3;
+/// `p_type` of a note.
+pub const NOTE: u32 = 4;
+
+const CLASS: usize = 4;
+const CLASS_32: u8 = 1;
+const MACHINE: Range<usize> = 18..20;
+const MACHINE_386: u16 = 3;
+const PROGRAM_HEADERS: Range<usize> = 32..40;
+const PROGRAM_HEADER_COUNT: Range<usize> = 56..58;
+const PROGRAM_HEADER_SIZE: usize = 56;
+const TYPE: Range<usize> = 0..4;
+const VIRTUAL_ADDRESS: Range<usize> = 16..24;
+
+/// Says that the file is a 32-bit one. Linux looks at the machine alone, others at the class.
+pub fn claim_32_bit(file: &mut [u8]) {
+    file[CLASS] = CLASS_32;
+    file[MACHINE].copy_from_slice(&MACHINE_386.to_le_bytes());
+}
+
+/// Turns the first segment of type `from` into one of type `to`.
+///
+/// # Panics
+///
+/// When there is none.
+pub fn change_type(file: &mut [u8], from: u32, to: u32) {
+    let segment = segments(file, from)[0].clone();
+    file[segment][TYPE].copy_from_slice(&to.to_le_bytes());
+}
+
+/// Moves loadable segment number `index` to another virtual address.
+///
+/// # Panics
+///
+/// When there are not that many.
+pub fn move_segment(file: &mut [u8], index: usize, address: u64) {
+    let segment = segments(file, LOAD)[index].clone();
+    file[segment][VIRTUAL_ADDRESS].copy_from_slice(&address.to_le_bytes());
+}
+
+/// The virtual address of loadable segment number `index`.
+///
+/// # Panics
+///
+/// When there are not that many.
+pub fn segment_address(file: &[u8], index: usize) -> u64 {
+    let segment = segments(file, LOAD)[index].clone();
+    u64::from_le_bytes(file[segment][VIRTUAL_ADDRESS].try_into().expect("eight bytes"))
+}
+
+/// Where the program headers of one type are.
+fn segments(file: &[u8], wanted: u32) -> Vec<Range<usize>> {
+    let start = u64::from_le_bytes(file[PROGRAM_HEADERS].try_into().expect("eight bytes")) as usize;
+    let count = u16::from_le_bytes(file[PROGRAM_HEADER_COUNT].try_into().expect("two bytes"));
+    (0..usize::from(count))
+        .map(|index| start + index * PROGRAM_HEADER_SIZE)
+        .map(|header| header..header + PROGRAM_HEADER_SIZE)
+        .filter(|header| file[header.clone()][TYPE] == wanted.to_le_bytes())
+        .collect()
+}

@@ -1,0 +1,21 @@
+//! The harness of the emulator scenarios: one boot, one `#[test]`.
+//!
+//! A scenario says what to boot ([`Boot`]), runs it to its end or looks at it on the way
+//! ([`Running`]), and checks what came over the serial port ([`Output`]). Every boot has a time limit; a check
+//! that fails shows the whole serial log. [`expect_broken`] runs a check on a kernel that is broken
+//! on purpose and passes only if the check fails.
+//!
+//! `cargo xtask test` makes what the scenarios need (kernels, busybox, programs) and runs them. By hand,
+//! after `cargo xtask test --only build`: `cargo test -p ringwall-tests --test boot`. With
+//! `RINGWALL_KERNEL=FILE` another kernel runs the same scenarios, Linux for one.
+
+mod boot;
+mod breaks;
+pub mod elf;
+mod made;
+mod output;
+
+pub use boot::{Boot, Running};
+pub use breaks::expect_broken;
+pub use made::{Library, program};
+pub use output::Output;

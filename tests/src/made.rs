@@ -1,0 +1,76 @@
+//! What `cargo xtask` has made for the scenarios, below `target/ringwall`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Names another kernel to run the scenarios on.
+const KERNEL: &str = "RINGWALL_KERNEL";
+
+/// Names the directory that everything was made in, if it is not the usual one.
+const MADE: &str = "RINGWALL_MADE";
+
+/// The C library that a program is linked with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Library {
+    /// glibc, static.
+    Glibc,
+    /// musl, static.
+    Musl,
+}
+
+/// The kernel, with the features of a deliberate break if there is one.
+pub fn kernel(broken: Option<&str>) -> PathBuf {
+    let other = std::env::var_os(KERNEL);
+    match (other, broken) {
+        (Some(file), None) => file.into(),
+        (Some(_), Some(name)) => panic!("{KERNEL} is set, and only our kernel has break-{name}"),
+        (None, None) => existing("kernel/ringwall-kernel"),
+        (None, Some(name)) => existing(&format!("kernel/ringwall-kernel+break-{name}")),
+    }
+}
+
+/// Whether the scenarios run on another kernel than ours.
+pub fn other_kernel() -> bool {
+    std::env::var_os(KERNEL).is_some()
+}
+
+/// The bytes of one of our programs.
+///
+/// # Panics
+///
+/// When it has not been compiled.
+pub fn program(library: Library, name: &str) -> Vec<u8> {
+    let directory = match library {
+        Library::Glibc => "glibc",
+        Library::Musl => "musl",
+    };
+    read(&existing(&format!("programs/{directory}/{name}")))
+}
+
+/// busybox and the names that it answers to.
+pub fn busybox() -> (Vec<u8>, Vec<String>) {
+    // Debian 12 has it in /bin, later ones in /usr/bin.
+    let places = ["packages/busybox/bin/busybox", "packages/busybox/usr/bin/busybox"];
+    let program = places.map(|place| directory().join(place)).into_iter().find(|p| p.is_file());
+    let program = program.unwrap_or_else(|| existing(places[0]));
+    let list = Command::new(&program).arg("--list").output().expect("busybox runs on this host");
+    let names = String::from_utf8_lossy(&list.stdout).lines().map(str::to_owned).collect();
+    (read(&program), names)
+}
+
+fn directory() -> PathBuf {
+    match std::env::var_os(MADE) {
+        Some(directory) => directory.into(),
+        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/ringwall"),
+    }
+}
+
+fn existing(name: &str) -> PathBuf {
+    let path = directory().join(name);
+    assert!(path.is_file(), "{} is not there: run `cargo xtask test`", path.display());
+    path
+}
+
+fn read(path: &Path) -> Vec<u8> {
+    std::fs::read(path).unwrap_or_else(|error| panic!("could not read {}: {error}", path.display()))
+}

@@ -1,0 +1,49 @@
+//! Our own programs, each in a boot of its own. Two boots of each cover both C libraries and both
+//! settings: glibc with isolation, musl without.
+//!
+//! A program checks the kernel from ring 3 against what Linux does, where each one runs as well.
+
+use std::time::Duration;
+
+use ringwall_tests::{Boot, Library};
+
+/// Storms are long on a busy host.
+const LIMIT: Duration = Duration::from_secs(180);
+
+macro_rules! programs {
+    ($($name:ident),* $(,)?) => {
+        $(mod $name {
+            use super::*;
+
+            #[test]
+            fn isolated_with_glibc() {
+                let name = stringify!($name);
+                Boot::new().limit(LIMIT).program(Library::Glibc, name).run().passed(name);
+            }
+
+            #[test]
+            fn not_isolated_with_musl() {
+                let name = stringify!($name);
+                let boot = Boot::new().limit(LIMIT).pti("off");
+                boot.program(Library::Musl, name).run().passed(name);
+            }
+        })*
+    };
+}
+
+programs!(
+    badreturn,
+    exceptions,
+    execstorm,
+    files,
+    forkstorm,
+    int80,
+    memory,
+    pipestorm,
+    processes,
+    registers,
+    signals,
+    threadstorm,
+    usercopy,
+    wildcalls,
+);

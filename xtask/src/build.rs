@@ -1,0 +1,103 @@
+//! `cargo xtask build`: the kernel, as a file that QEMU's `-kernel` boots.
+//!
+//! Each set of features has a file of its own below `target/ringwall/kernel`, so that a kernel
+//! that is broken on purpose never stands where the sound one is looked for:
+//!
+//! ```text
+//!   ringwall-kernel                      the kernel
+//!   ringwall-kernel+break-cr3-write      the same with a deliberate break
+//!   ringwall-kernel@distribution         built by the distribution route
+//! ```
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::commands;
+use crate::setup::toolchain::{self, TARGET, Toolchain};
+use crate::workspace::made;
+
+const PACKAGE: &str = "ringwall-kernel";
+
+/// Options of `cargo xtask build`.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Cargo profile to build with.
+    #[arg(long, default_value = "release")]
+    profile: String,
+    /// Features of the kernel crate, separated by commas.
+    #[arg(long, value_delimiter = ',')]
+    features: Vec<String>,
+    /// Break the kernel on purpose: the feature `break-NAME`.
+    #[arg(long = "break", value_name = "NAME")]
+    breaks: Vec<String>,
+}
+
+/// Builds, and prints the kernel's path as the last line.
+///
+/// # Errors
+///
+/// When there is no toolchain or the kernel does not compile.
+pub fn run(options: &Options) -> Result<()> {
+    let mut features = options.features.clone();
+    features.extend(options.breaks.iter().map(|name| format!("break-{name}")));
+    let kernel = kernel(&toolchain::choose()?, &options.profile, &features)?;
+    println!("{}", kernel.display());
+    Ok(())
+}
+
+/// Builds the kernel with these features and returns where it is.
+///
+/// # Errors
+///
+/// When the kernel does not compile; the compiler has said why.
+pub fn kernel(toolchain: &Toolchain, profile: &str, features: &[String]) -> Result<PathBuf> {
+    let mut command = toolchain.cargo("build");
+    command.args(["--package", PACKAGE, "--profile", profile]);
+    if !features.is_empty() {
+        command.args(["--features", &features.join(",")]);
+    }
+    commands::run(&mut command).context("the kernel did not build")?;
+
+    // Cargo's name for the directory of the dev profile.
+    let directory = if profile == "dev" { "debug" } else { profile };
+    let built = toolchain.target_directory().join(TARGET).join(directory).join(PACKAGE);
+    let kernels = made().join("kernel");
+    let kernel = kernels.join(name(toolchain, profile, features));
+    fs::create_dir_all(&kernels)?;
+    fs::copy(&built, &kernel)
+        .with_context(|| format!("could not copy the kernel from {}", built.display()))?;
+    Ok(kernel)
+}
+
+/// A file name that says what the kernel was built from.
+fn name(toolchain: &Toolchain, profile: &str, features: &[String]) -> String {
+    let mut name = PACKAGE.to_owned();
+    for feature in features {
+        name.push('+');
+        name.push_str(feature);
+    }
+    if matches!(toolchain, Toolchain::Distribution(_)) {
+        name.push_str("@distribution");
+    }
+    if profile != "release" {
+        name.push('.');
+        name.push_str(profile);
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_build_has_its_own_file() {
+        let current = Toolchain::Current;
+        assert_eq!(name(&current, "release", &[]), "ringwall-kernel");
+        let broken = ["break-register".to_owned()];
+        assert_eq!(name(&current, "release", &broken), "ringwall-kernel+break-register");
+        assert_eq!(name(&current, "dev", &[]), "ringwall-kernel.dev");
+    }
+}

@@ -1,0 +1,77 @@
+//! The tour: one boot that shows what isolation is, and two that say what it costs.
+//!
+//! The guest's init is `programs/tour/init.sh`. The two sides talk over the console: a line that
+//! starts with `## ` is a heading, and on `@look` the guest keeps a program running in user mode
+//! and waits for a line of input, while this side looks at it from outside.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use console::style;
+use ringwall_emulator::{Exit, Guest, Machine};
+
+use crate::progress::heading;
+use crate::run::outside::{self, View};
+use crate::run::{Options, cost, userland};
+
+/// The whole first boot.
+const LIMIT: Duration = Duration::from_secs(240);
+
+/// The longest silence of a guest that is well.
+const SILENCE: Duration = Duration::from_secs(90);
+
+/// What the tour's script says when it wants to be looked at.
+const LOOK: &str = "@look";
+const HEADING: &str = "## ";
+
+/// Gives the tour.
+///
+/// # Errors
+///
+/// When the guest does not come to its end, and when isolation does not hold.
+pub fn run(options: &Options, machine: Machine) -> Result<()> {
+    heading("Boot");
+    let image = userland::in_file(&userland::with_script("init.sh")?)?;
+    let tour = options.on(machine.clone(), options.pti).initrd(image.path()).limit(LIMIT);
+    let mut guest = tour.start()?;
+    let view = follow(&mut guest)?;
+    let exit = guest.wait();
+    ensure!(exit == Exit::PoweredOff, "the guest ended with {exit:?} instead of powering off");
+    let view = view.context("the guest ended before its script asked to be looked at")?;
+
+    heading("What a system call costs, in kernel instructions");
+    cost::compare(options, &machine)?;
+    verdict(&view)
+}
+
+/// Shows what the guest writes until it ends; looks at it when it asks.
+fn follow(guest: &mut Guest) -> Result<Option<View>> {
+    let mut view = None;
+    while let Some(line) = guest.console.next_line(SILENCE) {
+        if let Some(title) = line.strip_prefix(HEADING) {
+            heading(title);
+        } else if line == LOOK {
+            let seen = outside::look(guest)?;
+            seen.print();
+            view = Some(seen);
+            guest.console.send("\n")?;
+        } else {
+            println!("  {} {line}", style("|").dim());
+        }
+    }
+    ensure!(guest.console.closed(), "the guest has been silent for {} s", SILENCE.as_secs());
+    Ok(view)
+}
+
+fn verdict(view: &View) -> Result<()> {
+    let findings = view.findings();
+    println!();
+    if !findings.is_empty() {
+        bail!("Isolation does not hold: {}", findings.join("; "));
+    }
+    println!(
+        "{} User mode sees nothing that leads to the kernel.",
+        style("Isolated.").green().bold()
+    );
+    Ok(())
+}

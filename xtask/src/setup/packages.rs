@@ -1,0 +1,94 @@
+//! The programs that tests and tours need besides a compiler.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail, ensure};
+use ringwall_emulator::QEMU;
+
+use crate::commands::{find, output};
+use crate::setup::debian;
+
+/// Makes sure that QEMU is installed.
+///
+/// # Errors
+///
+/// When it is not and cannot be installed.
+pub fn qemu() -> Result<()> {
+    if find(QEMU).is_none() {
+        debian::install(&["qemu-system-x86"], &format!("{QEMU} is needed and not installed"))?;
+    }
+    Ok(())
+}
+
+/// Debian's statically linked busybox, unpacked. Returns the program's path.
+///
+/// # Errors
+///
+/// As [`debian::unpacked`].
+pub fn busybox() -> Result<PathBuf> {
+    let tree = debian::unpacked("busybox", || Ok(vec!["busybox-static".into()]))?;
+    // Debian 12 has it in /bin, later ones in /usr/bin.
+    ["bin/busybox", "usr/bin/busybox"]
+        .map(|path| tree.join(path))
+        .into_iter()
+        .find(|path| path.is_file())
+        .context("Debian's busybox-static holds no busybox where it used to")
+}
+
+/// The names that busybox answers to.
+///
+/// # Errors
+///
+/// When busybox cannot be had or does not run here.
+pub fn busybox_applets() -> Result<Vec<String>> {
+    let list = output(Command::new(busybox()?).arg("--list"))?;
+    Ok(list.lines().map(str::to_owned).collect())
+}
+
+/// musl's headers and static library, unpacked. Returns the root of the tree.
+///
+/// # Errors
+///
+/// As [`debian::unpacked`].
+pub fn musl() -> Result<PathBuf> {
+    debian::unpacked("musl", || Ok(vec!["musl-dev".into()]))
+}
+
+/// Makes sure that there is a C compiler and a static C library.
+///
+/// # Errors
+///
+/// When there is none and it cannot be installed.
+pub fn c_compiler() -> Result<()> {
+    let has_library = || {
+        let path = output(Command::new("cc").arg("-print-file-name=libc.a"))?;
+        // Without the file, the compiler repeats its bare name.
+        ensure!(path.trim().contains('/'), "no libc.a");
+        Ok(())
+    };
+    if find("cc").is_none() || has_library().is_err() {
+        debian::install(
+            &["gcc", "libc6-dev"],
+            "The user programs need a C compiler and a static C library (cc, libc.a)",
+        )?;
+    }
+    Ok(())
+}
+
+/// Debian's Linux kernel, unpacked. Returns the bootable image's path.
+///
+/// # Errors
+///
+/// As [`debian::unpacked`].
+pub fn linux() -> Result<PathBuf> {
+    let tree = debian::unpacked("linux", || Ok(vec![debian::stands_for("linux-image-amd64")?]))?;
+    for file in fs::read_dir(tree.join("boot"))? {
+        let file = file?;
+        if file.file_name().to_string_lossy().starts_with("vmlinuz") {
+            return Ok(file.path());
+        }
+    }
+    bail!("Debian's linux-image-amd64 holds no boot/vmlinuz-*");
+}

@@ -1,0 +1,187 @@
+//! `cargo xtask test`: everything that is checked, one step after the other.
+//!
+//! A step that fails does not keep the others from running, unless they need what it makes. The last
+//! line has the form of cargo's own test results and counts all of them; a step that is no test run
+//! (formatting, a build) counts as one test.
+
+mod tally;
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
+
+use crate::progress::{self, heading, seconds};
+use crate::setup::packages;
+use crate::setup::toolchain::{self, Route};
+use crate::workspace::{made, root};
+use crate::{build, programs, tidy};
+use tally::Tally;
+
+/// Deliberate breaks of the kernel that scenarios must notice: the features `break-NAME`.
+const BREAKS: [&str; 5] =
+    ["task-stack-visible", "cr3-write", "kernel-pointer", "user-half-nx", "register"];
+
+/// Options of `cargo xtask test`.
+#[derive(clap::Args)]
+pub struct Options {
+    /// Run these steps only.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    only: Vec<Step>,
+    /// Run only scenarios whose name contains this.
+    #[arg(long, value_name = "NAME")]
+    filter: Option<String>,
+    /// Run the scenarios on this kernel instead of ours.
+    #[arg(long, value_name = "FILE", conflicts_with = "linux")]
+    kernel: Option<PathBuf>,
+    /// Run the scenarios on Debian's Linux kernel instead of ours.
+    #[arg(long)]
+    linux: bool,
+}
+
+/// A part of the whole test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Step {
+    /// Formatting, lints, file headers.
+    Tidy,
+    /// Tests that run on the host.
+    Host,
+    /// The kernel, sound and broken on purpose, the user programs, and what they need.
+    Build,
+    /// The kernel by the distribution route, and one boot of it.
+    Distribution,
+    /// One boot per test.
+    Scenarios,
+}
+
+impl Step {
+    fn title(self) -> &'static str {
+        match self {
+            Step::Tidy => "Tidy",
+            Step::Host => "Host tests",
+            Step::Build => "Kernel and programs",
+            Step::Distribution => "Kernel by the distribution route",
+            Step::Scenarios => "Emulator scenarios",
+        }
+    }
+}
+
+/// Runs the steps and sums up.
+///
+/// # Errors
+///
+/// When anything failed.
+pub fn run(options: &Options) -> Result<()> {
+    let start = Instant::now();
+    let mut total = Tally::default();
+    let mut times = Vec::new();
+    for step in Step::value_variants() {
+        if !options.only.is_empty() && !options.only.contains(step) {
+            continue;
+        }
+        heading(step.title());
+        let begin = Instant::now();
+        let mut tally = Tally::default();
+        let result = options.run_step(*step, &mut tally);
+        if let Err(error) = &result {
+            progress::failure(error);
+        }
+        tally.count_step(result.is_ok());
+        total.add(&tally);
+        times.push((*step, begin.elapsed(), result.is_ok()));
+        // Without a kernel every scenario fails, and says nothing new.
+        if *step == Step::Build && result.is_err() {
+            break;
+        }
+    }
+    summary(&times, &total, start.elapsed());
+    if total.failed > 0 {
+        bail!("{} of the checks above failed", total.failed);
+    }
+    Ok(())
+}
+
+impl Options {
+    fn run_step(&self, step: Step, tally: &mut Tally) -> Result<()> {
+        match step {
+            Step::Tidy => tidy::run(),
+            Step::Host => cargo_test(&[], None, tally),
+            Step::Build => self.build(),
+            Step::Distribution => distribution(tally),
+            Step::Scenarios => {
+                let mut arguments = vec!["--package", "ringwall-tests", "--no-fail-fast"];
+                arguments.extend(self.filter.as_deref());
+                cargo_test(&arguments, self.other_kernel()?, tally)
+            }
+        }
+    }
+
+    fn build(&self) -> Result<()> {
+        packages::qemu()?;
+        packages::busybox()?;
+        programs::build()?;
+        if self.other_kernel()?.is_some() {
+            return Ok(());
+        }
+        let toolchain = toolchain::choose()?;
+        progress::note(&format!("toolchain: {}", toolchain.describe()));
+        build::kernel(&toolchain, "release", &[])?;
+        for name in BREAKS {
+            build::kernel(&toolchain, "release", &[format!("break-{name}")])?;
+        }
+        Ok(())
+    }
+
+    fn other_kernel(&self) -> Result<Option<PathBuf>> {
+        if self.linux {
+            return packages::linux().map(Some);
+        }
+        Ok(self.kernel.clone())
+    }
+}
+
+/// The route that no developer takes by chance.
+fn distribution(tally: &mut Tally) -> Result<()> {
+    let toolchain = toolchain::by(Route::Distribution)?;
+    progress::note(&format!("toolchain: {}", toolchain.describe()));
+    let kernel = build::kernel(&toolchain, "release", &[])?;
+    let boot = ["--package", "ringwall-tests", "--test", "boot", "isolation_on"];
+    cargo_test(&boot, Some(kernel), tally)
+}
+
+/// Runs `cargo test`, shows what it writes, and counts.
+fn cargo_test(arguments: &[&str], kernel: Option<PathBuf>, tally: &mut Tally) -> Result<()> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
+    command.arg("test").args(arguments).current_dir(root()).env("RINGWALL_MADE", made());
+    if let Some(kernel) = kernel {
+        command.env("RINGWALL_KERNEL", kernel.canonicalize().context("the kernel to be tested")?);
+    }
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("could not start `cargo test`")?;
+    let output = child.stdout.take().expect("standard output was asked for as a pipe");
+    for line in BufReader::new(output).lines() {
+        let line = line?;
+        println!("{line}");
+        tally.read(&line);
+    }
+    let status = child.wait()?;
+    if !status.success() {
+        bail!("`cargo test` ended with {status}");
+    }
+    Ok(())
+}
+
+fn summary(times: &[(Step, Duration, bool)], total: &Tally, elapsed: Duration) {
+    heading("Summary");
+    for (step, time, passed) in times {
+        let mark = if *passed { "passed" } else { "FAILED" };
+        println!("  {mark}  {:>8}  {}", seconds(*time), step.title());
+    }
+    println!("\n{}", total.line(elapsed));
+}
