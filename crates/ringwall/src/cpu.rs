@@ -180,6 +180,9 @@ impl Cpu {
         unsafe { x86_64::instructions::tables::lgdt(&writable) };
         // SAFETY: the descriptor is an available TSS's.
         unsafe { x86_64::instructions::tables::load_tss(selector(TSS_SELECTOR)) };
+        // After a reset LDTR names a table of 64 KiB at address 0, where ring 3 could put a call gate.
+        // SAFETY: the null selector: no LDT, so every selector of one is #GP.
+        unsafe { core::arch::asm!("lldt {:x}", in(reg) 0u16, options(nostack, preserves_flags)) };
         // SAFETY: the same table, read-only, mapped in both views.
         unsafe { x86_64::instructions::tables::lgdt(&visible) };
         // SAFETY: the gates lead to the entry text, their stacks are the TSS's.
