@@ -148,7 +148,10 @@ fn kernel_data<H: Handlers>(
         exit_cr3: 0,
         syscall_handler: handlers::syscall::<H> as *const () as u64,
         trap_handler: handlers::trap::<H> as *const () as u64,
-        paranoid_handler: handlers::paranoid::<H> as *const () as u64,
+        paranoid_handler: match isolation.isolated {
+            true => handlers::paranoid_isolated::<H> as *const () as u64,
+            false => handlers::paranoid_plain::<H> as *const () as u64,
+        },
         entry_stack_alias: area.alias() + ENTRY_STACK_TOP as u64,
         exit_to_user: text + u64::from(isolation.text.points().exit_to_user),
         nmi_stack: stacks.nmi.as_u64(),
