@@ -68,6 +68,17 @@ const _: () = {
     assert!(offset_of!(StackPage, user_rsp) == 0, "one short displacement in the hottest path");
 };
 
+const _: () = {
+    let cpu = match ringwall_core::area::EntryArea::new(0xffff_ffff_c000_0000) {
+        Ok(area) => area.cpu(1),
+        Err(_) => None,
+    };
+    let Some(cpu) = cpu else { panic!("an area at 3 GiB below the top") };
+    assert!(cpu.alias() - cpu.gs_base() == ALIAS as u64, "GS reaches the alias at ALIAS");
+    assert!(cpu.data() - cpu.gs_base() == DATA as u64, "GS reaches the data at DATA");
+    assert!(offset_of!(StackPage, user_mapped) % 16 == 0, "user_mapped! promises this alignment");
+};
+
 /// How many words of [`KernelData`] belong to the kernel that uses the library.
 pub const LOCAL_WORDS: usize = 4;
 
