@@ -1,6 +1,6 @@
 //! System calls: the machine as a whole.
 
-use super::Calls;
+use super::{Calls, calls};
 use crate::errno::{Errno, Result};
 use crate::mm::frame;
 use crate::random::{BLOCK, Stream};
@@ -13,7 +13,7 @@ use spin::Mutex;
 use zerocopy::{Immutable, IntoBytes};
 
 /// This area's calls.
-pub const CALLS: Calls = &[
+pub const CALLS: Calls = calls![
     (raw::__NR_uname, uname),
     (raw::__NR_sethostname, sethostname),
     (raw::__NR_setdomainname, setdomainname),
@@ -53,6 +53,13 @@ pub fn host_name() -> alloc::vec::Vec<u8> {
     let name = *HOST_NAME.lock();
     let length = name.iter().position(|byte| *byte == 0).unwrap_or(NAME_BYTES);
     name[..length].to_vec()
+}
+
+/// Sets the host's name, at most 64 bytes.
+pub fn set_host_name(text: &[u8]) {
+    let mut name = [0; NAME_BYTES];
+    name[..text.len()].copy_from_slice(text);
+    *HOST_NAME.lock() = name;
 }
 
 /// struct new_utsname.

@@ -317,6 +317,11 @@ impl Thread {
         }
     }
 
+    /// How often it was switched to.
+    pub fn switches(&self) -> u64 {
+        self.switches.load(Ordering::Relaxed)
+    }
+
     /// Signals blocked now, as a set (bit 0 is signal 1).
     pub fn blocked(&self) -> u64 {
         self.blocked.load(Ordering::Relaxed)
