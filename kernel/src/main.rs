@@ -13,6 +13,7 @@ pub mod boot;
 pub mod errno;
 pub mod fs;
 pub mod mm;
+pub mod random;
 pub mod signal;
 pub mod sync;
 pub mod syscall;

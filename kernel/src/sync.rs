@@ -19,7 +19,7 @@
 //! must not be held by whoever calls `wake_*` under the same lock and waits; wake after unlocking
 //! where that is possible.
 
-pub use spin::{Lazy, Mutex, MutexGuard, Once, RwLock};
+pub use spin::{LazyLock as Lazy, Mutex, MutexGuard, Once, RwLock};
 
 use crate::errno::{Errno, Result};
 use crate::task::{self, Sleep, Thread};

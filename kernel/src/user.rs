@@ -92,14 +92,14 @@ pub fn write_some(to: u64, from: &[u8]) -> usize {
 pub fn read_into_page(from: u64, page: &Page, offset: usize, length: usize) -> usize {
     assert!(offset <= PAGE as usize && length <= PAGE as usize - offset);
     // SAFETY: inside the page, which is held. Others may change its bytes meanwhile.
-    length - unsafe { copy_in(from, page.as_ptr().add(offset), length) }
+    length - unsafe { copy_in(from, page.as_ptr().wrapping_add(offset), length) }
 }
 
 /// Copies from a page to user memory; gives how many bytes were copied.
 pub fn write_from_page(to: u64, page: &Page, offset: usize, length: usize) -> usize {
     assert!(offset <= PAGE as usize && length <= PAGE as usize - offset);
     // SAFETY: as in `read_into_page`.
-    length - unsafe { copy_out(to, page.as_ptr().add(offset), length) }
+    length - unsafe { copy_out(to, page.as_ptr().wrapping_add(offset), length) }
 }
 
 /// Fills user memory with zeros.
@@ -178,30 +178,15 @@ pub fn read_u32(from: u64) -> Result<u32> {
     unsafe { access::load_4(from) }.ok_or(Errno::EFAULT)
 }
 
-/// Writes `new` to an aligned 4-byte word if it is `old`, at once. Gives what was there: as `Ok` if
+/// Writes `new` to an aligned 4-byte word if it is `old`, at once. Gives what was there: `old` if
 /// `new` is there now.
 ///
 /// # Errors
 /// `EFAULT`, `EINVAL`.
-pub fn compare_exchange_u32(address: u64, old: u32, new: u32) -> Result<Result<u32, u32>> {
+pub fn compare_exchange(address: u64, old: u32, new: u32) -> Result<u32> {
     check_word(address)?;
     // SAFETY: the range was checked.
-    let found = unsafe { access::compare_exchange(address, old, new) }.ok_or(Errno::EFAULT)?;
-    Ok(if found == old { Ok(found) } else { Err(found) })
-}
-
-/// Replaces an aligned 4-byte word by what `change` makes of it, at once. Gives what was there.
-///
-/// # Errors
-/// `EFAULT`, `EINVAL`.
-pub fn update_u32(address: u64, mut change: impl FnMut(u32) -> u32) -> Result<u32> {
-    let mut old = read_u32(address)?;
-    loop {
-        match compare_exchange_u32(address, old, change(old))? {
-            Ok(old) => return Ok(old),
-            Err(found) => old = found,
-        }
-    }
+    unsafe { access::compare_exchange(address, old, new) }.ok_or(Errno::EFAULT)
 }
 
 fn check_word(address: u64) -> Result<()> {

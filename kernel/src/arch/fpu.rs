@@ -246,6 +246,14 @@ pub fn load_from_user(address: u64) -> Result<()> {
     on_user_memory(Operation::Fxrstor, address)
 }
 
+/// Loads the state a new program starts with.
+pub fn load_initial() {
+    // The first program's start made it, so this cannot fail.
+    if let Ok(state) = initial_state() {
+        state.load();
+    }
+}
+
 fn initial_state() -> Result<&'static FpuState> {
     static INITIAL: Once<FpuState> = Once::new();
     INITIAL.try_call_once(FpuState::initial)

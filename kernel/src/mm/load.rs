@@ -19,7 +19,7 @@ use super::space::Space;
 use super::stack::{self, Told};
 use crate::arch::random;
 use crate::errno::{Errno, Result};
-use crate::fs::Inode;
+use crate::fs::{File, Inode, Paths};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -27,8 +27,8 @@ use elf::abi;
 use elf::endian::LittleEndian;
 use elf::file::{Class, FileHeader, parse_ident};
 use elf::segment::{ProgramHeader, SegmentTable};
+use linux_raw_sys::auxvec as aux;
 use linux_raw_sys::errno::ELIBBAD;
-use linux_raw_sys::general as linux;
 use ringwall::AddressSpace;
 
 /// Bytes of an ELF-64 file header, and of a program header.
@@ -39,7 +39,7 @@ const MOST_HEADERS: u16 = (65536 / PROGRAM_HEADER) as u16;
 /// Longest path of a dynamic loader.
 const LONGEST_PATH: u64 = 4096;
 /// Where images that can be anywhere are put, before it is randomised: two thirds up.
-const ANYWHERE: u64 = USER_END / 3 * 2 & !(PAGE - 1);
+const ANYWHERE: u64 = (USER_END / 3 * 2) & !(PAGE - 1);
 /// How far such images, and the heap, are moved at random.
 const IMAGE_SPREAD: u64 = 0xfff_ffff * PAGE;
 const HEAP_SPREAD: u64 = 0x1fff * PAGE;
@@ -58,20 +58,21 @@ pub struct Loaded {
 
 impl Mm {
     /// Makes the memory of a new program from an ELF image (64-bit, for x86-64; with its dynamic
-    /// loader if it asks for one). Interpreter scripts (#!) are resolved by the caller.
+    /// loader, found through `paths`, if it asks for one). Interpreter scripts (#!) are resolved by the caller.
     ///
     /// # Errors
     /// `ENOEXEC`, `ENOMEM`, `E2BIG`, `ENOENT` (a dynamic loader that is not there), `EINVAL`,
     /// `ELIBBAD`.
     pub fn load(
-        image: &Arc<dyn Inode>,
+        paths: &Paths,
+        image: &File,
         path: &[u8],
         arguments: &[Vec<u8>],
         environment: &[Vec<u8>],
     ) -> Result<Loaded> {
-        let program = Image::read(image, path)?;
+        let program = Image::read(image)?;
         let loader = match program.loader_path()? {
-            Some(path) => Some(Image::open_loader(&path)?),
+            Some(path) => Some(Image::open_loader(paths, &path)?),
             None => None,
         };
         super::admit()?;
@@ -82,7 +83,7 @@ impl Mm {
             path,
             arguments: if arguments.is_empty() { &unnamed } else { arguments },
             environment,
-            auxiliary: [(linux::AT_NULL, 0); 5],
+            auxiliary: [(aux::AT_NULL, 0); 5],
             executable: program.wants_executable_stack(),
         };
         told.check(mm.stack_limit())?;
@@ -97,11 +98,11 @@ impl Mm {
                 None => (placed.entry, 0),
             };
             told.auxiliary = [
-                (linux::AT_PHDR, placed.headers),
-                (linux::AT_PHENT, PROGRAM_HEADER as u64),
-                (linux::AT_PHNUM, u64::from(program.header.e_phnum)),
-                (linux::AT_BASE, base),
-                (linux::AT_ENTRY, placed.entry),
+                (aux::AT_PHDR, placed.headers),
+                (aux::AT_PHENT, PROGRAM_HEADER as u64),
+                (aux::AT_PHNUM, u64::from(program.header.e_phnum)),
+                (aux::AT_BASE, base),
+                (aux::AT_ENTRY, placed.entry),
             ];
             let stack = stack::make(&mut space, mm.roots(), top, &told)?;
             (start, stack, space.arguments.clone())
@@ -140,7 +141,8 @@ fn read_exactly(inode: &dyn Inode, offset: u64, into: &mut [u8]) -> Result<()> {
 }
 
 impl Image {
-    fn read(inode: &Arc<dyn Inode>, path: &[u8]) -> Result<Image> {
+    fn read(file: &File) -> Result<Image> {
+        let inode = file.inode();
         let mut start = [0; HEADER];
         read_exactly(&**inode, 0, &mut start)?;
         let header = parse_ident::<LittleEndian>(&start)
@@ -159,7 +161,7 @@ impl Image {
         headers.try_reserve_exact(bytes).map_err(|_| Errno::ENOMEM)?;
         headers.resize(bytes, 0);
         read_exactly(&**inode, header.e_phoff, &mut headers)?;
-        let file = Arc::new(MappedFile { inode: inode.clone(), path: path.to_vec() });
+        let file = Arc::new(MappedFile { inode: inode.clone(), path: file.path() });
         Ok(Image { file, header, headers })
     }
 
@@ -188,11 +190,10 @@ impl Image {
         Ok(Some(path))
     }
 
-    fn open_loader(path: &[u8]) -> Result<Image> {
-        let paths = crate::task::current().process.paths.lock().clone();
-        let inode = paths.open_executable(path)?;
+    fn open_loader(paths: &Paths, path: &[u8]) -> Result<Image> {
+        let file = paths.open_executable(path)?;
         let bad = Errno(ELIBBAD as usize);
-        Image::read(&inode, path).map_err(|error| match error {
+        Image::read(&file).map_err(|error| match error {
             Errno::ENOMEM => error,
             _ => bad,
         })
@@ -206,7 +207,7 @@ impl Image {
 
     /// The addresses that the image wants, whole pages.
     fn span(&self) -> Result<Range<u64>> {
-        let mut span = u64::MAX..0;
+        let mut span = Range { start: u64::MAX, end: 0 };
         for segment in self.loaded_segments() {
             let end = segment.p_vaddr.checked_add(segment.p_memsz).ok_or(Errno::EINVAL)?;
             if end > USER_END {
@@ -307,7 +308,10 @@ impl Image {
             let mapping = Mapping::anonymous(rights, RegionFlags::empty());
             space.replace(roots, zeros..end, mapping)?;
         }
-        if segment.p_filesz > 0 && segment.p_memsz > segment.p_filesz && file_end % PAGE != 0 {
+        if segment.p_filesz > 0
+            && segment.p_memsz > segment.p_filesz
+            && !file_end.is_multiple_of(PAGE)
+        {
             // What the file has behind the segment is not the program's.
             let page = space.own(roots, file_end).map_err(|fault| match fault {
                 super::Fault::NoMemory => Errno::ENOMEM,

@@ -16,6 +16,7 @@ mod change;
 mod fault;
 pub mod frame;
 pub mod heap;
+pub mod kernel;
 pub mod layout;
 mod load;
 mod map;

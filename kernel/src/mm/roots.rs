@@ -10,7 +10,22 @@ use ringwall::AddressSpace;
 /// # Errors
 /// `ENOMEM`.
 pub(super) fn make() -> Result<AddressSpace> {
-    AddressSpace::new(&isolation().lock(), &mut KernelFrames).map_err(|_| Errno::ENOMEM)
+    let roots = AddressSpace::new(&isolation().lock(), &mut KernelFrames);
+    let roots = roots.map_err(|_| Errno::ENOMEM)?;
+    #[cfg(feature = "break-task-stack-visible")]
+    show_task_stacks(&roots);
+    Ok(roots)
+}
+
+/// The deliberate break: the task stacks' tables in the user root, which the isolation tests must see.
+#[cfg(feature = "break-task-stack-visible")]
+fn show_task_stacks(roots: &AddressSpace) {
+    use super::layout::{STACKS, direct};
+    use ringwall::core::paging::index;
+    let kernel: *mut u64 = direct(roots.kernel_root().start_address().as_u64()).cast();
+    let slot = index(4, STACKS);
+    // SAFETY: the pair is ours alone as yet: 512 entries of the kernel root, then the user root's.
+    unsafe { kernel.add(512 + slot).write(kernel.add(slot).read()) };
 }
 
 /// Gives a pair back.

@@ -6,7 +6,8 @@
 use super::mapping::MappedFile;
 use super::page::{PAGE, Page};
 use crate::errno::{Errno, Result};
-use crate::fs::Inode;
+use crate::fs::inode::{Kind, Metadata, Statistics};
+use crate::fs::{Inode, Operations};
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -32,10 +33,6 @@ pub(super) fn new(bytes: u64) -> Arc<MappedFile> {
 }
 
 impl Inode for SharedMemory {
-    fn read_at(&self, _offset: u64, _into: &mut [u8]) -> Result<usize> {
-        Err(Errno::EINVAL)
-    }
-
     fn page(&self, index: u64) -> Result<Page> {
         if index >= self.bytes.div_ceil(PAGE) {
             return Err(Errno::ENXIO);
@@ -55,5 +52,21 @@ impl Inode for SharedMemory {
 
     fn identity(&self) -> (u64, u64) {
         (DEVICE, self.number)
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Regular
+    }
+
+    fn metadata(&self) -> Metadata {
+        Metadata { device: DEVICE, number: self.number, size: self.bytes, ..Metadata::default() }
+    }
+
+    fn open(self: Arc<Self>, _flags: u32) -> Result<Arc<dyn Operations>> {
+        Err(Errno::ENXIO)
+    }
+
+    fn statistics(&self) -> Statistics {
+        Statistics::default()
     }
 }

@@ -149,20 +149,19 @@ impl Mm {
         Ok(())
     }
 
-    /// What a shared futex word is known by everywhere: the object that a shared region shows and
-    /// the offset in it; none if the region is private.
+    /// What a shared futex word is known by everywhere: a number for the object that a shared region
+    /// shows, and the offset in it; none if the region is private.
     ///
     /// # Errors
     /// `EFAULT`.
-    pub fn shared_word(&self, address: u64) -> Result<Option<((u64, u64), u64)>> {
+    pub fn shared_identity(&self, address: u64) -> Result<Option<(u64, u64)>> {
         let space = self.space.lock();
         let region = space.regions.find(address).ok_or(Errno::EFAULT)?;
         let mapping = &region.attributes;
-        Ok(mapping
-            .file
-            .as_ref()
-            .filter(|_| mapping.is_shared())
-            .map(|file| (file.inode.identity(), mapping.offset + (address - region.start))))
+        Ok(mapping.file.as_ref().filter(|_| mapping.is_shared()).map(|file| {
+            let (device, number) = file.inode.identity();
+            (device.rotate_left(40) ^ number, mapping.offset + (address - region.start))
+        }))
     }
 }
 

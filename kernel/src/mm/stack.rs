@@ -22,7 +22,7 @@ use super::space::Space;
 use crate::arch::random;
 use crate::errno::{Errno, Result};
 use alloc::vec::Vec;
-use linux_raw_sys::general as linux;
+use linux_raw_sys::auxvec as aux;
 use ringwall::AddressSpace;
 use zerocopy::IntoBytes;
 
@@ -152,26 +152,26 @@ fn auxiliary(told: &Told<'_>, path: u64, platform: u64, random: u64) -> [(u32, u
     let [header, size, count, base, entry] = told.auxiliary;
     let features = core::arch::x86_64::__cpuid(1).edx;
     [
-        (linux::AT_MINSIGSTKSZ, least_signal_stack()),
-        (linux::AT_HWCAP, u64::from(features)),
-        (linux::AT_PAGESZ, PAGE),
-        (linux::AT_CLKTCK, 100),
+        (aux::AT_MINSIGSTKSZ, least_signal_stack()),
+        (aux::AT_HWCAP, u64::from(features)),
+        (aux::AT_PAGESZ, PAGE),
+        (aux::AT_CLKTCK, 100),
         header,
         size,
         count,
         base,
-        (linux::AT_FLAGS, 0),
+        (aux::AT_FLAGS, 0),
         entry,
-        (linux::AT_UID, 0),
-        (linux::AT_EUID, 0),
-        (linux::AT_GID, 0),
-        (linux::AT_EGID, 0),
-        (linux::AT_SECURE, 0),
-        (linux::AT_RANDOM, random),
-        (linux::AT_HWCAP2, hwcap2()),
-        (linux::AT_EXECFN, path),
-        (linux::AT_PLATFORM, platform),
-        (linux::AT_NULL, 0),
+        (aux::AT_UID, 0),
+        (aux::AT_EUID, 0),
+        (aux::AT_GID, 0),
+        (aux::AT_EGID, 0),
+        (aux::AT_SECURE, 0),
+        (aux::AT_RANDOM, random),
+        (aux::AT_HWCAP2, hwcap2()),
+        (aux::AT_EXECFN, path),
+        (aux::AT_PLATFORM, platform),
+        (aux::AT_NULL, 0),
     ]
 }
 

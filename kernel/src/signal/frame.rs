@@ -309,7 +309,7 @@ pub fn pop(thread: &Thread, frame: &mut Frame) -> Result<()> {
     // No call is under way any more that could be restarted.
     frame.set_number(u64::MAX);
     match registers.fpu {
-        0 => fpu::FpuState::initial().load(),
+        0 => fpu::load_initial(),
         area => fpu::load_from_user(area)?,
     }
     // As after sigaltstack, but a bad one is ignored.

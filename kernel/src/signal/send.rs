@@ -82,17 +82,16 @@ pub fn try_send(process: &Process, thread: Option<&Thread>, info: Info) -> Resul
 /// change before it is unblocked.
 fn is_ignored(process: &Process, thread: Option<&Thread>, signal: u32) -> bool {
     let Some(actions) = process.actions.get() else { return true };
-    // Process 1 gets no signal that it has no handler for, not even SIGKILL.
-    if process.is_init() && actions.caught() & bit(signal) == 0 {
-        return true;
-    }
-    if bit(signal) & UNSTOPPABLE != 0 || actions.without_effect() & bit(signal) == 0 {
+    let blocked = match thread {
+        Some(thread) => thread.blocked() & bit(signal) != 0,
+        None => process.some_thread().is_some_and(|thread| thread.blocked() & bit(signal) != 0),
+    };
+    if blocked {
         return false;
     }
-    match thread {
-        Some(thread) => thread.blocked() & bit(signal) == 0,
-        None => process.some_thread().is_none_or(|thread| thread.blocked() & bit(signal) == 0),
-    }
+    // Process 1 gets no signal that it has no handler for, not even SIGKILL.
+    let immune = process.is_init() && actions.caught() & bit(signal) == 0;
+    immune || (bit(signal) & UNSTOPPABLE == 0 && actions.without_effect() & bit(signal) != 0)
 }
 
 /// The thread that takes a signal for its process: the leader if it does not block it.

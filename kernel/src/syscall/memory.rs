@@ -45,8 +45,8 @@ const KNOWN_FLAGS: u32 = linux::MAP_TYPE
 /// Pages that mincore answers for at a time.
 const MINCORE_PART: u64 = 256;
 
-fn memory() -> Arc<Mm> {
-    task::current().process.mm.lock().clone()
+fn memory() -> &'static Mm {
+    task::current().mm()
 }
 
 fn mmap(frame: &mut Frame) -> Result<usize> {
@@ -69,7 +69,7 @@ fn mmap(frame: &mut Frame) -> Result<usize> {
         limit: Protection::all(),
     };
     if flags & linux::MAP_ANONYMOUS == 0 {
-        let file = task::current().process.files.lock().clone().get(descriptor as u32)?;
+        let file = task::current().files().get(descriptor as u32)?;
         if length == 0 {
             return Err(Errno::EINVAL);
         }
@@ -84,7 +84,7 @@ fn mmap(frame: &mut Frame) -> Result<usize> {
         if !readable {
             return Err(Errno::EACCES);
         }
-        let inode = file.inode().ok_or(Errno::ENODEV)?;
+        let inode = file.mappable().ok_or(Errno::ENODEV)?;
         if flags & linux::MAP_GROWSDOWN != 0 {
             return Err(Errno::EINVAL);
         }

@@ -6,8 +6,11 @@ use crate::errno::{Errno, Result};
 use ringwall::Frame;
 
 pub mod files;
+pub mod identity;
+pub mod int80;
 pub mod memory;
 pub mod process;
+pub mod resources;
 pub mod signal;
 pub mod system;
 pub mod time;
@@ -23,8 +26,10 @@ pub const NUMBERS: usize = 512;
 
 static TABLE: [Call; NUMBERS] = build(&[
     files::CALLS,
+    identity::CALLS,
     memory::CALLS,
     process::CALLS,
+    resources::CALLS,
     signal::CALLS,
     system::CALLS,
     time::CALLS,
@@ -45,8 +50,8 @@ const fn build(areas: &[Calls]) -> [Call; NUMBERS] {
     table
 }
 
-fn unknown(_frame: &mut Frame) -> Result<usize> {
-    Err(Errno::ENOSYS)
+fn unknown(frame: &mut Frame) -> Result<usize> {
+    Err(system::unknown(frame.number(), false))
 }
 
 /// Serves the call in `frame` and sets its RAX.
@@ -55,7 +60,7 @@ pub fn dispatch(frame: &mut Frame) {
     let number = frame.number();
     let result = match TABLE.get(number as usize) {
         Some(call) => call(frame),
-        None => Err(Errno::ENOSYS),
+        None => unknown(frame),
     };
     frame.set_rax(match result {
         Ok(value) => value as u64,

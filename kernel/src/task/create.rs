@@ -28,9 +28,6 @@ use core::sync::atomic::Ordering;
 use linux_raw_sys::general as raw;
 use ringwall::Frame;
 
-/// Frames that stay free for the kernel's own small allocations: with fewer, nothing new is made.
-const RESERVED_FRAMES: usize = 512;
-
 /// What clone, clone3, fork and vfork ask for.
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Wanted {
@@ -80,11 +77,6 @@ impl Wanted {
     }
 }
 
-/// Whether there is memory to make something new that the kernel keeps.
-pub(super) fn check_memory() -> Result<()> {
-    if frame::totals().1 < RESERVED_FRAMES { Err(Errno::ENOMEM) } else { Ok(()) }
-}
-
 /// Makes a thread or process that goes on like the current thread, whose registers are `frame`.
 /// Gives its identifier.
 ///
@@ -92,7 +84,7 @@ pub(super) fn check_memory() -> Result<()> {
 /// `EINVAL` for flags that do not go together or are not served, `EAGAIN`, `ENOMEM`.
 pub fn clone(frame: &Frame, wanted: &Wanted) -> Result<u32> {
     wanted.check()?;
-    check_memory()?;
+    frame::admit()?;
     let parent = current();
     let tid = table::lock().take_identifier()?;
     let made = make(&parent, tid, frame, wanted);
@@ -130,7 +122,7 @@ fn make(parent: &Thread, tid: u32, frame: &Frame, wanted: &Wanted) -> Result<Arc
         Arc::new(fork_process(&parent.process, tid, wanted)?)
     };
     let child =
-        Arc::new(Thread::new(tid, Arc::clone(&process), Some(stack), FpuState::copy_current()));
+        Arc::new(Thread::new(tid, Arc::clone(&process), Some(stack), FpuState::copy_current()?));
     inherit(parent, &child, wanted);
     let mut registers = *frame;
     registers.set_rax(0);
@@ -243,7 +235,8 @@ pub fn initialize_cpu() {
         exit_signal: 0,
     };
     let process = Arc::new(Process::new(parts, None));
-    let thread = Arc::new(Thread::new(0, process, None, FpuState::initial()));
+    let fpu = FpuState::initial().expect("at boot there is memory");
+    let thread = Arc::new(Thread::new(0, process, None, fpu));
     thread.set_name(b"idle");
     scheduler::become_idle(thread);
 }
@@ -253,6 +246,7 @@ pub fn initialize_cpu() {
 /// # Errors
 /// Why the program cannot be run; then there is no process.
 pub fn run_first(path: &[u8], arguments: Vec<Vec<u8>>, environment: Vec<Vec<u8>>) -> Errno {
+    crate::time::initialize();
     match make_first(path, arguments, environment) {
         Ok(thread) => scheduler::start(&thread),
         Err(error) => return error,
@@ -277,12 +271,12 @@ fn make_first(
     };
     let pid = parts.pid;
     let process = Arc::new(Process::new(parts, None));
-    process.describe(&program.executable, program.loaded.arguments);
+    process.describe(program.executable, program.loaded.arguments);
     let thread = Arc::new(Thread::new(
         pid,
         Arc::clone(&process),
         Some(Stack::allocate()?),
-        FpuState::initial(),
+        FpuState::initial()?,
     ));
     thread.set_name(&program.name);
     prepare(&thread, &Frame::new_user(program.loaded.entry, program.loaded.stack), 0, 0);

@@ -1,23 +1,23 @@
 //! Replacing a process's program.
 //!
-//! First everything that can fail: finding the file (through up to four interpreter lines),
+//! First everything that can fail: finding the file (through up to five interpreter lines),
 //! loading it into new memory. Then the point of no return: the other threads end, the new memory
 //! takes the old one's place, and what belongs to the old program goes.
 
 use super::thread::{CurrentThread, Thread};
-use super::{create, current, exit, table};
-use crate::arch::{cpu, fpu::FpuState};
+use super::{current, exit, table};
+use crate::arch::{cpu, fpu};
 use crate::errno::{Errno, Result};
-use crate::fs::{Inode, Paths};
-use crate::mm::space::{Loaded, Mm};
+use crate::fs::{File, Paths};
+use crate::mm::{Loaded, Mm};
 use crate::user;
 use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as raw;
 use ringwall::Frame;
 
-/// Interpreter lines that may follow one another.
-const SCRIPTS: usize = 4;
+/// Interpreter lines that may follow one another, as on Linux.
+const SCRIPTS: usize = 5;
 /// Bytes of a file that are looked at to see what it is.
 const HEAD_BYTES: usize = 256;
 /// Longest single argument, NUL included, and all of them with their pointers (Linux: a quarter
@@ -28,8 +28,8 @@ const ALL_ARGUMENTS: usize = 2 << 20;
 /// A program that is ready to take over.
 pub(super) struct Program {
     pub(super) loaded: Loaded,
-    /// Path of the file that was loaded.
-    pub(super) executable: Vec<u8>,
+    /// The file that was loaded.
+    pub(super) executable: Arc<File>,
     /// Last part of the path that exec was given.
     pub(super) name: Vec<u8>,
 }
@@ -73,18 +73,18 @@ pub(super) fn prepare(
 
 fn prepare_image(
     paths: &Paths,
-    mut image: Arc<dyn Inode>,
+    mut image: Arc<File>,
     path: &[u8],
     mut arguments: Vec<Vec<u8>>,
     environment: &[Vec<u8>],
 ) -> Result<Program> {
-    create::check_memory()?;
+    crate::mm::frame::admit()?;
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or(path).to_vec();
     let mut executable = path.to_vec();
     let mut scripts = 0;
     loop {
         let mut head = [0; HEAD_BYTES];
-        let length = image.read_at(0, &mut head)?;
+        let length = image.inode().read_at(0, &mut head)?;
         let Some(script) = interpreter(&head[..length])? else { break };
         scripts += 1;
         if scripts > SCRIPTS {
@@ -100,8 +100,8 @@ fn prepare_image(
         arguments = new;
         image = paths.open_executable(&executable)?;
     }
-    let loaded = Mm::load(&image, &executable, &arguments, environment)?;
-    Ok(Program { loaded, executable, name })
+    let loaded = Mm::load(paths, &image, &executable, &arguments, environment)?;
+    Ok(Program { loaded, executable: image, name })
 }
 
 /// Reads a NULL-terminated array of strings. `left`: bytes that may still be used.
@@ -136,7 +136,7 @@ pub fn read_strings(mut array: u64, left: &mut usize) -> Result<Vec<Vec<u8>>> {
 pub fn execute(
     frame: &mut Frame,
     path: &[u8],
-    image: Option<Arc<dyn Inode>>,
+    image: Option<Arc<File>>,
     arguments: u64,
     environment: u64,
 ) -> Result<()> {
@@ -175,7 +175,7 @@ fn take_over(thread: CurrentThread, frame: &mut Frame, program: Program) {
     if let Some(completion) = released {
         completion.complete();
     }
-    process.describe(&executable, loaded.arguments);
+    process.describe(executable, loaded.arguments);
     process.has_executed.store(true, Ordering::Relaxed);
     process.dumpable.store(1, Ordering::Relaxed);
     process.exit_signal.store(raw::SIGCHLD, Ordering::Relaxed);
@@ -193,7 +193,7 @@ fn take_over(thread: CurrentThread, frame: &mut Frame, program: Program) {
     }
     thread.alternate_stack.set(0, 0, raw::SS_DISABLE);
     *thread.restart.lock() = None;
-    FpuState::initial().load();
+    fpu::load_initial();
     super::scheduler::set_fs_base(0);
     super::scheduler::set_gs_base(0);
     *frame = Frame::new_user(entry, stack);

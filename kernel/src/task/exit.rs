@@ -21,7 +21,6 @@ use linux_raw_sys::general as raw;
 pub fn end_thread(code: u32) -> ! {
     let thread = current();
     let process = Arc::clone(&thread.process);
-    thread.set_exit_code(code << 8);
     leave_memory(&thread);
     let left = process.remove_thread(&thread);
     if left == 0 {
@@ -156,9 +155,6 @@ fn end_whole(process: &Arc<Process>) {
     for group in hung_up {
         let _ = super::signal_group(group, raw::SIGHUP);
         let _ = super::signal_group(group, raw::SIGCONT);
-    }
-    if process.pid == process.session() {
-        crate::fs::session_ended(process.session());
     }
 
     let (parent, gone) = {

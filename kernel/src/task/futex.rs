@@ -23,6 +23,8 @@ const BUCKETS: usize = 256;
 /// memory, the page's identity and the offset in it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key {
+    shared: bool,
+    /// The number of the shared object, or the memory's own address.
     object: u64,
     offset: u64,
 }
@@ -40,11 +42,11 @@ impl Key {
         if address >= crate::mm::layout::USER_END {
             return Err(Errno::EFAULT);
         }
-        let mm = current().mm();
-        if !private && let Some((object, offset)) = mm.shared_identity(address)? {
-            return Ok(Key { object, offset });
+        let memory = current().mm();
+        if !private && let Some((object, offset)) = memory.shared_identity(address)? {
+            return Ok(Key { shared: true, object, offset });
         }
-        Ok(Key { object: ptr::from_ref(mm).addr() as u64, offset: address })
+        Ok(Key { shared: false, object: ptr::from_ref(memory).addr() as u64, offset: address })
     }
 
     fn bucket(&self) -> usize {
@@ -184,7 +186,7 @@ pub fn wait(
     };
     // SAFETY: `leave` below takes it out before this function returns.
     unsafe { TABLE[key.bucket()].lock().push(&raw const waiter) };
-    let outcome = match user::read::<u32>(address) {
+    let outcome = match user::read_u32(address) {
         Ok(word) if word == expected => sync::sleep(Sleep::INTERRUPTIBLE, deadline, || {
             waiter.woken.load(Ordering::Acquire).then_some(())
         }),
@@ -266,7 +268,7 @@ pub fn requeue(
     let source = Key::of(from, private)?;
     let target = Key::of(to, private)?;
     if let Some(expected) = expected
-        && user::read::<u32>(from)? != expected
+        && user::read_u32(from)? != expected
     {
         return Err(Errno::EAGAIN);
     }
@@ -308,14 +310,13 @@ pub fn wake_operation(
 ) -> Result<usize> {
     let first_key = Key::of(first, private)?;
     let second_key = Key::of(second, private)?;
-    let mut old = user::read::<u32>(second)?;
+    let mut old = user::read_u32(second)?;
     loop {
         let new = operate(operation, old)?;
-        let seen = user::compare_exchange(second, old, new)?;
-        if seen == old {
-            break;
+        match user::compare_exchange(second, old, new)? {
+            seen if seen == old => break,
+            seen => old = seen,
         }
-        old = seen;
     }
     let also_second = compare(operation, old)?;
     let mut woken = TABLE[first_key.bucket()].lock().wake(first_key, wake_first, u32::MAX);

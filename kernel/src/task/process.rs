@@ -4,7 +4,7 @@ use super::credentials::Credentials;
 use super::resources::Limits;
 use super::table;
 use super::thread::Thread;
-use crate::fs::{FileTable, Paths};
+use crate::fs::{File, FileTable, Paths};
 use crate::mm::Mm;
 use crate::signal::{Actions, Shared};
 use crate::sync::{Completion, Own, WaitQueue};
@@ -78,7 +78,7 @@ pub struct Process {
 
 #[derive(Clone, Default)]
 struct Description {
-    executable: Arc<[u8]>,
+    executable: Option<Arc<File>>,
     arguments: Range<u64>,
 }
 
@@ -161,9 +161,9 @@ impl Process {
         self.parent.load(Ordering::Relaxed)
     }
 
-    /// Path of the program, for /proc/PID/exe.
-    pub fn executable(&self) -> Vec<u8> {
-        self.description.lock().executable.to_vec()
+    /// The program, for /proc/PID/exe.
+    pub fn executable(&self) -> Option<Arc<File>> {
+        self.description.lock().executable.clone()
     }
 
     /// Where in its memory the arguments lie, for /proc/PID/cmdline.
@@ -171,8 +171,8 @@ impl Process {
         self.description.lock().arguments.clone()
     }
 
-    pub(super) fn describe(&self, executable: &[u8], arguments: Range<u64>) {
-        let new = Description { executable: executable.into(), arguments };
+    pub(super) fn describe(&self, executable: Arc<File>, arguments: Range<u64>) {
+        let new = Description { executable: Some(executable), arguments };
         let old = core::mem::replace(&mut *self.description.lock(), new);
         drop(old);
     }
@@ -351,5 +351,57 @@ impl Process {
             send_to_process(self, Info::kernel(raw::SIGXCPU));
         }
         true
+    }
+}
+
+/// What prctl and personality keep.
+impl Process {
+    /// Signal it gets when its parent ends; 0 for none.
+    pub fn death_signal(&self) -> u32 {
+        self.death_signal.load(Ordering::Relaxed)
+    }
+
+    /// Sets [`Process::death_signal`].
+    pub fn set_death_signal(&self, signal: u32) {
+        self.death_signal.store(signal, Ordering::Relaxed);
+    }
+
+    /// PR_GET_DUMPABLE.
+    pub fn dumpable(&self) -> u32 {
+        self.dumpable.load(Ordering::Relaxed)
+    }
+
+    /// PR_SET_DUMPABLE.
+    pub fn set_dumpable(&self, value: u32) {
+        self.dumpable.store(value, Ordering::Relaxed);
+    }
+
+    /// PR_SET_NO_NEW_PRIVS; there is no way back.
+    pub fn set_no_new_privileges(&self) {
+        self.no_new_privileges.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether orphans among its descendants become its children.
+    pub fn is_subreaper(&self) -> bool {
+        self.is_subreaper.load(Ordering::Relaxed)
+    }
+
+    /// Sets [`Process::is_subreaper`].
+    pub fn set_subreaper(&self, value: bool) {
+        self.is_subreaper.store(value, Ordering::Relaxed);
+    }
+
+    /// Sets the personality unless `value` only asks; gives the old one.
+    pub fn exchange_personality(&self, value: u32) -> u32 {
+        const ASK: u32 = u32::MAX;
+        match value {
+            ASK => self.personality.load(Ordering::Relaxed),
+            value => self.personality.swap(value, Ordering::Relaxed),
+        }
+    }
+
+    /// Sets the nice value, which is kept within -20 to 19.
+    pub fn set_nice(&self, value: i32) {
+        self.nice.store(value.clamp(-20, 19).cast_unsigned(), Ordering::Relaxed);
     }
 }

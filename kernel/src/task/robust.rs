@@ -49,10 +49,7 @@ pub(super) fn walk(thread: &Thread) {
 /// Marks one lock word if the thread holds it, and wakes a waiter. `pending`: the thread died
 /// while taking or releasing it.
 fn mark(address: u64, tid: u32, pending: bool) {
-    if !address.is_multiple_of(4) {
-        return;
-    }
-    let Ok(mut word) = user::read::<u32>(address) else { return };
+    let Ok(mut word) = user::read_u32(address) else { return };
     loop {
         if pending && word == 0 {
             // Released, but the wake-up was not sent any more.

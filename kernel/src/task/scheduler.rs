@@ -100,11 +100,11 @@ fn this_cpu() -> &'static Cpu {
     &CPUS[cpu::local().index as usize % MAXIMUM_CPUS]
 }
 
-/// The thread that runs on this CPU. Two loads.
+/// The thread that runs on this CPU. One load.
 #[inline(always)]
 pub fn current() -> CurrentThread {
-    let thread = cpu::local().current.load(Ordering::Relaxed);
-    // SAFETY: set by `start_idle` at bring-up and by every switch; the scheduler's reference keeps
+    let thread = cpu::current_thread();
+    // SAFETY: set by `become_idle` at bring-up and by every switch; the scheduler's reference keeps
     // the running thread alive.
     let thread = unsafe { &*thread };
     // SAFETY: it is the one that executes this.
@@ -129,7 +129,7 @@ pub(super) fn become_idle(thread: Arc<Thread>) {
     thread.set_on_cpu(true);
     let pointer = Arc::into_raw(thread).cast_mut();
     this_cpu().idle.store(pointer, Ordering::Relaxed);
-    cpu::local().current.store(pointer, Ordering::Relaxed);
+    cpu::set_current_thread(pointer);
 }
 
 /// Runs whatever there is to run, for ever.
@@ -220,7 +220,7 @@ fn switch_to(cpu: &'static Cpu, previous: &Thread, next: &'static Thread) {
     }
     next.set_on_cpu(true);
     cpu.previous.store(ptr::from_ref(previous).cast_mut(), Ordering::Relaxed);
-    cpu::local().current.store(ptr::from_ref(next).cast_mut(), Ordering::Relaxed);
+    cpu::set_current_thread(next);
     // SAFETY: only this CPU touches the context of the thread it switches to, which is off every
     // CPU (see above).
     let load = unsafe { (*next.context()).stack_pointer };

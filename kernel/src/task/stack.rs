@@ -18,6 +18,8 @@ use spin::Mutex;
 
 const SLOT_BYTES: u64 = 64 << 10;
 const STACK_BYTES: u64 = 16 << 10;
+/// Unmapped addresses below each stack.
+pub const GUARD_BYTES: u64 = SLOT_BYTES - STACK_BYTES;
 const PAGE_BYTES: u64 = 4096;
 /// The region is one top-level slot.
 const SLOTS: u64 = (1 << 39) / SLOT_BYTES;

@@ -383,3 +383,52 @@ pub fn counts() -> (usize, usize, u64, u32) {
     let table = lock();
     (table.processes, table.threads, table.forks, table.last)
 }
+
+/// setpgid: moves `pid` (0: the caller) to `group` (0: one of its own).
+///
+/// # Errors
+/// `ESRCH`, `EPERM`, `EACCES`, `EINVAL`.
+pub fn set_group(pid: i32, group: i32) -> Result<()> {
+    if group < 0 {
+        return Err(Errno::EINVAL);
+    }
+    let caller = Arc::clone(&super::current().process);
+    let mut table = lock();
+    let process = match pid {
+        0 => Arc::clone(&caller),
+        pid => Arc::clone(table.process(pid.cast_unsigned()).ok_or(Errno::ESRCH)?),
+    };
+    if process.pid != caller.pid {
+        if process.parent_id() != caller.pid {
+            return Err(Errno::ESRCH);
+        }
+        if process.session() != caller.session() {
+            return Err(Errno::EPERM);
+        }
+        if process.has_executed.load(Ordering::Relaxed) {
+            return Err(Errno::EACCES);
+        }
+    }
+    if process.session() == process.pid {
+        return Err(Errno::EPERM);
+    }
+    let group = if group == 0 { process.pid } else { group.cast_unsigned() };
+    if group != process.pid && table.session_of_group(group) != Some(process.session()) {
+        return Err(Errno::EPERM);
+    }
+    table.set_group(&process, group);
+    Ok(())
+}
+
+/// setsid: the process leaves its group and session for new ones of its own.
+///
+/// # Errors
+/// `EPERM` if it leads a session, or there is a group of its name.
+pub fn set_session(process: &Process) -> Result<()> {
+    let mut table = lock();
+    if process.session() == process.pid || table.group(process.pid).next().is_some() {
+        return Err(Errno::EPERM);
+    }
+    table.set_session(process);
+    Ok(())
+}

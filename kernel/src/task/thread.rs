@@ -109,7 +109,6 @@ pub struct Thread {
     /// When it was switched to.
     pub(super) since: AtomicU64,
     pub(super) switches: AtomicU64,
-    exit_code: AtomicU32,
 }
 
 // SAFETY: everything but `context` is shared safely by its type; `context` is touched only by the
@@ -149,7 +148,6 @@ impl Thread {
             cpu_time: AtomicU64::new(0),
             since: AtomicU64::new(0),
             switches: AtomicU64::new(0),
-            exit_code: AtomicU32::new(0),
         }
     }
 
@@ -288,15 +286,8 @@ impl Thread {
         self.on_cpu.load(Ordering::Acquire)
     }
 
-    pub(super) fn set_exit_code(&self, code: u32) {
-        self.exit_code.store(code, Ordering::Relaxed);
-    }
-
-    pub(super) fn exit_code(&self) -> u32 {
-        self.exit_code.load(Ordering::Relaxed)
-    }
-
-    /// Address range of the task stack, for a report of its overflow.
+    /// Address range of the task stack, for a report of its overflow. The idle thread runs on the
+    /// boot stack.
     pub fn stack_bounds(&self) -> Option<core::ops::Range<u64>> {
         self.stack.as_ref().map(Stack::bounds)
     }
@@ -324,6 +315,11 @@ impl Thread {
         } else {
             past
         }
+    }
+
+    /// How often it was switched to.
+    pub fn switches(&self) -> u64 {
+        self.switches.load(Ordering::Relaxed)
     }
 
     /// Signals blocked now, as a set (bit 0 is signal 1).

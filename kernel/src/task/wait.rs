@@ -2,7 +2,7 @@
 
 use super::process::Process;
 use super::resources::Usage;
-use super::table::{self, Table};
+use super::table;
 use super::{current, thread::Sleep};
 use crate::errno::{Errno, Result};
 use alloc::sync::Arc;

@@ -1,0 +1,135 @@
+//! The pages of a file's data.
+//!
+//! ```text
+//! chunk index -> up to 64 slots -> page or hole
+//! ```
+//!
+//! A file may be huge and almost empty: nothing here takes time or memory by the file's size, only
+//! by the pages that it has.
+
+use crate::errno::{Errno, Result};
+use crate::mm::{Page, frame};
+use alloc::{collections::BTreeMap, vec::Vec};
+
+/// Slots of one chunk.
+const CHUNK: u64 = 64;
+
+/// Frames that file data leaves for everything else: page tables, stacks, the kernel's heap.
+const RESERVE: usize = 512;
+
+/// Page index to page.
+pub struct Pages {
+    chunks: BTreeMap<u64, Vec<Option<Page>>>,
+    count: u64,
+}
+
+/// A page of zeros for a file.
+///
+/// # Errors
+/// `ENOSPC` when memory is almost used up.
+pub fn new_page() -> Result<Page> {
+    if frame::totals().1 < RESERVE {
+        return Err(Errno::ENOSPC);
+    }
+    Page::zeroed().map_err(|_| Errno::ENOSPC)
+}
+
+impl Pages {
+    /// None at all.
+    pub const fn new() -> Pages {
+        Pages { chunks: BTreeMap::new(), count: 0 }
+    }
+
+    /// Pages present.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// The page at `index`, unless there is a hole.
+    pub fn get(&self, index: u64) -> Option<&Page> {
+        self.chunks.get(&(index / CHUNK))?.get((index % CHUNK) as usize)?.as_ref()
+    }
+
+    /// Puts `page` at `index`, or gives the one that is there already.
+    ///
+    /// # Errors
+    /// `ENOSPC`.
+    pub fn insert(&mut self, index: u64, page: Page) -> Result<&Page> {
+        let chunk = self.chunks.entry(index / CHUNK).or_default();
+        let slot = (index % CHUNK) as usize;
+        if chunk.len() <= slot {
+            chunk.try_reserve(slot + 1 - chunk.len()).map_err(|_| Errno::ENOSPC)?;
+            chunk.resize_with(slot + 1, || None);
+        }
+        let place = &mut chunk[slot];
+        if place.is_none() {
+            self.count += 1;
+        }
+        Ok(place.get_or_insert(page))
+    }
+
+    /// Removes the pages from `first` to before `end`.
+    pub fn remove(&mut self, first: u64, end: u64) {
+        if first >= end {
+            return;
+        }
+        let mut gone = 0;
+        self.chunks.retain(|&number, chunk| {
+            let base = number * CHUNK;
+            if base + CHUNK <= first || base >= end {
+                return true;
+            }
+            let from = first.saturating_sub(base).min(chunk.len() as u64) as usize;
+            let to = (end - base).min(chunk.len() as u64) as usize;
+            for slot in &mut chunk[from..to] {
+                gone += u64::from(slot.take().is_some());
+            }
+            chunk.iter().any(Option::is_some)
+        });
+        self.count -= gone;
+    }
+
+    /// Index of the first page at or after `index`.
+    pub fn next_page(&self, index: u64) -> Option<u64> {
+        for (&number, chunk) in self.chunks.range(index / CHUNK..) {
+            let base = number * CHUNK;
+            let from = index.saturating_sub(base) as usize;
+            for (slot, page) in chunk.iter().enumerate().skip(from) {
+                if page.is_some() {
+                    return Some(base + slot as u64);
+                }
+            }
+        }
+        None
+    }
+
+    /// Index of the first hole at or after `index`.
+    pub fn next_hole(&self, mut index: u64) -> u64 {
+        while self.get(index).is_some() {
+            index += 1;
+        }
+        index
+    }
+}
+
+/// Bytes `offset..offset + length` of a page, to be copied from.
+///
+/// A program that maps the page may write it meanwhile; the bytes are then any mixture of old and
+/// new, as for any two programs that race on a file.
+pub fn bytes(page: &Page, offset: usize, length: usize) -> &[u8] {
+    assert!(offset + length <= 4096);
+    // SAFETY: in bounds of the frame.
+    let start = unsafe { page.as_ptr().add(offset) };
+    // SAFETY: the frame lives as long as the handle and the direct map covers it.
+    unsafe { core::slice::from_raw_parts(start, length) }
+}
+
+/// The same bytes, to be copied to.
+#[allow(clippy::mut_from_ref)]
+pub fn bytes_mut(page: &Page, offset: usize, length: usize) -> &mut [u8] {
+    assert!(offset + length <= 4096);
+    // SAFETY: in bounds of the frame.
+    let start = unsafe { page.as_ptr().add(offset) };
+    // SAFETY: as in `bytes`; the slice lives for one copy, and who shares the page shares a race.
+    unsafe { core::slice::from_raw_parts_mut(start, length) }
+}

@@ -1,0 +1,78 @@
+//! What /proc tells of the machine as a whole.
+
+use crate::errno::Result;
+use crate::fs::generated::Subject;
+use crate::mm::frame;
+use crate::{task, time};
+use alloc::{format, string::String, vec::Vec};
+
+type Text = Result<Vec<u8>>;
+
+const SECOND: u64 = 1_000_000_000;
+const TICK: u64 = SECOND / 100;
+
+/// Nanoseconds that nothing ran: what no process, living or collected, accounts for.
+fn idle() -> u64 {
+    let busy: u64 = task::all()
+        .iter()
+        .map(|process| process.cpu_time().saturating_add(process.children_time()))
+        .sum();
+    time::now().saturating_sub(busy)
+}
+
+pub fn uptime(_: &Subject) -> Text {
+    let hundredths = time::now() / TICK;
+    let idle = idle() / TICK;
+    Ok(format!("{}.{:02} {}.{:02}\n", hundredths / 100, hundredths % 100, idle / 100, idle % 100)
+        .into_bytes())
+}
+
+pub fn load(_: &Subject) -> Text {
+    let (_, threads, _, last) = task::table::counts();
+    let running = task::scheduler::runnable();
+    Ok(format!("0.00 0.00 0.00 {running}/{threads} {last}\n").into_bytes())
+}
+
+pub fn memory(_: &Subject) -> Text {
+    let (total, free) = frame::totals();
+    let mut text = String::new();
+    let mut line = |name: &str, pages: usize| {
+        text.push_str(&format!("{:<16}{:8} kB\n", format!("{name}:"), pages * 4));
+    };
+    line("MemTotal", total);
+    line("MemFree", free);
+    line("MemAvailable", free);
+    for name in ["Buffers", "Cached", "SwapCached", "Active", "Inactive", "SwapTotal", "SwapFree"] {
+        line(name, 0);
+    }
+    for name in ["Dirty", "Writeback", "AnonPages", "Mapped", "Shmem", "KReclaimable", "Slab"] {
+        line(name, 0);
+    }
+    for name in ["SReclaimable", "SUnreclaim", "KernelStack", "PageTables", "Committed_AS"] {
+        line(name, 0);
+    }
+    Ok(text.into_bytes())
+}
+
+pub fn statistics(_: &Subject) -> Text {
+    let idle = idle() / TICK;
+    let (_, _, forks, _) = task::table::counts();
+    let user = (time::now() / TICK).saturating_sub(idle);
+    let boot = time::realtime().saturating_sub(time::now()) / SECOND;
+    Ok(format!(
+        "cpu  {user} 0 0 {idle} 0 0 0 0 0 0\ncpu0 {user} 0 0 {idle} 0 0 0 0 0 0\nintr 0\n\
+         ctxt {}\nbtime {boot}\nprocesses {}\nprocs_running {}\nprocs_blocked 0\nsoftirq 0\n",
+        task::scheduler::switches(),
+        forks,
+        task::scheduler::runnable(),
+    )
+    .into_bytes())
+}
+
+pub fn interrupts(_: &Subject) -> Text {
+    Ok(b"           CPU0       \n".to_vec())
+}
+
+pub fn virtual_memory(_: &Subject) -> Text {
+    Ok(format!("nr_free_pages {}\n", frame::totals().1).into_bytes())
+}
