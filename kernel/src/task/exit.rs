@@ -128,6 +128,7 @@ fn end_whole(process: &Arc<Process>) {
     if let Some(completion) = process.released.lock().take() {
         completion.complete();
     }
+    process.note_memory();
     // The page tables are loaded: the CPU keeps them until it has switched to others.
     scheduler::borrow_memory(process.mm.replace(None));
 
