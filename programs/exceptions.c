@@ -166,7 +166,6 @@ static void expect(const struct expectation *want, uint64_t access, uint64_t sta
     X(wbinvd, "wbinvd", 0)                                                                         \
     X(swapgs, "swapgs", 0)                                                                         \
     X(sysretq, "sysretq", 0)                                                                       \
-    X(xsetbv, "xsetbv", 0)                                                                         \
     X(int_0, "int $0", 0x02)                                                                       \
     X(int_1, "int $1", 0x0a)                                                                       \
     X(int_2, "int $2", 0x12)                                                                       \
@@ -193,9 +192,21 @@ __asm__(".pushsection .rodata\n"
 PRIVILEGED(DEFINE)
 PRIVILEGED(DECLARE)
 
+PROBE("xsetbv", "xsetbv");
+PROBE_SYMBOLS(xsetbv);
+
+static bool have_xsave(void)
+{
+    uint32_t eax = 1, ebx, ecx = 0, edx;
+    __asm__("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+    return ecx >> 27 & 1;
+}
+
 static void general_protection(void)
 {
     PRIVILEGED(RUN)
+    if (have_xsave())
+        expect(FAULT(xsetbv, SIGSEGV, SI_KERNEL, GP, 0, NONE), 0, 0);
 }
 
 /* ---- #DE, #UD, #BP, #DB, #OF ---- */

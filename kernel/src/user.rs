@@ -92,14 +92,14 @@ pub fn write_some(to: u64, from: &[u8]) -> usize {
 pub fn read_into_page(from: u64, page: &Page, offset: usize, length: usize) -> usize {
     assert!(offset <= PAGE as usize && length <= PAGE as usize - offset);
     // SAFETY: inside the page, which is held. Others may change its bytes meanwhile.
-    length - unsafe { copy_in(from, page.as_ptr().add(offset), length) }
+    length - unsafe { copy_in(from, page.as_ptr().wrapping_add(offset), length) }
 }
 
 /// Copies from a page to user memory; gives how many bytes were copied.
 pub fn write_from_page(to: u64, page: &Page, offset: usize, length: usize) -> usize {
     assert!(offset <= PAGE as usize && length <= PAGE as usize - offset);
     // SAFETY: as in `read_into_page`.
-    length - unsafe { copy_out(to, page.as_ptr().add(offset), length) }
+    length - unsafe { copy_out(to, page.as_ptr().wrapping_add(offset), length) }
 }
 
 /// Fills user memory with zeros.

@@ -1,4 +1,4 @@
-//! Damage to an ELF file, for scenarios with an init that must be refused.
+//! ELF files: their size once loaded, and damage for scenarios with an init that must be refused.
 //!
 //! Offsets are those of a 64-bit ELF header and program header (System V gABI, chapters 4 and 5).
 
@@ -20,6 +20,7 @@ const PROGRAM_HEADER_COUNT: Range<usize> = 56..58;
 const PROGRAM_HEADER_SIZE: usize = 56;
 const TYPE: Range<usize> = 0..4;
 const VIRTUAL_ADDRESS: Range<usize> = 16..24;
+const FILE_BYTES: Range<usize> = 32..40;
 
 /// Says that the file is a 32-bit one. Linux looks at the machine alone, others at the class.
 pub fn claim_32_bit(file: &mut [u8]) {
@@ -55,6 +56,14 @@ pub fn move_segment(file: &mut [u8], index: usize, address: u64) {
 pub fn segment_address(file: &[u8], index: usize) -> u64 {
     let segment = segments(file, LOAD)[index].clone();
     u64::from_le_bytes(file[segment][VIRTUAL_ADDRESS].try_into().expect("eight bytes"))
+}
+
+/// How many bytes of the file are loaded into memory.
+pub fn loaded_bytes(file: &[u8]) -> u64 {
+    let size = |segment: &Range<usize>| {
+        u64::from_le_bytes(file[segment.clone()][FILE_BYTES].try_into().expect("eight bytes"))
+    };
+    segments(file, LOAD).iter().map(size).sum()
 }
 
 /// Where the program headers of one type are.

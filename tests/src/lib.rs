@@ -17,5 +17,5 @@ mod output;
 
 pub use boot::{Boot, Running};
 pub use breaks::expect_broken;
-pub use made::{Library, program};
+pub use made::{Library, kernel_file, program};
 pub use output::Output;

@@ -34,6 +34,15 @@ pub fn other_kernel() -> bool {
     std::env::var_os(KERNEL).is_some()
 }
 
+/// The bytes of our kernel's file; `None` when the scenarios run on another one.
+///
+/// # Panics
+///
+/// When it has not been built.
+pub fn kernel_file() -> Option<Vec<u8>> {
+    (!other_kernel()).then(|| read(&kernel(None)))
+}
+
 /// The bytes of one of our programs.
 ///
 /// # Panics

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use ringwall_emulator::Exit;
-use ringwall_tests::Boot;
+use ringwall_tests::{Boot, elf, kernel_file};
+
+/// What the project promises of the kernel's image.
+const IMAGE_LIMIT: u64 = 2 << 20;
 
 const MELTDOWN: &str = "cat /sys/devices/system/cpu/vulnerabilities/meltdown";
 
@@ -60,4 +63,17 @@ fn a_shell_reads_what_is_typed() {
     running.wait_for("ready\n", Duration::from_secs(40));
     running.guest.console.send("some words\n").expect("a guest that runs");
     running.finish().powered_off().says("got <some words>\n");
+}
+
+#[test]
+fn the_image_is_small() {
+    if let Some(file) = kernel_file() {
+        let size = elf::loaded_bytes(&file);
+        assert!(size < IMAGE_LIMIT, "the kernel's image has {size} bytes");
+    }
+}
+
+#[test]
+fn little_memory_is_enough_for_a_shell() {
+    Boot::new().memory(128).script("echo here").run().powered_off().says("here\n");
 }

@@ -140,7 +140,10 @@ impl Record {
 }
 
 fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    haystack.windows(needle.len().max(1)).position(|window| window == needle)
+    if needle.is_empty() {
+        return Some(0);
+    }
+    haystack.windows(needle.len()).position(|window| window == needle)
 }
 
 #[cfg(test)]
@@ -167,6 +170,7 @@ mod tests {
     fn text_is_found_and_absence_does_not_wait_once_closed() {
         let console = console("Mitigation: PTI\r\n");
         assert!(console.wait_for("PTI\n", Duration::from_secs(1)));
+        assert!(console.wait_for("", Duration::ZERO));
         let start = Instant::now();
         assert!(!console.wait_for("Vulnerable", Duration::from_secs(60)));
         assert!(start.elapsed() < Duration::from_secs(30));

@@ -15,7 +15,7 @@ use crate::frames::Frames;
 use crate::isolation::Isolation;
 use crate::tables::{self, MapError, Table};
 use core::sync::atomic::Ordering;
-use ringwall_core::paging::{ACCESSED, ADDRESS_MASK, HUGE, PRESENT, USER, WRITABLE, index};
+use ringwall_core::paging::{ACCESSED, ADDRESS_MASK, GLOBAL, HUGE, PRESENT, USER, WRITABLE, index};
 use ringwall_core::root::{USER_HALF, USER_ROOT_BIT, user_half_entries};
 use x86_64::PhysAddr;
 use x86_64::structures::paging::{Page, PageTableFlags, PhysFrame};
@@ -109,7 +109,8 @@ impl AddressSpace {
     /// Maps one page of user memory; makes the tables above it. For kernels that need no more than that.
     ///
     /// # Errors
-    /// [`MapError`]: out of frames, mapped already, or not in the user half ([`MapError::NotMapped`]).
+    /// [`MapError`]: out of frames, mapped already, below a large page, or not in the user half
+    /// ([`MapError::NotMapped`]).
     ///
     /// # Safety
     /// `frame` is memory that user mode may access as `flags` say.
@@ -139,7 +140,7 @@ impl AddressSpace {
             return Err(MapError::AlreadyMapped(address));
         }
         let leaf = frame.start_address().as_u64() | flags.bits() | PRESENT | USER;
-        slot.store(leaf & !(HUGE), Ordering::Release);
+        slot.store(leaf & !(HUGE | GLOBAL), Ordering::Release);
         Ok(())
     }
 
@@ -171,6 +172,9 @@ fn user_level(
     let slot = &tables::table(frames, table)[index(level, address)];
     let entry = slot.load(Ordering::Relaxed);
     if entry & PRESENT != 0 {
+        if entry & HUGE != 0 {
+            return Err(MapError::LargePage(address));
+        }
         return Ok(PhysFrame::containing_address(PhysAddr::new(entry & ADDRESS_MASK)));
     }
     let frame = tables::zeroed(frames)?;

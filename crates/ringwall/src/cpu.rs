@@ -148,7 +148,10 @@ fn kernel_data<H: Handlers>(
         exit_cr3: 0,
         syscall_handler: handlers::syscall::<H> as *const () as u64,
         trap_handler: handlers::trap::<H> as *const () as u64,
-        paranoid_handler: handlers::paranoid::<H> as *const () as u64,
+        paranoid_handler: match isolation.isolated {
+            true => handlers::paranoid_isolated::<H> as *const () as u64,
+            false => handlers::paranoid_plain::<H> as *const () as u64,
+        },
         entry_stack_alias: area.alias() + ENTRY_STACK_TOP as u64,
         exit_to_user: text + u64::from(isolation.text.points().exit_to_user),
         nmi_stack: stacks.nmi.as_u64(),
@@ -180,6 +183,9 @@ impl Cpu {
         unsafe { x86_64::instructions::tables::lgdt(&writable) };
         // SAFETY: the descriptor is an available TSS's.
         unsafe { x86_64::instructions::tables::load_tss(selector(TSS_SELECTOR)) };
+        // After a reset LDTR names a table of 64 KiB at address 0, where ring 3 could put a call gate.
+        // SAFETY: the null selector: no LDT, so every selector of one is #GP.
+        unsafe { core::arch::asm!("lldt {:x}", in(reg) 0u16, options(nostack, preserves_flags)) };
         // SAFETY: the same table, read-only, mapped in both views.
         unsafe { x86_64::instructions::tables::lgdt(&visible) };
         // SAFETY: the gates lead to the entry text, their stacks are the TSS's.

@@ -7,6 +7,7 @@ use crate::entry::layout::data_offset;
 use crate::entry::{IN_RDI, IN_RDI_RSI, IN_RSP, Text};
 use crate::frame::Frame;
 use ringwall_core::root::is_user;
+use x86_64::registers::control::{Cr2, Cr3};
 
 /// What is known of a double fault.
 #[derive(Clone, Copy, Debug)]
@@ -55,8 +56,15 @@ pub(crate) extern "sysv64" fn trap<H: Handlers>(frame: *mut Frame) {
     H::trap(unsafe { &mut *frame });
 }
 
-/// What the paranoid entries call.
-pub(crate) extern "sysv64" fn paranoid<H: Handlers>(frame: *mut Frame, entered_cr3: u64) {
+/// What the paranoid entries call in the variant without switches. No root was found, and none is a
+/// user root: the second argument means nothing there.
+pub(crate) extern "sysv64" fn paranoid_plain<H: Handlers>(frame: *mut Frame) {
+    // SAFETY: as in `syscall`; the frame is on the vector's own stack.
+    paranoid::<H>(unsafe { &mut *frame }, Cr3::read_raw().0.start_address().as_u64());
+}
+
+/// What the paranoid entries call in the variant with switches.
+pub(crate) extern "sysv64" fn paranoid_isolated<H: Handlers>(frame: *mut Frame, entered_cr3: u64) {
     // SAFETY: as in `syscall`; the frame is on the vector's own stack.
     let frame = unsafe { &mut *frame };
     if is_user(entered_cr3) {
@@ -74,6 +82,10 @@ pub(crate) extern "sysv64" fn paranoid<H: Handlers>(frame: *mut Frame, entered_c
         }
         forget_root(frame, base);
     }
+    paranoid::<H>(frame, entered_cr3);
+}
+
+fn paranoid<H: Handlers>(frame: &mut Frame, entered_cr3: u64) {
     match frame.vector() {
         Some(1) => H::debug(frame),
         Some(8) => H::double_fault(frame, &double_fault_report(entered_cr3)),
@@ -110,5 +122,5 @@ fn double_fault_report(cr3: u64) -> DoubleFault {
             options(nostack, preserves_flags, readonly),
         );
     }
-    DoubleFault { fault_address: x86_64::registers::control::Cr2::read_raw(), cr3, task_stack_top }
+    DoubleFault { fault_address: Cr2::read_raw(), cr3, task_stack_top }
 }

@@ -1,20 +1,25 @@
-//! What file calls want to know of the running process.
+//! What file calls, and files that describe, want to know of processes.
 
 use super::{FileTable, Paths};
-use crate::errno::Result;
-use crate::mm::Mm;
-use crate::task::{self, Process};
-use alloc::{string::String, sync::Arc, vec::Vec};
+use crate::arch::cpu;
+use crate::errno::{Errno, Result};
+use crate::signal;
+use crate::task::{self, Process, work};
+use core::sync::atomic::Ordering;
+use linux_raw_sys::general as abi;
+
+pub use crate::mm::frame::admit;
 
 /// Its descriptors.
 #[inline(always)]
-pub fn files() -> Arc<FileTable> {
-    task::current().process.files.get().expect("a running process has files")
+pub fn files() -> &'static FileTable {
+    task::current().files()
 }
 
 /// Its root, working directory and umask.
-pub fn paths() -> Arc<Paths> {
-    task::current().process.paths.get().expect("a running process has paths")
+#[inline(always)]
+pub fn paths() -> &'static Paths {
+    task::current().paths()
 }
 
 /// Its identifier.
@@ -37,131 +42,89 @@ pub fn session() -> u32 {
     task::current().process.session()
 }
 
+/// First descriptor that it may not have.
+pub fn descriptor_limit() -> u32 {
+    let (soft, _) = task::current().process.limits.lock().get(abi::RLIMIT_NOFILE);
+    soft.min(u64::from(super::table::MOST)) as u32
+}
+
+/// Largest file that it may make.
+pub fn size_limit() -> u64 {
+    task::current().process.limits.lock().get(abi::RLIMIT_FSIZE).0
+}
+
 /// Runs `wait` with the signal mask that a program gave for its time (ppoll, pselect6).
 ///
 /// # Errors
 /// What `wait` reports.
-pub fn with_mask<T>(_mask: Option<u64>, wait: impl FnOnce() -> Result<T>) -> Result<T> {
-    wait()
+pub fn with_mask<T>(mask: Option<u64>, wait: impl FnOnce() -> Result<T>) -> Result<T> {
+    let Some(mask) = mask else { return wait() };
+    let thread = task::current();
+    crate::syscall::signal::replace_mask(&thread, mask);
+    let result = wait();
+    // A wait that a signal ended leaves the mask to the signal's delivery.
+    if !matches!(result, Err(Errno::ERESTARTNOHAND | Errno::ERESTARTSYS | Errno::EINTR)) {
+        thread.clear_work(work::RESTORE_MASK);
+        signal::set_blocked(&thread, thread.saved_mask.load(Ordering::Relaxed));
+    }
+    result
 }
 
 /// Whether the running thread blocks or ignores `signal`.
-pub fn ignores(_signal: u32) -> bool {
-    false
+pub fn ignores(signal: u32) -> bool {
+    let thread = task::current();
+    let (_, ignored, _) = thread.process.signal_sets();
+    (thread.blocked() | ignored) >> (signal - 1) & 1 != 0
 }
 
-/// Whether no process of `group` has a parent outside it in the same session, who could continue it.
-pub fn group_is_orphaned(_group: u32) -> bool {
-    false
+/// Users and groups a process acts for, as file permissions see them.
+#[derive(Clone, Copy, Default)]
+pub struct Identity {
+    /// Effective, or real.
+    pub user: u32,
+    /// Effective, or real.
+    pub group: u32,
 }
 
-/// Fills `bytes` with random ones.
-pub fn random(bytes: &mut [u8]) {
-    bytes.fill(4);
+/// Whom the running process acts for; root while the kernel boots.
+pub fn identity(real: bool) -> Identity {
+    if cpu::current_thread().is_null() {
+        return Identity::default();
+    }
+    let thread = task::current();
+    let credentials = thread.process.credentials.lock();
+    if real {
+        Identity { user: credentials.real_user, group: credentials.real_group }
+    } else {
+        Identity { user: credentials.effective_user, group: credentials.effective_group }
+    }
 }
 
-/// uname's system name.
-pub const SYSTEM_NAME: &str = "Linux";
-/// uname's release.
-pub const RELEASE: &str = "6.1.0-ringwall";
-/// uname's version.
-pub const BUILD: &str = "#1 SMP";
-
-/// uname's node name.
-pub fn host_name() -> Vec<u8> {
-    b"(none)".to_vec()
+/// Whether `group` is one of the running process's supplementary groups.
+pub fn has_group(group: u32) -> bool {
+    task::current().process.credentials.lock().groups.contains(&group)
 }
 
-/// sethostname.
-pub fn set_host_name(_name: &[u8]) {}
-
-/// The descriptors of process `pid`, unless it has ended.
-pub fn files_of(pid: u32) -> Option<Arc<FileTable>> {
-    task::find(pid)?.files.get()
-}
-
-/// Root and working directory of process `pid`, unless it has ended.
-pub fn paths_of(pid: u32) -> Option<Arc<Paths>> {
-    task::find(pid)?.paths.get()
-}
-
-/// The memory of a process, unless it has ended.
-pub fn memory_of(process: &Process) -> Option<Arc<Mm>> {
-    process.mm.get()
-}
-
-/// The arguments of a process, each ended by a NUL.
-pub fn arguments_of(process: &Process) -> Result<Vec<u8>> {
-    Ok(process.executable())
-}
-
-/// The name of a thread.
-pub fn name_of(process: &Process, _tid: u32) -> String {
-    process.name()
-}
-
-/// Names a thread.
-pub fn set_name(_process: &Process, _tid: u32, _name: &[u8]) -> Result<()> {
-    Ok(())
-}
-
-/// The text of /proc/PID/limits.
-pub fn limits_of(_process: &Process) -> String {
-    String::new()
-}
-
-/// Numbers for /proc/PID/stat and status. Times in nanoseconds.
-#[derive(Default)]
-#[allow(missing_docs)]
-pub struct Numbers {
-    pub user_time: u64,
-    pub system_time: u64,
-    pub children_time: u64,
-    pub start_time: u64,
-    pub nice: i32,
-    pub faults: u64,
-    pub pending: u64,
-    pub blocked: u64,
-    pub ignored: u64,
-    pub caught: u64,
-    /// Real, effective, saved, file system.
-    pub users: [u32; 4],
-    pub groups: [u32; 4],
-}
-
-/// Numbers of a process.
-pub fn numbers_of(_process: &Process) -> Numbers {
-    Numbers::default()
-}
-
-/// Numbers of the machine. Times in nanoseconds.
-#[derive(Default)]
-#[allow(missing_docs)]
-pub struct Totals {
-    pub idle: u64,
-    pub switches: u64,
-    pub forks: u64,
-    pub running: u32,
-    pub last_pid: u32,
-}
-
-/// Numbers of the machine.
-pub fn totals() -> Totals {
-    Totals::default()
-}
-
-/// Whether small allocations will succeed: asked before anything that a program can repeat.
-///
-/// # Errors
-/// `ENOMEM`.
-pub fn admit() -> Result<()> {
-    Ok(())
+/// User and group that own what /proc shows of a process.
+pub fn owner(process: &Process) -> (u32, u32) {
+    let credentials = process.credentials.lock();
+    (credentials.effective_user, credentials.effective_group)
 }
 
 /// Gives the process descriptors of its own if it shares them.
 ///
 /// # Errors
-/// `ENOMEM`.
+/// `EINVAL` if its own threads share them.
 pub fn unshare_files() -> Result<()> {
+    let process = &task::current().process;
+    if process.files.is_sole() {
+        return Ok(());
+    }
+    if process.thread_count() > 1 {
+        return Err(Errno::EINVAL);
+    }
+    if let Some(files) = process.files.get() {
+        drop(process.files.replace(Some(files.fork())));
+    }
     Ok(())
 }

@@ -143,6 +143,25 @@ impl File {
         &self.inode
     }
 
+    /// The inode behind it, if it can be mapped.
+    pub fn mappable(&self) -> Option<Arc<dyn Inode>> {
+        self.inode.mappable().then(|| self.inode.clone())
+    }
+
+    /// Checks that it can be executed.
+    ///
+    /// # Errors
+    /// `EACCES`.
+    pub fn check_executable(&self) -> Result<()> {
+        let allowed = self
+            .place()
+            .is_none_or(|place| place.mount.flags.load(Ordering::Relaxed) & abi::MS_NOEXEC == 0);
+        if self.inode.kind() != Kind::Regular || !allowed {
+            return Err(Errno::EACCES);
+        }
+        super::permission::check(&*self.inode, super::permission::EXECUTE)
+    }
+
     /// What it does.
     pub fn operations(&self) -> &dyn Operations {
         &*self.operations

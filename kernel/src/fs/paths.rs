@@ -1,12 +1,11 @@
 //! A process's root directory, working directory and umask.
 
-use super::inode::{Inode, Kind};
-use super::mount;
-use super::permission;
 use super::walk::{self, Final, Place, Walked};
+use super::{File, mount};
 use crate::errno::{Errno, Result};
 use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicU32, Ordering};
+use linux_raw_sys::general::O_PATH;
 use spin::Mutex;
 
 /// Root directory, working directory and umask.
@@ -76,8 +75,10 @@ impl Paths {
     ///
     /// # Errors
     /// `ENOENT`, `ENOTDIR`, `EACCES`, `ELOOP`, `ENAMETOOLONG`.
-    pub fn open_executable(&self, path: &[u8]) -> Result<Arc<dyn Inode>> {
-        executable(self.walk(None, path, Final::Follow)?.found()?)
+    pub fn open_executable(&self, path: &[u8]) -> Result<Arc<File>> {
+        let file = super::names::open(self, None, path, O_PATH, 0)?;
+        file.check_executable()?;
+        Ok(file)
     }
 
     /// The path of `place` below this root, as getcwd gives it.
@@ -87,18 +88,4 @@ impl Paths {
     pub fn path_of(&self, place: &Place) -> Result<Vec<u8>> {
         walk::path_of(&self.top(), place).ok_or(Errno::ENOENT)
     }
-}
-
-/// Checks that `place` can be executed.
-///
-/// # Errors
-/// `EACCES`.
-pub fn executable(place: Place) -> Result<Arc<dyn Inode>> {
-    use linux_raw_sys::general::MS_NOEXEC;
-    let flags = place.mount.flags.load(Ordering::Relaxed);
-    if place.inode.kind() != Kind::Regular || flags & MS_NOEXEC != 0 {
-        return Err(Errno::EACCES);
-    }
-    permission::check(&*place.inode, permission::EXECUTE)?;
-    Ok(place.inode)
 }

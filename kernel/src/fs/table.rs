@@ -5,21 +5,17 @@
 //! others or free much.
 
 use super::File;
+use super::current;
 use crate::errno::{Errno, Result};
 use alloc::{sync::Arc, vec::Vec};
-use core::sync::atomic::{AtomicU32, Ordering};
 use spin::Mutex;
 
 /// Most descriptors a process can be allowed (fs.nr_open is larger on Linux; nobody asks for it).
 pub const MOST: u32 = 1 << 16;
-/// The limit that a process starts with.
-const INITIAL: u32 = 1024;
 
 /// A process's descriptors.
 pub struct FileTable {
     slots: Mutex<Slots>,
-    /// RLIMIT_NOFILE, kept by setrlimit.
-    limit: AtomicU32,
 }
 
 #[derive(Default)]
@@ -80,8 +76,8 @@ impl Slots {
 }
 
 impl FileTable {
-    fn with(slots: Slots, limit: u32) -> Arc<FileTable> {
-        Arc::new(FileTable { slots: Mutex::new(slots), limit: AtomicU32::new(limit) })
+    fn with(slots: Slots) -> Arc<FileTable> {
+        Arc::new(FileTable { slots: Mutex::new(slots) })
     }
 
     /// The open file behind descriptor `fd`.
@@ -101,7 +97,7 @@ impl FileTable {
     /// # Errors
     /// `EMFILE`, `ENOMEM`.
     pub fn add(&self, file: Arc<File>, from: u32, on_exec: bool) -> Result<u32> {
-        let limit = self.limit();
+        let limit = current::descriptor_limit();
         let mut slots = self.slots.lock();
         let fd = slots.lowest(from);
         if fd >= limit {
@@ -118,7 +114,7 @@ impl FileTable {
     /// # Errors
     /// `EBADF` past the limit, `ENOMEM`.
     pub fn replace(&self, fd: u32, file: Arc<File>, on_exec: bool) -> Result<()> {
-        if fd >= self.limit() {
+        if fd >= current::descriptor_limit() {
             return Err(Errno::EBADF);
         }
         let old = self.slots.lock().put(fd, file, on_exec)?;
@@ -194,7 +190,7 @@ impl FileTable {
             on_exec: slots.on_exec.clone(),
         };
         drop(slots);
-        FileTable::with(copy, self.limit())
+        FileTable::with(copy)
     }
 
     /// Closes what is marked close-on-exec.
@@ -209,24 +205,14 @@ impl FileTable {
         }
     }
 
-    /// RLIMIT_NOFILE.
-    #[inline]
-    pub fn limit(&self) -> u32 {
-        self.limit.load(Ordering::Relaxed)
-    }
-
-    /// Sets RLIMIT_NOFILE.
-    pub fn set_limit(&self, limit: u32) {
-        self.limit.store(limit.min(MOST), Ordering::Relaxed);
-    }
-
     /// The descriptors of process 1: the console thrice.
     pub fn console() -> Arc<FileTable> {
-        let table = FileTable::with(Slots::default(), INITIAL);
         let console = super::device::console();
-        for _ in 0..3 {
-            let _ = table.add(console.clone(), 0, false);
+        let mut slots = Slots::default();
+        for fd in 0..3 {
+            // At boot there is memory.
+            let _ = slots.put(fd, console.clone(), false);
         }
-        table
+        FileTable::with(slots)
     }
 }

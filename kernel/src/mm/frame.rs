@@ -1,15 +1,15 @@
 //! Physical frames.
 //!
 //! ```text
-//!   allocate(0..=2)      allocate(3..)
-//!        │                    │
-//!   ┌────▼─────────────┐      │        lists through the free frames themselves,
-//!   │ 1 │ 2 │ 4 frames │      │        last in, first out: a few instructions
-//!   └────▲─────────────┘      │
-//!        │ 64 frames at once  │
-//!   ┌────┴────────────────────▼──┐
-//!   │ buddy system               │     walks its lists to merge, so not for every page
-//!   └────────────────────────────┘
+//!   allocate(0..=4)               allocate(5..)
+//!        │                             │
+//!   ┌────▼──────────────────────┐      │     lists through the free frames themselves,
+//!   │ 1 │ 2 │ 4 │ 8 │ 16 frames │      │     last in, first out: a few instructions
+//!   └────▲──────────────────────┘      │
+//!        │ 64 frames at once           │
+//!   ┌────┴─────────────────────────────▼──┐
+//!   │ buddy system                        │  walks its lists to merge, so not for every page
+//!   └─────────────────────────────────────┘
 //! ```
 //!
 //! Frames given back stay in the lists. When a bigger block is asked for and the buddy system has
@@ -38,8 +38,8 @@ use spin::Mutex;
 pub const FRAME: u64 = 4096;
 /// The count of a frame that is in the list of single free frames.
 const IN_LIST: u32 = u32::MAX;
-/// Orders with a list of their own: pages, root pairs, task stacks.
-const LISTS: usize = 3;
+/// Orders with a list of their own: pages, root pairs, stacks, and the heap's chunks.
+const LISTS: usize = 5;
 /// Order of the blocks that the lists are filled with.
 const REFILL: u8 = 6;
 /// How many groups one reclaiming pass hands to the buddy system at most.
@@ -85,7 +85,7 @@ pub(super) fn count(physical: u64) -> &'static AtomicU32 {
     debug_assert!(!counts.is_null());
     // SAFETY: the array covers all frames up to the end of RAM, and this module hands out no
     // other; it stays for ever.
-    unsafe { &*counts.add((physical / FRAME) as usize) }
+    unsafe { &*counts.wrapping_add((physical / FRAME) as usize) }
 }
 
 /// Frames in the machine and frames free now, for /proc/meminfo and sysinfo.
@@ -185,7 +185,7 @@ impl Frames {
             total: 0,
             reserve: 0,
             end: 0,
-            span: u64::MAX..0,
+            span: Range { start: u64::MAX, end: 0 },
         }
     }
 

@@ -49,5 +49,5 @@ pub fn map(address: u64, physical: u64) -> Result<()> {
 fn entry(table: u64, index: usize) -> &'static AtomicU64 {
     // SAFETY: a table of the kernel half: in the direct map, never freed, and read and written by
     // whole words alone.
-    unsafe { &*direct(table).cast::<AtomicU64>().add(index) }
+    unsafe { &*direct(table).cast::<AtomicU64>().wrapping_add(index) }
 }

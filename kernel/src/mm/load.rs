@@ -19,7 +19,7 @@ use super::space::Space;
 use super::stack::{self, Told};
 use crate::arch::random;
 use crate::errno::{Errno, Result};
-use crate::fs::{Inode, Paths};
+use crate::fs::{File, Inode, Paths};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::ops::Range;
@@ -39,7 +39,7 @@ const MOST_HEADERS: u16 = (65536 / PROGRAM_HEADER) as u16;
 /// Longest path of a dynamic loader.
 const LONGEST_PATH: u64 = 4096;
 /// Where images that can be anywhere are put, before it is randomised: two thirds up.
-const ANYWHERE: u64 = USER_END / 3 * 2 & !(PAGE - 1);
+const ANYWHERE: u64 = (USER_END / 3 * 2) & !(PAGE - 1);
 /// How far such images, and the heap, are moved at random.
 const IMAGE_SPREAD: u64 = 0xfff_ffff * PAGE;
 const HEAP_SPREAD: u64 = 0x1fff * PAGE;
@@ -65,12 +65,12 @@ impl Mm {
     /// `ELIBBAD`.
     pub fn load(
         paths: &Paths,
-        image: &Arc<dyn Inode>,
+        image: &File,
         path: &[u8],
         arguments: &[Vec<u8>],
         environment: &[Vec<u8>],
     ) -> Result<Loaded> {
-        let program = Image::read(image, path)?;
+        let program = Image::read(image)?;
         let loader = match program.loader_path()? {
             Some(path) => Some(Image::open_loader(paths, &path)?),
             None => None,
@@ -141,7 +141,8 @@ fn read_exactly(inode: &dyn Inode, offset: u64, into: &mut [u8]) -> Result<()> {
 }
 
 impl Image {
-    fn read(inode: &Arc<dyn Inode>, path: &[u8]) -> Result<Image> {
+    fn read(file: &File) -> Result<Image> {
+        let inode = file.inode();
         let mut start = [0; HEADER];
         read_exactly(&**inode, 0, &mut start)?;
         let header = parse_ident::<LittleEndian>(&start)
@@ -160,7 +161,7 @@ impl Image {
         headers.try_reserve_exact(bytes).map_err(|_| Errno::ENOMEM)?;
         headers.resize(bytes, 0);
         read_exactly(&**inode, header.e_phoff, &mut headers)?;
-        let file = Arc::new(MappedFile { inode: inode.clone(), path: path.to_vec() });
+        let file = Arc::new(MappedFile { inode: inode.clone(), path: file.path() });
         Ok(Image { file, header, headers })
     }
 
@@ -190,9 +191,9 @@ impl Image {
     }
 
     fn open_loader(paths: &Paths, path: &[u8]) -> Result<Image> {
-        let inode = paths.open_executable(path)?;
+        let file = paths.open_executable(path)?;
         let bad = Errno(ELIBBAD as usize);
-        Image::read(&inode, path).map_err(|error| match error {
+        Image::read(&file).map_err(|error| match error {
             Errno::ENOMEM => error,
             _ => bad,
         })
@@ -206,7 +207,7 @@ impl Image {
 
     /// The addresses that the image wants, whole pages.
     fn span(&self) -> Result<Range<u64>> {
-        let mut span = u64::MAX..0;
+        let mut span = Range { start: u64::MAX, end: 0 };
         for segment in self.loaded_segments() {
             let end = segment.p_vaddr.checked_add(segment.p_memsz).ok_or(Errno::EINVAL)?;
             if end > USER_END {
@@ -307,7 +308,10 @@ impl Image {
             let mapping = Mapping::anonymous(rights, RegionFlags::empty());
             space.replace(roots, zeros..end, mapping)?;
         }
-        if segment.p_filesz > 0 && segment.p_memsz > segment.p_filesz && file_end % PAGE != 0 {
+        if segment.p_filesz > 0
+            && segment.p_memsz > segment.p_filesz
+            && !file_end.is_multiple_of(PAGE)
+        {
             // What the file has behind the segment is not the program's.
             let page = space.own(roots, file_end).map_err(|fault| match fault {
                 super::Fault::NoMemory => Errno::ENOMEM,

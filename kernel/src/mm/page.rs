@@ -74,21 +74,25 @@ impl Page {
         assert!(offset + into.len() <= PAGE as usize);
         // SAFETY: inside the frame, which is held; the direct map is apart from all Rust objects.
         // Programs may write the frame meanwhile: any mixture of bytes will do.
-        unsafe { self.as_ptr().add(offset).copy_to_nonoverlapping(into.as_mut_ptr(), into.len()) };
+        unsafe {
+            self.as_ptr().wrapping_add(offset).copy_to_nonoverlapping(into.as_mut_ptr(), into.len())
+        };
     }
 
     /// Copies bytes into the frame; `offset + from.len()` must not pass 4096.
     pub fn write(&self, offset: usize, from: &[u8]) {
         assert!(offset + from.len() <= PAGE as usize);
         // SAFETY: as in `read`.
-        unsafe { self.as_ptr().add(offset).copy_from_nonoverlapping(from.as_ptr(), from.len()) };
+        unsafe {
+            self.as_ptr().wrapping_add(offset).copy_from_nonoverlapping(from.as_ptr(), from.len())
+        };
     }
 
     /// Fills `bytes` with zeros; they must not pass 4096.
     pub fn clear(&self, bytes: core::ops::Range<usize>) {
         assert!(bytes.start <= bytes.end && bytes.end <= PAGE as usize);
         // SAFETY: as in `read`.
-        unsafe { self.as_ptr().add(bytes.start).write_bytes(0, bytes.len()) };
+        unsafe { self.as_ptr().wrapping_add(bytes.start).write_bytes(0, bytes.len()) };
     }
 
     /// Turns the handle into a page-table entry's hold on the frame.

@@ -33,10 +33,6 @@ pub(super) fn new(bytes: u64) -> Arc<MappedFile> {
 }
 
 impl Inode for SharedMemory {
-    fn read_at(&self, _offset: u64, _into: &mut [u8]) -> Result<usize> {
-        Err(Errno::EINVAL)
-    }
-
     fn page(&self, index: u64) -> Result<Page> {
         if index >= self.bytes.div_ceil(PAGE) {
             return Err(Errno::ENXIO);
@@ -58,16 +54,12 @@ impl Inode for SharedMemory {
         (DEVICE, self.number)
     }
 
-    fn mappable(&self) -> bool {
-        true
-    }
-
     fn kind(&self) -> Kind {
         Kind::Regular
     }
 
     fn metadata(&self) -> Metadata {
-        Metadata { size: self.bytes, ..Metadata::default() }
+        Metadata { device: DEVICE, number: self.number, size: self.bytes, ..Metadata::default() }
     }
 
     fn open(self: Arc<Self>, _flags: u32) -> Result<Arc<dyn Operations>> {

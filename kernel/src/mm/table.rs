@@ -54,12 +54,6 @@ pub(super) fn is_writable(entry: u64) -> bool {
     entry & WRITABLE != 0
 }
 
-/// Whether an entry lets the program do anything.
-#[inline(always)]
-pub(super) fn is_present(entry: u64) -> bool {
-    entry & PRESENT != 0
-}
-
 /// The leaf for a frame. `write`: the program may write now, if the region lets it at all.
 #[inline(always)]
 pub(super) fn leaf(frame: u64, protection: Protection, write: bool) -> u64 {

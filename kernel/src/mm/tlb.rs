@@ -51,7 +51,12 @@ pub(super) struct Stale {
 impl Stale {
     /// Nothing stale yet in `roots`.
     pub(super) fn new(roots: &AddressSpace) -> Stale {
-        Stale { loaded: is_loaded(roots), span: u64::MAX..0, frames: [0; BATCH], count: 0 }
+        Stale {
+            loaded: is_loaded(roots),
+            span: Range { start: u64::MAX, end: 0 },
+            frames: [0; BATCH],
+            count: 0,
+        }
     }
 
     /// The page at `address` has fewer rights now.
@@ -85,7 +90,7 @@ impl Stale {
                 crate::arch::cpu::reload_root();
             }
         }
-        self.span = u64::MAX..0;
+        self.span = Range { start: u64::MAX, end: 0 };
         for &frame in &self.frames[..self.count] {
             // SAFETY: `release` put the hold of an entry here that no longer is.
             drop(unsafe { Page::from_entry(frame) });

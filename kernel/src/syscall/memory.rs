@@ -84,10 +84,7 @@ fn mmap(frame: &mut Frame) -> Result<usize> {
         if !readable {
             return Err(Errno::EACCES);
         }
-        let inode = Arc::clone(file.inode());
-        if !inode.mappable() {
-            return Err(Errno::ENODEV);
-        }
+        let inode = file.mappable().ok_or(Errno::ENODEV)?;
         if flags & linux::MAP_GROWSDOWN != 0 {
             return Err(Errno::EINVAL);
         }

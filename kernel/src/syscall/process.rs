@@ -137,9 +137,8 @@ fn execveat(frame: &mut Frame) -> Result<usize> {
     let mut name = file.path();
     if path.is_empty() {
         // The open file itself.
-        let image = alloc::sync::Arc::clone(file.inode());
-        drop(file);
-        exec::execute(frame, &name, Some(image), arguments, environment)?;
+        file.check_executable()?;
+        exec::execute(frame, &name, Some(file), arguments, environment)?;
     } else {
         drop(file);
         name.push(b'/');

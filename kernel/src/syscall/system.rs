@@ -55,6 +55,13 @@ pub fn host_name() -> alloc::vec::Vec<u8> {
     name[..length].to_vec()
 }
 
+/// Sets the host's name, at most 64 bytes.
+pub fn set_host_name(text: &[u8]) {
+    let mut name = [0; NAME_BYTES];
+    name[..text.len()].copy_from_slice(text);
+    *HOST_NAME.lock() = name;
+}
+
 /// struct new_utsname.
 #[derive(IntoBytes, Immutable)]
 #[repr(C)]

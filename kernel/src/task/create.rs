@@ -271,7 +271,7 @@ fn make_first(
     };
     let pid = parts.pid;
     let process = Arc::new(Process::new(parts, None));
-    process.describe(&program.executable, program.loaded.arguments);
+    process.describe(program.executable, program.loaded.arguments);
     let thread = Arc::new(Thread::new(
         pid,
         Arc::clone(&process),

@@ -8,7 +8,7 @@ use super::thread::{CurrentThread, Thread};
 use super::{current, exit, table};
 use crate::arch::{cpu, fpu};
 use crate::errno::{Errno, Result};
-use crate::fs::{Inode, Paths};
+use crate::fs::{File, Paths};
 use crate::mm::{Loaded, Mm};
 use crate::user;
 use alloc::{sync::Arc, vec::Vec};
@@ -28,8 +28,8 @@ const ALL_ARGUMENTS: usize = 2 << 20;
 /// A program that is ready to take over.
 pub(super) struct Program {
     pub(super) loaded: Loaded,
-    /// Path of the file that was loaded.
-    pub(super) executable: Vec<u8>,
+    /// The file that was loaded.
+    pub(super) executable: Arc<File>,
     /// Last part of the path that exec was given.
     pub(super) name: Vec<u8>,
 }
@@ -73,7 +73,7 @@ pub(super) fn prepare(
 
 fn prepare_image(
     paths: &Paths,
-    mut image: Arc<dyn Inode>,
+    mut image: Arc<File>,
     path: &[u8],
     mut arguments: Vec<Vec<u8>>,
     environment: &[Vec<u8>],
@@ -84,7 +84,7 @@ fn prepare_image(
     let mut scripts = 0;
     loop {
         let mut head = [0; HEAD_BYTES];
-        let length = image.read_at(0, &mut head)?;
+        let length = image.inode().read_at(0, &mut head)?;
         let Some(script) = interpreter(&head[..length])? else { break };
         scripts += 1;
         if scripts > SCRIPTS {
@@ -101,7 +101,7 @@ fn prepare_image(
         image = paths.open_executable(&executable)?;
     }
     let loaded = Mm::load(paths, &image, &executable, &arguments, environment)?;
-    Ok(Program { loaded, executable, name })
+    Ok(Program { loaded, executable: image, name })
 }
 
 /// Reads a NULL-terminated array of strings. `left`: bytes that may still be used.
@@ -136,7 +136,7 @@ pub fn read_strings(mut array: u64, left: &mut usize) -> Result<Vec<Vec<u8>>> {
 pub fn execute(
     frame: &mut Frame,
     path: &[u8],
-    image: Option<Arc<dyn Inode>>,
+    image: Option<Arc<File>>,
     arguments: u64,
     environment: u64,
 ) -> Result<()> {
@@ -176,7 +176,7 @@ fn take_over(thread: CurrentThread, frame: &mut Frame, program: Program) {
     if let Some(completion) = released {
         completion.complete();
     }
-    process.describe(&executable, loaded.arguments);
+    process.describe(executable, loaded.arguments);
     process.has_executed.store(true, Ordering::Relaxed);
     process.dumpable.store(1, Ordering::Relaxed);
     process.exit_signal.store(raw::SIGCHLD, Ordering::Relaxed);

@@ -4,7 +4,7 @@ use super::credentials::Credentials;
 use super::resources::Limits;
 use super::table;
 use super::thread::Thread;
-use crate::fs::{FileTable, Paths};
+use crate::fs::{File, FileTable, Paths};
 use crate::mm::Mm;
 use crate::signal::{Actions, Shared};
 use crate::sync::{Completion, Own, WaitQueue};
@@ -81,7 +81,7 @@ pub struct Process {
 
 #[derive(Clone, Default)]
 struct Description {
-    executable: Arc<[u8]>,
+    executable: Option<Arc<File>>,
     arguments: Range<u64>,
 }
 
@@ -166,9 +166,9 @@ impl Process {
         self.parent.load(Ordering::Relaxed)
     }
 
-    /// Path of the program, for /proc/PID/exe.
-    pub fn executable(&self) -> Vec<u8> {
-        self.description.lock().executable.to_vec()
+    /// The program, for /proc/PID/exe.
+    pub fn executable(&self) -> Option<Arc<File>> {
+        self.description.lock().executable.clone()
     }
 
     /// Where in its memory the arguments lie, for /proc/PID/cmdline.
@@ -176,8 +176,8 @@ impl Process {
         self.description.lock().arguments.clone()
     }
 
-    pub(super) fn describe(&self, executable: &[u8], arguments: Range<u64>) {
-        let new = Description { executable: executable.into(), arguments };
+    pub(super) fn describe(&self, executable: Arc<File>, arguments: Range<u64>) {
+        let new = Description { executable: Some(executable), arguments };
         let old = core::mem::replace(&mut *self.description.lock(), new);
         drop(old);
     }

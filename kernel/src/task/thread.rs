@@ -323,7 +323,7 @@ impl Thread {
         }
     }
 
-    /// Times it was switched away from.
+    /// How often it was switched away from.
     pub fn switches(&self) -> u64 {
         self.switches.load(Ordering::Relaxed)
     }

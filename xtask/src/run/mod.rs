@@ -82,7 +82,7 @@ pub fn run(options: &Options) -> Result<()> {
     };
     let machine = Machine::new(kernel).cpus(options.cpus).memory(options.memory).cpu(INTEL_CPU);
     match &options.initramfs {
-        Some(file) => terminal::boot(&options.on(machine, options.pti).initrd(file)),
+        Some(file) => terminal::boot(&options.on(machine, options.pti).initrd(file), ""),
         None if options.shell => terminal::shell(options.on(machine, options.pti)),
         None => {
             programs::build()?;

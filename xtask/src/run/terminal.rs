@@ -20,6 +20,9 @@ use crate::run::userland;
 /// A guest that nobody watches ends after this.
 const PIPED_LIMIT: Duration = Duration::from_secs(600);
 
+/// How the prompt of `programs/tour/shell.sh` begins.
+const PROMPT: &str = "ringwall:";
+
 /// The guest is taken to wait for input when it has written nothing for this long.
 const QUIET: Duration = Duration::from_millis(500);
 
@@ -30,19 +33,20 @@ const QUIET: Duration = Duration::from_millis(500);
 /// As [`boot`], and without busybox.
 pub fn shell(machine: Machine) -> Result<()> {
     let image = userland::in_file(&userland::with_script("shell.sh")?)?;
-    boot(&machine.initrd(image.path()))
+    boot(&machine.initrd(image.path()), PROMPT)
 }
 
-/// Boots, with this program's input and output as the guest's console.
+/// Boots, with this program's input and output as the guest's console. On pipes nothing is typed
+/// before the guest has written `ready`.
 ///
 /// # Errors
 ///
 /// When QEMU does not start or ends badly, and when a guest on pipes runs into its time limit.
-pub fn boot(machine: &Machine) -> Result<()> {
+pub fn boot(machine: &Machine, ready: &str) -> Result<()> {
     if io::stdin().is_terminal() && io::stdout().is_terminal() {
         on_terminal(machine)
     } else {
-        on_pipes(machine)
+        on_pipes(machine, ready)
     }
 }
 
@@ -63,9 +67,10 @@ fn on_terminal(machine: &Machine) -> Result<()> {
 }
 
 /// Shows the console and types the lines of standard input, one each time the guest is quiet.
-fn on_pipes(machine: &Machine) -> Result<()> {
+fn on_pipes(machine: &Machine, ready: &str) -> Result<()> {
     let input = lines_of_input();
     let mut guest = machine.clone().limit(PIPED_LIMIT).start()?;
+    guest.console.wait_for(ready, PIPED_LIMIT);
     let mut input_ended = false;
     while !guest.console.closed() {
         while let Some(line) = guest.console.next_line(QUIET) {

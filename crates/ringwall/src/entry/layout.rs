@@ -82,7 +82,7 @@ pub struct KernelData {
     pub syscall_handler: u64,
     /// `extern "sysv64" fn(*mut Frame)`.
     pub trap_handler: u64,
-    /// `extern "sysv64" fn(*mut Frame, entered_cr3)`.
+    /// `extern "sysv64" fn(*mut Frame, entered_cr3)`; without isolation the second argument means nothing.
     pub paranoid_handler: u64,
     /// End of the entry stack under the alias: where an exit frame is written.
     pub entry_stack_alias: u64,

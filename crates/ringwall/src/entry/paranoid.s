@@ -3,7 +3,7 @@
 # In:   [error code, #DF only][RIP][CS][RFLAGS][RSP][SS] on the vector's landing stack, in the stack page
 #       of whichever view was loaded.
 # Out:  paranoid_common on the vector's own, kernel-only stack; RDI = the landed words, reachable;
-#       RSI = CR3 as it was; kernel root; GS unknown.
+#       RSI = CR3 as it was (plain: still the interrupted program's RSI); kernel root; GS unknown.
 .macro paranoid_entry variant, isolated, name, number, stack
     window_begin
 paranoid_\name\()_\variant:
@@ -68,8 +68,9 @@ paranoid_\name\()_\variant:
 # paranoid_common
 #
 # In:   as paranoid_entry leaves it.
-# Out:  the paranoid handler with RDI = frame, RSI = CR3 as it was; then back to exactly the CR3 and GS base
-#       that were there, by IRETQ from this stack, or from the landing stack if the user root was loaded.
+# Out:  the paranoid handler with RDI = frame and, isolated only, RSI = CR3 as it was; then back to exactly
+#       the CR3 and GS base that were there, by IRETQ from this stack, or from the landing stack if the user
+#       root was loaded.
 # Uses: RBX frame, RBP landed words, R12 CR3 to go back to, R13 GS base to go back to, R14 GS base of the CPU.
 paranoid_common_\variant:
     push_landed_words

@@ -2,7 +2,8 @@
 
 use crate::errno::Result;
 use crate::fs::transfer::{Sink, Source};
-use crate::fs::{File, Operations, current};
+use crate::fs::{File, Operations};
+use crate::random;
 
 /// Random bytes; what is written is taken and ignored.
 pub struct Random;
@@ -13,7 +14,7 @@ impl Operations for Random {
         let mut chunk = [0; 256];
         while sink.remaining() > 0 {
             let length = sink.remaining().min(chunk.len());
-            current::random(&mut chunk[..length]);
+            random::fill(&mut chunk[..length]);
             match sink.put_some(&chunk[..length]) {
                 Ok(moved) => {
                     done += moved;

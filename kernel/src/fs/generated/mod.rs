@@ -20,6 +20,8 @@ pub struct Subject {
     pub process: u32,
     /// One of its threads.
     pub thread: u32,
+    /// It is about the thread alone.
+    pub is_thread: bool,
     /// One of its descriptors.
     pub descriptor: u32,
 }

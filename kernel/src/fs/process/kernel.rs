@@ -3,6 +3,7 @@
 use crate::errno::Result;
 use crate::fs::generated::Subject;
 use crate::fs::{current, mount};
+use crate::syscall::system;
 use alloc::{format, string::String, vec::Vec};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as abi;
@@ -50,36 +51,31 @@ pub fn swaps(_: &Subject) -> Text {
 }
 
 pub fn version(_: &Subject) -> Text {
-    Ok(format!(
-        "{} version {} (ringwall) {}\n",
-        current::SYSTEM_NAME,
-        current::RELEASE,
-        current::BUILD
-    )
-    .into_bytes())
+    Ok(format!("{} version {} (ringwall) {}\n", "Linux", system::RELEASE, system::VERSION)
+        .into_bytes())
 }
 
 pub fn system_name(_: &Subject) -> Text {
-    Ok(format!("{}\n", current::SYSTEM_NAME).into_bytes())
+    Ok(format!("{}\n", "Linux").into_bytes())
 }
 
 pub fn release(_: &Subject) -> Text {
-    Ok(format!("{}\n", current::RELEASE).into_bytes())
+    Ok(format!("{}\n", system::RELEASE).into_bytes())
 }
 
 pub fn build(_: &Subject) -> Text {
-    Ok(format!("{}\n", current::BUILD).into_bytes())
+    Ok(format!("{}\n", system::VERSION).into_bytes())
 }
 
 pub fn host_name(_: &Subject) -> Text {
-    let mut name = current::host_name();
+    let mut name = system::host_name();
     name.push(b'\n');
     Ok(name)
 }
 
 pub fn set_host_name(_: &Subject, name: &[u8]) -> Result<()> {
     let end = name.iter().position(|&byte| byte == b'\n' || byte == 0).unwrap_or(name.len());
-    current::set_host_name(&name[..end.min(64)]);
+    system::set_host_name(&name[..end.min(64)]);
     Ok(())
 }
 
@@ -113,7 +109,7 @@ constants! {
 
 fn identifier() -> Vec<u8> {
     let mut bytes = [0; 16];
-    current::random(&mut bytes);
+    crate::random::fill(&mut bytes);
     // Version 4, variant 1 (RFC 9562).
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;

@@ -4,8 +4,8 @@ use super::process;
 use crate::errno::{Errno, Result};
 use crate::fs::generated::Subject;
 use crate::fs::inode::Jump;
-use crate::fs::walk::{self, Final, Place};
-use crate::fs::{File, current, mount};
+use crate::fs::walk::{self, Place};
+use crate::fs::{File, FileTable, current};
 use crate::task;
 use alloc::{format, sync::Arc, vec::Vec};
 
@@ -30,7 +30,7 @@ pub fn processes(_: &Subject) -> Vec<u32> {
 }
 
 pub fn find_process(_: &Subject, pid: u32) -> Option<Subject> {
-    task::find(pid).map(|_| Subject { process: pid, thread: pid, descriptor: 0 })
+    task::find(pid).map(|_| Subject { process: pid, thread: pid, ..Subject::default() })
 }
 
 pub fn threads(subject: &Subject) -> Vec<u32> {
@@ -40,11 +40,11 @@ pub fn threads(subject: &Subject) -> Vec<u32> {
 }
 
 pub fn find_thread(subject: &Subject, tid: u32) -> Option<Subject> {
-    threads(subject).contains(&tid).then_some(Subject { thread: tid, ..*subject })
+    threads(subject).contains(&tid).then_some(Subject { thread: tid, is_thread: true, ..*subject })
 }
 
 pub fn descriptors(subject: &Subject) -> Vec<u32> {
-    current::files_of(subject.process).map(|files| files.descriptors()).unwrap_or_default()
+    files(subject).map(|files| files.descriptors()).unwrap_or_default()
 }
 
 pub fn find_descriptor(subject: &Subject, descriptor: u32) -> Option<Subject> {
@@ -52,9 +52,13 @@ pub fn find_descriptor(subject: &Subject, descriptor: u32) -> Option<Subject> {
     file(&subject).ok().map(|_| subject)
 }
 
+/// A process's descriptors, unless it has ended.
+pub(super) fn files(subject: &Subject) -> Result<Arc<FileTable>> {
+    process(subject)?.files.get().ok_or(Errno::ENOENT)
+}
+
 fn file(subject: &Subject) -> Result<Arc<File>> {
-    let files = current::files_of(subject.process).ok_or(Errno::ENOENT)?;
-    files.get(subject.descriptor).map_err(|_| Errno::ENOENT)
+    files(subject)?.get(subject.descriptor).map_err(|_| Errno::ENOENT)
 }
 
 pub fn descriptor_text(subject: &Subject) -> Text {
@@ -79,7 +83,7 @@ pub fn descriptor_state(subject: &Subject) -> Text {
 }
 
 fn place(subject: &Subject, working: bool) -> Result<Place> {
-    let paths = current::paths_of(subject.process).ok_or(Errno::ENOENT)?;
+    let paths = process(subject)?.paths.get().ok_or(Errno::ENOENT)?;
     Ok(if working { paths.working() } else { paths.top() })
 }
 
@@ -103,13 +107,14 @@ pub fn root(subject: &Subject) -> Result<Jump> {
     Ok(Jump::Place(place(subject, false)?))
 }
 
+fn program(subject: &Subject) -> Result<Arc<File>> {
+    process(subject)?.executable().ok_or(Errno::ENOENT)
+}
+
 pub fn executable_text(subject: &Subject) -> Text {
-    let path = process(subject)?.executable();
-    if path.is_empty() { Err(Errno::ENOENT) } else { Ok(path) }
+    Ok(program(subject)?.path_below(&current::paths().top()))
 }
 
 pub fn executable(subject: &Subject) -> Result<Jump> {
-    let path = executable_text(subject)?;
-    let top = mount::root().top();
-    Ok(Jump::Place(walk::walk(&top, &top, &path, Final::Follow)?.found()?))
+    Ok(Jump::File(program(subject)?))
 }

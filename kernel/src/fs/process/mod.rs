@@ -10,6 +10,7 @@ mod state;
 mod tables;
 mod totals;
 
+use super::current;
 use super::generated::{self, Node};
 use crate::errno::{Errno, Result};
 use crate::task::{self, Process};
@@ -22,8 +23,8 @@ pub fn create() -> Arc<Node> {
 }
 
 /// User and group of process `pid`.
-pub fn owner(_pid: u32) -> (u32, u32) {
-    (0, 0)
+pub fn owner(pid: u32) -> (u32, u32) {
+    task::find(pid).map_or((0, 0), |process| current::owner(&process))
 }
 
 /// The process that a file is about.

@@ -4,47 +4,117 @@ use super::process;
 use crate::errno::{Errno, Result};
 use crate::fs::generated::Subject;
 use crate::fs::{current, terminal};
-use crate::task::Process;
-use alloc::{format, string::String, vec::Vec};
+use crate::mm::Mm;
+use crate::task::credentials::Credentials;
+use crate::task::{Process, Thread};
+use alloc::{format, string::String, sync::Arc, vec::Vec};
+use core::ops::Range;
+use core::sync::atomic::Ordering;
 
 type Text = Result<Vec<u8>>;
 
 /// Nanoseconds of one tick as /proc counts them (USER_HZ is 100).
 const TICK: u64 = 10_000_000;
 
+/// Longest text of arguments or environment that is shown.
+const MOST: u64 = 1 << 20;
+
+/// Copies a range of a process's memory; empty if it has ended, or if it is not there.
+fn copy(process: &Process, range: impl FnOnce(&Mm) -> Range<u64>) -> Text {
+    let Some(mm) = process.mm.get() else { return Ok(Vec::new()) };
+    let range = range(&mm);
+    let length = range.end.saturating_sub(range.start).min(MOST) as usize;
+    let mut text = Vec::new();
+    text.try_reserve_exact(length).map_err(|_| Errno::ENOMEM)?;
+    text.resize(length, 0);
+    if mm.peek(range.start, &mut text).is_err() {
+        text.clear();
+    }
+    Ok(text)
+}
+
 pub fn arguments(subject: &Subject) -> Text {
-    current::arguments_of(&*process(subject)?)
+    copy(&*process(subject)?, |mm| mm.arguments().0)
 }
 
 pub fn environment(subject: &Subject) -> Text {
-    process(subject).map(|_| Vec::new())
+    copy(&*process(subject)?, |mm| mm.arguments().1)
+}
+
+/// The thread that a file is about, unless it has ended.
+fn thread(process: &Process, subject: &Subject) -> Option<Arc<Thread>> {
+    process.threads().into_iter().find(|thread| thread.tid() == subject.thread)
+}
+
+fn name_of(process: &Process, subject: &Subject) -> String {
+    match thread(process, subject) {
+        Some(thread) => {
+            let name = thread.name();
+            let end = name.iter().position(|&byte| byte == 0).unwrap_or(name.len());
+            String::from_utf8_lossy(&name[..end]).into_owned()
+        }
+        None => process.name(),
+    }
 }
 
 pub fn name(subject: &Subject) -> Text {
-    Ok(format!("{}\n", current::name_of(&*process(subject)?, subject.thread)).into_bytes())
+    Ok(format!("{}\n", name_of(&*process(subject)?, subject)).into_bytes())
 }
 
 pub fn set_name(subject: &Subject, name: &[u8]) -> Result<()> {
+    if subject.process != current::pid() {
+        return Err(Errno::EINVAL);
+    }
     let name = name.strip_suffix(b"\n").unwrap_or(name);
-    current::set_name(&*process(subject)?, subject.thread, name)
+    thread(&*process(subject)?, subject).ok_or(Errno::ESRCH)?.set_name(name);
+    Ok(())
 }
 
 pub fn maps(subject: &Subject) -> Text {
-    let process = process(subject)?;
-    Ok(current::memory_of(&process).map(|mm| mm.maps().into_bytes()).unwrap_or_default())
-}
-
-pub fn limits(subject: &Subject) -> Text {
-    Ok(current::limits_of(&*process(subject)?).into_bytes())
+    Ok(process(subject)?.mm.get().map(|mm| mm.maps().into_bytes()).unwrap_or_default())
 }
 
 fn sizes(process: &Process) -> (usize, usize) {
-    current::memory_of(process).map_or((0, 0), |mm| mm.sizes())
+    process.mm.get().map_or((0, 0), |mm| mm.sizes())
 }
 
 pub fn memory(subject: &Subject) -> Text {
     let (mapped, present) = sizes(&*process(subject)?);
     Ok(format!("{mapped} {present} 0 0 0 {mapped} 0\n").into_bytes())
+}
+
+pub fn limits(subject: &Subject) -> Text {
+    /// Names and units, by number.
+    const NAMES: [(&str, &str); 16] = [
+        ("Max cpu time", "seconds"),
+        ("Max file size", "bytes"),
+        ("Max data size", "bytes"),
+        ("Max stack size", "bytes"),
+        ("Max core file size", "bytes"),
+        ("Max resident set", "bytes"),
+        ("Max processes", "processes"),
+        ("Max open files", "files"),
+        ("Max locked memory", "bytes"),
+        ("Max address space", "bytes"),
+        ("Max file locks", "locks"),
+        ("Max pending signals", "signals"),
+        ("Max msgqueue size", "bytes"),
+        ("Max nice priority", ""),
+        ("Max realtime priority", ""),
+        ("Max realtime timeout", "us"),
+    ];
+    let limits = *process(subject)?.limits.lock();
+    let mut text =
+        format!("{:<25} {:<20} {:<20} {:<10}\n", "Limit", "Soft Limit", "Hard Limit", "Units");
+    for (number, (name, unit)) in NAMES.into_iter().enumerate() {
+        let (soft, hard) = limits.get(number as u32);
+        let value = |value: u64| match value {
+            u64::MAX => String::from("unlimited"),
+            value => format!("{value}"),
+        };
+        text.push_str(&format!("{name:<25} {:<20} {:<20} {unit:<10}\n", value(soft), value(hard)));
+    }
+    Ok(text.into_bytes())
 }
 
 fn state_name(letter: char) -> &'static str {
@@ -58,48 +128,60 @@ fn state_name(letter: char) -> &'static str {
     }
 }
 
+/// State of the thread, or of the whole process.
+fn letter(process: &Process, subject: &Subject) -> char {
+    match thread(process, subject) {
+        Some(thread) if !process.is_zombie() => thread.state_letter(),
+        _ => process.state_letter(),
+    }
+}
+
 pub fn statistics(subject: &Subject) -> Text {
     let process = process(subject)?;
-    let numbers = current::numbers_of(&process);
     let (device, foreground) = terminal::of_session(process.session());
     let (mapped, present) = sizes(&process);
-    let (nice, threads) = (numbers.nice, process.thread_ids().len());
+    let (pending, ignored, caught) = process.signal_sets();
+    let (nice, blocked) = (process.nice(), thread(&process, subject).map_or(0, |it| it.blocked()));
+    let whole_time = process.cpu_time();
+    let time = match thread(&process, subject) {
+        Some(thread) if process.thread_count() > 1 && subject.is_thread => thread.cpu_time(),
+        _ => whole_time,
+    };
     let mut text = format!(
-        "{} ({}) {} {} {} {} {} {} 0 {} 0 0 0 {} {} {} 0 {} {} {} 0 {} {} {} 18446744073709551615",
+        "{} ({}) {} {} {} {} {} {} 0 {} 0 0 0 {} 0 {} 0 {} {} {} 0 {} {} {} 18446744073709551615",
         subject.thread,
-        current::name_of(&process, subject.thread),
-        process.state_letter(),
+        name_of(&process, subject),
+        letter(&process, subject),
         process.parent_id(),
         process.group(),
         process.session(),
         device,
         foreground,
-        numbers.faults,
-        numbers.user_time / TICK,
-        numbers.system_time / TICK,
-        numbers.children_time / TICK,
+        process.faults.load(Ordering::Relaxed),
+        time / TICK,
+        process.children_time() / TICK,
         20 + nice,
         nice,
-        threads,
-        numbers.start_time / TICK,
+        process.thread_count(),
+        process.start_time / TICK,
         mapped * 4096,
         present,
     );
-    // Addresses, sets of signals, and what follows: not told.
+    // Addresses are not told; nor is what follows the signal sets.
     text.push_str(" 0 0 0 0 0");
-    text.push_str(&format!(
-        " {} {} {} {}",
-        numbers.pending, numbers.blocked, numbers.ignored, numbers.caught
-    ));
+    text.push_str(&format!(" {pending} {blocked} {ignored} {caught}"));
     text.push_str(" 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n");
     Ok(text.into_bytes())
 }
 
 pub fn status(subject: &Subject) -> Text {
     let process = process(subject)?;
-    let numbers = current::numbers_of(&process);
+    let (pending, ignored, caught) = process.signal_sets();
     let (mapped, present) = sizes(&process);
-    let letter = process.state_letter();
+    let letter = letter(&process, subject);
+    let blocked = thread(&process, subject).map_or(0, |thread| thread.blocked());
+    let switches = thread(&process, subject).map_or(0, |thread| thread.switches());
+    let credentials = process.credentials.lock().clone();
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
         text.push_str(name);
@@ -107,44 +189,58 @@ pub fn status(subject: &Subject) -> Text {
         text.push_str(&value);
         text.push('\n');
     };
-    line("Name", current::name_of(&process, subject.thread));
-    line("Umask", format!("{:04o}", current::paths_of(process.pid).map_or(0, |it| it.umask())));
+    line("Name", name_of(&process, subject));
+    line("Umask", format!("{:04o}", process.paths.get().map_or(0, |paths| paths.umask())));
     line("State", format!("{letter} ({})", state_name(letter)));
     line("Tgid", format!("{}", process.pid));
     line("Ngid", String::from("0"));
     line("Pid", format!("{}", subject.thread));
     line("PPid", format!("{}", process.parent_id()));
     line("TracerPid", String::from("0"));
-    let quadruple = |one: [u32; 4]| format!("{}\t{}\t{}\t{}", one[0], one[1], one[2], one[3]);
-    line("Uid", quadruple(numbers.users));
-    line("Gid", quadruple(numbers.groups));
-    let slots = current::files_of(process.pid).map_or(0, |files| files.descriptors().len());
+    let four = |real, effective, saved| format!("{real}\t{effective}\t{saved}\t{effective}");
+    let Credentials { real_user, effective_user, saved_user, .. } = credentials;
+    line("Uid", four(real_user, effective_user, saved_user));
+    let Credentials { real_group, effective_group, saved_group, .. } = credentials;
+    line("Gid", four(real_group, effective_group, saved_group));
+    let slots = process.files.get().map_or(0, |files| files.descriptors().len());
     line("FDSize", format!("{}", slots.next_power_of_two().max(64)));
-    line("Groups", String::from(" "));
-    if letter != 'Z' {
+    line("Groups", credentials.groups.iter().map(|group| format!("{group} ")).collect());
+    if process.mm.get().is_some() {
         for (name, pages) in
             [("VmPeak", mapped), ("VmSize", mapped), ("VmHWM", present), ("VmRSS", present)]
         {
             line(name, format!("{:8} kB", pages * 4));
         }
     }
-    line("Threads", format!("{}", process.thread_ids().len()));
-    line("SigPnd", format!("{:016x}", 0));
-    line("ShdPnd", format!("{:016x}", numbers.pending));
-    line("SigBlk", format!("{:016x}", numbers.blocked));
-    line("SigIgn", format!("{:016x}", numbers.ignored));
-    line("SigCgt", format!("{:016x}", numbers.caught));
-    let capabilities: u64 = if numbers.users[1] == 0 { 0x1ff_ffff_ffff } else { 0 };
-    line("CapInh", format!("{:016x}", 0));
-    line("CapPrm", format!("{capabilities:016x}"));
-    line("CapEff", format!("{capabilities:016x}"));
-    line("CapBnd", format!("{:016x}", 0x1ff_ffff_ffffu64));
-    line("CapAmb", format!("{:016x}", 0));
-    line("NoNewPrivs", String::from("0"));
+    line("Threads", format!("{}", process.thread_count()));
+    let sets = [
+        ("SigPnd", 0),
+        ("ShdPnd", pending),
+        ("SigBlk", blocked),
+        ("SigIgn", ignored),
+        ("SigCgt", caught),
+    ];
+    for (name, set) in sets {
+        line(name, format!("{set:016x}"));
+    }
+    /// Capabilities 0 to 40.
+    const ALL: u64 = (1 << 41) - 1;
+    let effective = if effective_user == 0 { ALL } else { 0 };
+    let sets = [
+        ("CapInh", 0),
+        ("CapPrm", effective),
+        ("CapEff", effective),
+        ("CapBnd", ALL),
+        ("CapAmb", 0),
+    ];
+    for (name, set) in sets {
+        line(name, format!("{set:016x}"));
+    }
+    line("NoNewPrivs", format!("{}", u32::from(process.no_new_privileges())));
     line("Seccomp", String::from("0"));
     line("Cpus_allowed", String::from("1"));
     line("Cpus_allowed_list", String::from("0"));
-    line("voluntary_ctxt_switches", String::from("0"));
+    line("voluntary_ctxt_switches", format!("{switches}"));
     line("nonvoluntary_ctxt_switches", String::from("0"));
-    if text.is_empty() { Err(Errno::ESRCH) } else { Ok(text.into_bytes()) }
+    Ok(text.into_bytes())
 }

@@ -1,7 +1,6 @@
 //! What /proc tells of the machine as a whole.
 
 use crate::errno::Result;
-use crate::fs::current;
 use crate::fs::generated::Subject;
 use crate::mm::frame;
 use crate::{task, time};
@@ -12,18 +11,25 @@ type Text = Result<Vec<u8>>;
 const SECOND: u64 = 1_000_000_000;
 const TICK: u64 = SECOND / 100;
 
+/// Nanoseconds that nothing ran: what no process, living or collected, accounts for.
+fn idle() -> u64 {
+    let busy: u64 = task::all()
+        .iter()
+        .map(|process| process.cpu_time().saturating_add(process.children_time()))
+        .sum();
+    time::now().saturating_sub(busy)
+}
+
 pub fn uptime(_: &Subject) -> Text {
     let hundredths = time::now() / TICK;
-    let idle = current::totals().idle / TICK;
+    let idle = idle() / TICK;
     Ok(format!("{}.{:02} {}.{:02}\n", hundredths / 100, hundredths % 100, idle / 100, idle % 100)
         .into_bytes())
 }
 
 pub fn load(_: &Subject) -> Text {
-    let all = task::all();
-    let threads: usize = all.iter().map(|process| process.thread_ids().len()).sum();
-    let running = all.iter().filter(|process| process.state_letter() == 'R').count();
-    let last = current::totals().last_pid;
+    let (_, threads, _, last) = task::table::counts();
+    let running = task::scheduler::runnable();
     Ok(format!("0.00 0.00 0.00 {running}/{threads} {last}\n").into_bytes())
 }
 
@@ -49,16 +55,16 @@ pub fn memory(_: &Subject) -> Text {
 }
 
 pub fn statistics(_: &Subject) -> Text {
-    let totals = current::totals();
-    let idle = totals.idle / TICK;
+    let idle = idle() / TICK;
+    let (_, _, forks, _) = task::table::counts();
     let user = (time::now() / TICK).saturating_sub(idle);
     let boot = time::realtime().saturating_sub(time::now()) / SECOND;
     Ok(format!(
         "cpu  {user} 0 0 {idle} 0 0 0 0 0 0\ncpu0 {user} 0 0 {idle} 0 0 0 0 0 0\nintr 0\n\
          ctxt {}\nbtime {boot}\nprocesses {}\nprocs_running {}\nprocs_blocked 0\nsoftirq 0\n",
-        totals.switches,
-        totals.forks,
-        totals.running.max(1),
+        task::scheduler::switches(),
+        forks,
+        task::scheduler::runnable(),
     )
     .into_bytes())
 }

@@ -190,7 +190,7 @@ impl Terminal {
         if current::ignores(signal) {
             return if signal == abi::SIGTTIN { Err(Errno::EIO) } else { Ok(()) };
         }
-        if current::group_is_orphaned(group) {
+        if task::table::group_is_orphaned(group) {
             return Err(Errno::EIO);
         }
         let _ = task::signal_group(group, signal);

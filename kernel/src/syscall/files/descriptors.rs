@@ -70,7 +70,7 @@ pub fn fcntl(frame: &mut Frame) -> Result<usize> {
     let path_only = file.flags() & abi::O_PATH != 0;
     match command {
         abi::F_DUPFD | abi::F_DUPFD_CLOEXEC => {
-            if argument >= u64::from(files.limit()) {
+            if argument >= u64::from(current::descriptor_limit()) {
                 return Err(Errno::EINVAL);
             }
             let on_exec = command == abi::F_DUPFD_CLOEXEC;

@@ -22,7 +22,7 @@ struct Polled {
 fn poll_until(address: u64, count: u64, deadline: Option<u64>) -> Result<usize> {
     let files = current::files();
     let count = count as u32 as usize;
-    if count > files.limit() as usize {
+    if count > current::descriptor_limit() as usize {
         return Err(Errno::EINVAL);
     }
     let mut list: Vec<Polled> = Vec::new();

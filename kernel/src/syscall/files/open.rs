@@ -32,7 +32,7 @@ fn open_at(directory: u64, address: u64, flags: u32, mode: u32) -> Result<usize>
     let start = start(directory, &path)?;
     // 64-bit programs see the flag set on every file.
     let flags = flags & KNOWN | abi::O_LARGEFILE;
-    let file = names::open(&current::paths(), start.as_ref(), &path, flags, mode)?;
+    let file = names::open(current::paths(), start.as_ref(), &path, flags, mode)?;
     let fd = current::files().add(file, 0, flags & abi::O_CLOEXEC != 0)?;
     Ok(fd as usize)
 }

@@ -35,7 +35,7 @@ fn has(set: &[u64], fd: usize) -> bool {
 fn select_until(count: u64, addresses: [u64; 3], deadline: Option<u64>) -> Result<usize> {
     let files = current::files();
     let count = usize::try_from(count as i32).map_err(|_| Errno::EINVAL)?;
-    let count = count.min(files.limit() as usize);
+    let count = count.min(current::descriptor_limit() as usize);
     let words = count.div_ceil(64);
     let mut sets = [
         read_set(addresses[0], words)?,

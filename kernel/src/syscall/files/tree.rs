@@ -12,7 +12,7 @@ use ringwall::Frame;
 fn make(directory: u64, address: u64, kind: Kind, mode: u32, special: u64) -> Result<usize> {
     let path = path(address)?;
     let start = start(directory, &path)?;
-    names::make(&current::paths(), start.as_ref(), &path, kind, mode & 0o7777, special)?;
+    names::make(current::paths(), start.as_ref(), &path, kind, mode & 0o7777, special)?;
     Ok(0)
 }
 
@@ -50,7 +50,7 @@ pub fn mknodat(frame: &mut Frame) -> Result<usize> {
 fn remove(directory: u64, address: u64, is_directory: bool) -> Result<usize> {
     let path = path(address)?;
     let start = start(directory, &path)?;
-    names::remove(&current::paths(), start.as_ref(), &path, is_directory)?;
+    names::remove(current::paths(), start.as_ref(), &path, is_directory)?;
     Ok(0)
 }
 
@@ -74,7 +74,7 @@ fn rename_at(old: (u64, u64), new: (u64, u64), flags: u32) -> Result<usize> {
     let (old_path, new_path) = (path(old.1)?, path(new.1)?);
     let (old_start, new_start) = (start(old.0, &old_path)?, start(new.0, &new_path)?);
     let (from, to) = ((old_start.as_ref(), &*old_path), (new_start.as_ref(), &*new_path));
-    names::rename(&current::paths(), from, to, flags)?;
+    names::rename(current::paths(), from, to, flags)?;
     Ok(0)
 }
 
@@ -101,7 +101,7 @@ fn link_at(old: (u64, u64), new: (u64, u64), flags: u32) -> Result<usize> {
     let place = target.place.ok_or(Errno::EXDEV)?;
     let path = path(new.1)?;
     let start = start(new.0, &path)?;
-    names::link(&current::paths(), &place, start.as_ref(), &path)?;
+    names::link(current::paths(), &place, start.as_ref(), &path)?;
     Ok(0)
 }
 
@@ -121,7 +121,7 @@ fn symlink_at(target: u64, directory: u64, address: u64) -> Result<usize> {
     }
     let path = path(address)?;
     let start = start(directory, &path)?;
-    names::make_link(&current::paths(), start.as_ref(), &path, &target)?;
+    names::make_link(current::paths(), start.as_ref(), &path, &target)?;
     Ok(0)
 }
 

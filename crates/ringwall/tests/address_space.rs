@@ -1,0 +1,114 @@
+//! Root pairs in a host's memory.
+
+use ringwall::{AddressSpace, Frames, Isolation, MapError, Setup};
+use std::alloc::{Layout, alloc_zeroed};
+use std::ptr::NonNull;
+use x86_64::structures::paging::{FrameAllocator, Page, PageTableFlags, PhysFrame, Size4KiB};
+use x86_64::{PhysAddr, VirtAddr};
+
+const BYTES: usize = 1 << 20;
+const HUGE: u64 = 1 << 7;
+const GLOBAL: u64 = 1 << 8;
+const PRESENT_WRITABLE_USER: u64 = 7;
+
+/// Physical memory from 0 on; frames in a row, never freed.
+struct Memory {
+    base: NonNull<u8>,
+    next: u64,
+}
+
+impl Memory {
+    fn new() -> Memory {
+        let layout = Layout::from_size_align(BYTES, 8192).expect("a layout");
+        // SAFETY: the layout is not empty.
+        let base = NonNull::new(unsafe { alloc_zeroed(layout) }).expect("memory");
+        Memory { base, next: 8192 }
+    }
+
+    fn word(&self, address: u64) -> *mut u64 {
+        self.pointer(PhysFrame::containing_address(PhysAddr::new(address)))
+            .as_ptr()
+            .wrapping_add(address as usize % 4096)
+            .cast()
+    }
+}
+
+// SAFETY: each frame is given out once.
+unsafe impl FrameAllocator<Size4KiB> for Memory {
+    fn allocate_frame(&mut self) -> Option<PhysFrame> {
+        let frame = self.next;
+        self.next += 4096;
+        (self.next <= BYTES as u64).then(|| PhysFrame::containing_address(PhysAddr::new(frame)))
+    }
+}
+
+// SAFETY: the block lives for ever.
+unsafe impl Frames for Memory {
+    fn allocate_pair(&mut self) -> Option<PhysFrame> {
+        self.next = self.next.next_multiple_of(8192);
+        let first = self.allocate_frame()?;
+        self.allocate_frame()?;
+        Some(first)
+    }
+    unsafe fn free(&mut self, _frame: PhysFrame) {}
+    unsafe fn free_pair(&mut self, _first: PhysFrame) {}
+    fn pointer(&self, frame: PhysFrame) -> NonNull<u8> {
+        // SAFETY: frames come from inside the block.
+        unsafe { self.base.add(frame.start_address().as_u64() as usize) }
+    }
+}
+
+fn space(memory: &mut Memory) -> AddressSpace {
+    let setup = Setup {
+        kernel_root: memory.allocate_pair().expect("memory"),
+        region: 0xffff_ffff_c000_0000..=0xffff_ffff_fffe_ffff,
+        random: 0,
+        isolate: true,
+        smap: false,
+        user_vectors: &[],
+    };
+    // SAFETY: no CPU runs on these tables.
+    let isolation = unsafe { Isolation::new(&setup, memory) }.expect("entry area");
+    AddressSpace::new(&isolation, memory).expect("memory")
+}
+
+#[test]
+fn a_large_page_is_not_taken_for_a_table() {
+    let mut memory = Memory::new();
+    let space = space(&mut memory);
+    let level_3 = memory.allocate_frame().expect("memory");
+    let level_2 = memory.allocate_frame().expect("memory");
+    let large = memory.allocate_frame().expect("memory");
+    let below = level_2.start_address().as_u64() | PRESENT_WRITABLE_USER;
+    let leaf = large.start_address().as_u64() | PRESENT_WRITABLE_USER | HUGE;
+    for (table, entry) in [(level_3, below), (level_2, leaf)] {
+        // SAFETY: a word of a table that is this test's.
+        unsafe { *memory.word(table.start_address().as_u64()) = entry };
+    }
+    // SAFETY: no CPU runs on these tables.
+    unsafe { space.set_user_table(0, Some(level_3)) }.not_cached();
+    let page = Page::containing_address(VirtAddr::new(0x5000));
+    // SAFETY: no CPU runs on these tables.
+    let mapped = unsafe { space.map_user(page, large, PageTableFlags::empty(), &mut memory) };
+    assert_eq!(mapped, Err(MapError::LargePage(0x5000)));
+    // SAFETY: a word of a frame that is this test's.
+    assert_eq!(unsafe { *memory.word(large.start_address().as_u64() + 5 * 8) }, 0);
+}
+
+#[test]
+fn no_user_page_is_global() {
+    let mut memory = Memory::new();
+    let space = space(&mut memory);
+    let frame = memory.allocate_frame().expect("memory");
+    let page = Page::containing_address(VirtAddr::new(0x5000));
+    // SAFETY: no CPU runs on these tables.
+    unsafe { space.map_user(page, frame, PageTableFlags::GLOBAL, &mut memory) }.expect("mapped");
+    let mut table = space.user_table(0).expect("a table").start_address().as_u64();
+    for entry in [0, 0, 5] {
+        // SAFETY: a word of a table that `map_user` made.
+        table = unsafe { *memory.word(table + entry * 8) };
+        assert_eq!(table & GLOBAL, 0);
+        table &= 0x000f_ffff_ffff_f000;
+    }
+    assert_eq!(table, frame.start_address().as_u64());
+}
