@@ -157,6 +157,9 @@ fn end_whole(process: &Arc<Process>) {
         let _ = super::signal_group(group, raw::SIGHUP);
         let _ = super::signal_group(group, raw::SIGCONT);
     }
+    if process.pid == process.session() {
+        crate::fs::terminal::leader_ended(process.pid);
+    }
 
     let (parent, gone) = {
         let mut table = table::lock();
