@@ -17,11 +17,11 @@ mod tree;
 mod vector;
 mod write;
 
-use super::Calls;
+use super::{Calls, calls};
 use linux_raw_sys::general as abi;
 
 /// This area's calls.
-pub const CALLS: Calls = &[
+pub const CALLS: Calls = calls![
     // Data.
     (abi::__NR_read, read::read),
     (abi::__NR_pread64, read::pread),

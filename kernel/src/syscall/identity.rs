@@ -1,6 +1,6 @@
 //! System calls: who a process is: identifiers, groups, sessions, users, names.
 
-use super::Calls;
+use super::{Calls, calls};
 use crate::errno::{Errno, Result};
 use crate::mm::layout::USER_END;
 use crate::task::credentials::{Credentials, SAME};
@@ -14,7 +14,7 @@ use ringwall::Frame;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// This area's calls.
-pub const CALLS: Calls = &[
+pub const CALLS: Calls = calls![
     (raw::__NR_getpid, getpid),
     (raw::__NR_getppid, getppid),
     (raw::__NR_gettid, gettid),

@@ -5,8 +5,7 @@
 //! only RAX comes back. Calls that pass structures of another layout in 32-bit mode are not served:
 //! no 64-bit program has a reason to make them this way.
 
-use super::{Call, TABLE, process};
-use crate::errno::{Errno, Result};
+use super::{Call, TABLE, for_rax, process};
 use linux_raw_sys::general as raw;
 use ringwall::Frame;
 
@@ -36,23 +35,20 @@ pub fn dispatch(frame: &mut Frame) {
     let number = frame.rax() & 0xffff_ffff;
     // A restart needs it where SYSCALL's entry would have left it.
     frame.set_number(number);
-    let value = match serve(frame, number) {
-        Ok(value) => value as u64,
-        Err(Errno(error)) => (error as u64).wrapping_neg(),
-    };
+    let value = serve(frame, number);
     frame.set_rax(value);
 }
 
-fn serve(frame: &mut Frame, number: u64) -> Result<usize> {
+fn serve(frame: &mut Frame, number: u64) -> u64 {
     match number as u32 {
         // These go on with the program's own registers in the child.
-        FORK => return process::fork(frame),
-        VFORK => return process::vfork(frame),
+        FORK => return for_rax(process::fork(frame)),
+        VFORK => return for_rax(process::vfork(frame)),
         _ => {}
     }
     let served = NUMBER.get(number as usize).filter(|number| **number != NONE);
     let Some(served) = served else {
-        return Err(super::system::unknown(number, true));
+        return for_rax(Err(super::system::unknown(number, true)));
     };
     let call: Call = TABLE[usize::from(*served)];
     let low = |register: u64| register & 0xffff_ffff;

@@ -2,7 +2,7 @@
 //!
 //! Arguments are checked here as far as they are about numbers; [`crate::mm`] does the rest.
 
-use super::Calls;
+use super::{Calls, calls};
 use crate::errno::{Errno, Result};
 use crate::mm::{MappedFile, Mm, PAGE, Protection, Request};
 use crate::{task, user};
@@ -11,7 +11,7 @@ use linux_raw_sys::general as linux;
 use ringwall::Frame;
 
 /// This area's calls.
-pub const CALLS: Calls = &[
+pub const CALLS: Calls = calls![
     (linux::__NR_mmap, mmap),
     (linux::__NR_munmap, munmap),
     (linux::__NR_mprotect, mprotect),

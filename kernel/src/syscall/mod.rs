@@ -15,11 +15,29 @@ pub mod signal;
 pub mod system;
 pub mod time;
 
-/// One call: reads its arguments from the frame, gives the value for RAX.
-pub type Call = fn(&mut Frame) -> Result<usize>;
+/// One call: reads its arguments from the frame, gives what RAX gets.
+pub type Call = fn(&mut Frame) -> u64;
 
 /// Calls of one area: number and function.
 pub type Calls = &'static [(u32, Call)];
+
+/// RAX for the outcome of a call: the value, or the error number negated.
+#[inline(always)]
+pub fn for_rax(outcome: Result<usize>) -> u64 {
+    match outcome {
+        Ok(value) => value as u64,
+        Err(Errno(number)) => (number as u64).wrapping_neg(),
+    }
+}
+
+/// An area's list of `(number, function)`. Each function's outcome is made RAX's value where the
+/// compiler sees both, so that a call that cannot fail pays nothing for it.
+macro_rules! calls {
+    ($(($number:expr, $function:expr)),* $(,)?) => {
+        &[$(($number, |frame| $crate::syscall::for_rax($function(frame)))),*]
+    };
+}
+pub(crate) use calls;
 
 /// One more than the greatest number served.
 pub const NUMBERS: usize = 512;
@@ -50,27 +68,19 @@ const fn build(areas: &[Calls]) -> [Call; NUMBERS] {
     table
 }
 
-fn unknown(frame: &mut Frame) -> Result<usize> {
-    Err(system::unknown(frame.number(), false))
-}
-
-/// Serves the call in `frame` and sets its RAX. Success is the straight line: every program's every
-/// call runs these instructions.
-#[inline(always)]
-pub fn dispatch(frame: &mut Frame) {
-    let Some(call) = TABLE.get(frame.number() as usize) else {
-        let error = system::unknown(frame.number(), false);
-        return fail(frame, error);
-    };
-    match call(frame) {
-        Ok(value) => frame.set_rax(value as u64),
-        Err(error) => fail(frame, error),
-    }
-}
-
-/// Sets RAX to what programs take for `error`.
 #[cold]
 #[inline(never)]
-fn fail(frame: &mut Frame, error: Errno) {
-    frame.set_rax((error.0 as u64).wrapping_neg());
+fn unknown(frame: &mut Frame) -> u64 {
+    for_rax(Err(system::unknown(frame.number(), false)))
+}
+
+/// Serves the call in `frame` and sets its RAX.
+#[inline(always)]
+pub fn dispatch(frame: &mut Frame) {
+    let number = frame.number();
+    let value = match TABLE.get(number as usize) {
+        Some(call) => call(frame),
+        None => unknown(frame),
+    };
+    frame.set_rax(value);
 }

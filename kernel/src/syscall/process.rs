@@ -1,6 +1,6 @@
 //! System calls: processes and threads, from clone to wait.
 
-use super::Calls;
+use super::{Calls, calls};
 use crate::errno::{Errno, Result};
 use crate::task::create::{self, Wanted};
 use crate::task::wait::{self, Which};
@@ -12,7 +12,7 @@ use ringwall::Frame;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// This area's calls.
-pub const CALLS: Calls = &[
+pub const CALLS: Calls = calls![
     (raw::__NR_clone, clone),
     (raw::__NR_clone3, clone3),
     (raw::__NR_fork, fork),

@@ -1,6 +1,6 @@
 //! System calls: limits, usage, priorities and which CPU.
 
-use super::Calls;
+use super::{Calls, calls};
 use crate::errno::{Errno, Result};
 use crate::task::resources::Usage;
 use crate::task::{self, Process, Thread};
@@ -10,7 +10,7 @@ use linux_raw_sys::general as raw;
 use ringwall::Frame;
 
 /// This area's calls.
-pub const CALLS: Calls = &[
+pub const CALLS: Calls = calls![
     (raw::__NR_getrlimit, getrlimit),
     (raw::__NR_setrlimit, setrlimit),
     (raw::__NR_prlimit64, prlimit64),

@@ -1,6 +1,6 @@
 //! System calls: signals.
 
-use super::Calls;
+use super::{Calls, calls};
 use crate::errno::{Errno, Result};
 use crate::signal::frame::{self, StackDescription};
 use crate::signal::{self, Action, Info, UNSTOPPABLE, bit};
@@ -12,7 +12,7 @@ use linux_raw_sys::general as raw;
 use ringwall::Frame;
 
 /// This area's calls.
-pub const CALLS: Calls = &[
+pub const CALLS: Calls = calls![
     (raw::__NR_rt_sigaction, rt_sigaction),
     (raw::__NR_rt_sigprocmask, rt_sigprocmask),
     (raw::__NR_rt_sigpending, rt_sigpending),

@@ -1,6 +1,6 @@
 //! System calls: the machine as a whole.
 
-use super::Calls;
+use super::{Calls, calls};
 use crate::errno::{Errno, Result};
 use crate::mm::frame;
 use crate::random::{BLOCK, Stream};
@@ -13,7 +13,7 @@ use spin::Mutex;
 use zerocopy::{Immutable, IntoBytes};
 
 /// This area's calls.
-pub const CALLS: Calls = &[
+pub const CALLS: Calls = calls![
     (raw::__NR_uname, uname),
     (raw::__NR_sethostname, sethostname),
     (raw::__NR_setdomainname, setdomainname),

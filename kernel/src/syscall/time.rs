@@ -1,6 +1,6 @@
 //! System calls: clocks and timers.
 
-use super::Calls;
+use super::{Calls, calls};
 use crate::errno::{Errno, Result};
 use crate::task::thread::Restart;
 use crate::task::{self, Sleep};
@@ -13,7 +13,7 @@ use ringwall::Frame;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// This area's calls.
-pub const CALLS: Calls = &[
+pub const CALLS: Calls = calls![
     (raw::__NR_clock_gettime, clock_gettime),
     (raw::__NR_clock_getres, clock_getres),
     (raw::__NR_clock_settime, clock_settime),
