@@ -225,10 +225,10 @@ impl Regular {
             zero(start, end);
             return;
         }
-        if start % PAGE != 0 {
+        if !start.is_multiple_of(PAGE) {
             zero(start, first * PAGE);
         }
-        if end % PAGE != 0 && end != u64::MAX {
+        if !end.is_multiple_of(PAGE) && end != u64::MAX {
             zero(last * PAGE, end);
         }
         let mut pages = self.pages.lock();
