@@ -2,7 +2,7 @@
 
 use super::pvh::BootInfo;
 use crate::mm::layout::direct;
-use crate::{fs, give_up, mm, println, task};
+use crate::{fs, give_up, mm, println, syscall, task};
 use alloc::vec::Vec;
 
 /// Runs the initramfs's init as process 1. What the loader passed is free memory afterwards.
@@ -26,6 +26,9 @@ pub fn run(info: &BootInfo, command_line: &[u8]) -> ! {
     // SAFETY: the initramfs was copied, and nothing else is on its whole pages.
     unsafe { mm::frame::add_memory(range.start, range.end) };
     let init = Init::from_command_line(command_line);
+    if command_line.split(u8::is_ascii_whitespace).any(|word| word == b"ringwall.log_unknown") {
+        syscall::system::log_unknown_calls();
+    }
     task::create::initialize_cpu();
     let Init { path, arguments, environment } = init;
     let error = task::run_first(&path, arguments, environment);

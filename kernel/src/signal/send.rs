@@ -64,7 +64,7 @@ pub fn try_send(process: &Process, thread: Option<&Thread>, info: Info) -> Resul
     match thread {
         Some(thread) => {
             thread.pending.lock().push(info, limit)?;
-            if thread.blocked() & bit(signal) == 0 {
+            if thread.wants(signal) {
                 notify(process, thread, signal);
             }
         }
@@ -94,10 +94,11 @@ fn is_ignored(process: &Process, thread: Option<&Thread>, signal: u32) -> bool {
     immune || (bit(signal) & UNSTOPPABLE == 0 && actions.without_effect() & bit(signal) != 0)
 }
 
-/// The thread that takes a signal for its process: the leader if it does not block it.
+/// The thread that takes a signal for its process: the leader if it wants it. If none does, the
+/// signal waits for one to unblock it or to go on.
 fn choose(process: &Process, signal: u32) -> Option<alloc::sync::Arc<Thread>> {
     let threads = process.threads.lock();
-    let wants = |thread: &&alloc::sync::Arc<Thread>| thread.blocked() & bit(signal) == 0;
+    let wants = |thread: &&alloc::sync::Arc<Thread>| thread.wants(signal);
     threads.first().filter(wants).or_else(|| threads.iter().find(wants)).cloned()
 }
 

@@ -3,7 +3,6 @@
 use super::{Calls, calls};
 use crate::errno::{Errno, Result};
 use crate::task::create::{self, Wanted};
-use crate::task::resources::Usage;
 use crate::task::wait::{self, Which};
 use crate::task::{self, exec, exit, futex, robust, work};
 use crate::{signal, time, user};
@@ -350,12 +349,6 @@ fn unshare(frame: &mut Frame) -> Result<usize> {
         drop(process.paths.replace(Some(paths.fork())));
     }
     Ok(0)
-}
-
-/// Usage of the current process (getrusage's RUSAGE_SELF).
-pub(super) fn own_usage() -> Usage {
-    let process = &task::current().process;
-    Usage::new(process.cpu_time(), process.faults.load(Ordering::Relaxed))
 }
 
 /// Lets another thread run.

@@ -46,12 +46,17 @@ fn thread_of(tid: u64) -> Result<Arc<Thread>> {
     }
 }
 
-fn exchange_limit(process: &Process, number: u64, new: u64, old: u64) -> Result<usize> {
+fn exchange_limit(
+    process: &Process,
+    number: u64,
+    new: Option<u64>,
+    old: Option<u64>,
+) -> Result<usize> {
     if number >= u64::from(raw::RLIM_NLIMITS) {
         return Err(Errno::EINVAL);
     }
     let number = number as u32;
-    let wanted: Option<[u64; 2]> = if new == 0 { None } else { Some(user::read(new)?) };
+    let wanted: Option<[u64; 2]> = new.map(user::read).transpose()?;
     let privileged = task::current().process.credentials.lock().is_privileged();
     let before = {
         let mut limits = process.limits.lock();
@@ -72,31 +77,32 @@ fn exchange_limit(process: &Process, number: u64, new: u64, old: u64) -> Result<
             _ => {}
         }
     }
-    if old != 0 {
+    if let Some(old) = old {
         user::write(old, &[before.0, before.1])?;
     }
     Ok(0)
 }
 
 fn getrlimit(frame: &mut Frame) -> Result<usize> {
-    exchange_limit(&task::current().process, frame.rdi() as u32 as u64, 0, frame.rsi())
+    exchange_limit(&task::current().process, frame.rdi() as u32 as u64, None, Some(frame.rsi()))
 }
 
 fn setrlimit(frame: &mut Frame) -> Result<usize> {
-    exchange_limit(&task::current().process, frame.rdi() as u32 as u64, frame.rsi(), 0)
+    exchange_limit(&task::current().process, frame.rdi() as u32 as u64, Some(frame.rsi()), None)
 }
 
 fn prlimit64(frame: &mut Frame) -> Result<usize> {
     let [pid, number, new, old, ..] = frame.arguments();
-    exchange_limit(&*process_of(pid)?, number as u32 as u64, new, old)
+    let given = |address: u64| (address != 0).then_some(address);
+    exchange_limit(&*process_of(pid)?, number as u32 as u64, given(new), given(old))
 }
 
 fn getrusage(frame: &mut Frame) -> Result<usize> {
     let thread = task::current();
     let usage = match frame.rdi() as i32 {
-        0 => super::process::own_usage(),
-        -1 => Usage::new(thread.process.children_time(), 0),
-        1 => Usage::new(thread.cpu_time(), 0),
+        0 => Usage::of_process(&thread.process),
+        -1 => Usage::of_children(&thread.process),
+        1 => Usage::of_thread(&thread),
         _ => return Err(Errno::EINVAL),
     };
     user::write(frame.rsi(), &usage)?;

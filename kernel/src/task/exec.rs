@@ -175,6 +175,7 @@ fn take_over(
     let Program { loaded, executable, name } = program;
     let (entry, stack) = (loaded.entry, loaded.stack);
     cpu::activate(loaded.mm.roots(), thread.stack_top());
+    process.note_memory();
     let old = process.mm.replace(Some(loaded.mm));
     // With the old memory gone, a parent that lent it goes on.
     drop(old);

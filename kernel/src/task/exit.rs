@@ -128,6 +128,7 @@ fn end_whole(process: &Arc<Process>) {
     if let Some(completion) = process.released.lock().take() {
         completion.complete();
     }
+    process.note_memory();
     // The page tables are loaded: the CPU keeps them until it has switched to others.
     scheduler::borrow_memory(process.mm.replace(None));
 
@@ -155,6 +156,9 @@ fn end_whole(process: &Arc<Process>) {
     for group in hung_up {
         let _ = super::signal_group(group, raw::SIGHUP);
         let _ = super::signal_group(group, raw::SIGCONT);
+    }
+    if process.pid == process.session() {
+        crate::fs::terminal::leader_ended(process.pid);
     }
 
     let (parent, gone) = {

@@ -64,6 +64,9 @@ pub struct Process {
     pub start_time: u64,
     cpu_time: AtomicU64,
     pub(super) children_time: AtomicU64,
+    /// Most memory seen, in KiB: its own, and that of its collected children.
+    pub(super) peak_memory: AtomicU64,
+    pub(super) children_peak: AtomicU64,
     /// Page faults it took, for getrusage.
     pub faults: AtomicU64,
     pub(super) personality: AtomicU32,
@@ -133,6 +136,8 @@ impl Process {
             start_time: crate::time::now(),
             cpu_time: AtomicU64::new(0),
             children_time: AtomicU64::new(0),
+            peak_memory: AtomicU64::new(0),
+            children_peak: AtomicU64::new(0),
             faults: AtomicU64::new(0),
             personality: number(|process| &process.personality, 0),
             nice: number(|process| &process.nice, 0),

@@ -1,6 +1,7 @@
 //! Limits and what was used.
 
 use super::process::Process;
+use super::thread::Thread;
 use crate::errno::{Errno, Result};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as raw;
@@ -82,20 +83,64 @@ pub struct Usage {
 const _: () = assert!(size_of::<Usage>() == size_of::<raw::rusage>());
 
 impl Usage {
-    /// `time` nanoseconds on a CPU. All of it counts as the program's: what the kernel spends on
-    /// its behalf is not told apart, since that would cost a clock reading on each way in and out.
-    pub fn new(time: u64, faults: u64) -> Usage {
+    /// `time` nanoseconds on a CPU, at most `memory` KiB. All time counts as the program's: what
+    /// the kernel spends on its behalf is not told apart, since that would cost a clock reading on
+    /// each way in and out.
+    fn new(time: u64, memory: u64, faults: u64) -> Usage {
         Usage {
             user_seconds: time / crate::time::SECOND,
             user_microseconds: time % crate::time::SECOND / 1000,
+            largest_memory: memory,
             minor_faults: faults,
             ..Usage::default()
         }
     }
 
-    /// What a child used, with its collected children.
+    /// What a process used itself.
+    pub fn of_process(process: &Process) -> Usage {
+        process.note_memory();
+        let memory = process.peak_memory.load(Ordering::Relaxed);
+        Usage::new(process.cpu_time(), memory, process.faults.load(Ordering::Relaxed))
+    }
+
+    /// What one thread used.
+    pub fn of_thread(thread: &Thread) -> Usage {
+        Usage { switches: thread.switches(), ..Usage::new(thread.cpu_time(), 0, 0) }
+    }
+
+    /// What a process's collected children used, with theirs.
+    pub fn of_children(process: &Process) -> Usage {
+        let memory = process.children_peak.load(Ordering::Relaxed);
+        Usage::new(process.children_time(), memory, 0)
+    }
+
+    /// What an ended child used, with its collected children.
     pub fn of_child(child: &Process) -> Usage {
         let time = child.cpu_time() + child.children_time();
-        Usage::new(time, child.faults.load(Ordering::Relaxed))
+        let memory = [&child.peak_memory, &child.children_peak]
+            .map(|peak| peak.load(Ordering::Relaxed))
+            .into_iter()
+            .max();
+        Usage::new(time, memory.unwrap_or(0), child.faults.load(Ordering::Relaxed))
+    }
+}
+
+impl Process {
+    /// Notes how much memory it has now. Asked for at its end and whenever somebody wants to know:
+    /// a peak in between that nobody looked at is not seen.
+    pub(super) fn note_memory(&self) {
+        if let Some(memory) = self.mm.get() {
+            let kibibytes = memory.sizes().1 as u64 * 4;
+            self.peak_memory.fetch_max(kibibytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Adds an ended child's usage to the children's.
+    pub(super) fn add_child_usage(&self, child: &Process) {
+        let time = child.cpu_time() + child.children_time();
+        self.children_time.fetch_add(time, Ordering::Relaxed);
+        for peak in [&child.peak_memory, &child.children_peak] {
+            self.children_peak.fetch_max(peak.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
     }
 }

@@ -259,6 +259,12 @@ impl Thread {
         }
     }
 
+    /// Whether a signal that is sent now reaches the thread: not if it blocks it or is stopped.
+    pub(crate) fn wants(&self, signal: u32) -> bool {
+        let stopped = self.state.load(Ordering::Relaxed) & Sleep::STOPPED.0 != 0;
+        !stopped && self.blocked() & crate::signal::bit(signal) == 0
+    }
+
     /// The scheduler takes the thread off the CPU: true if it really sleeps, false if it was woken.
     pub(super) fn leave_queue(&self) -> bool {
         let state = self.state.load(Ordering::Acquire);
@@ -317,7 +323,7 @@ impl Thread {
         }
     }
 
-    /// How often it was switched to.
+    /// How often it was switched away from.
     pub fn switches(&self) -> u64 {
         self.switches.load(Ordering::Relaxed)
     }

@@ -91,8 +91,7 @@ fn look(parent: &Process, which: Which, options: u32) -> Looked {
             if options & raw::WNOWAIT != 0 {
                 return (Ok(Some(event)), None);
             }
-            let total = child.cpu_time() + child.children_time();
-            parent.children_time.fetch_add(total, Ordering::Relaxed);
+            parent.add_child_usage(&child);
             let gone = table.collect(&child);
             drop(table);
             drop(gone);
