@@ -50,7 +50,7 @@ fn read(image: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, (Error, usize)> {
     let mut found = Vec::new();
     loop {
         let at = reader.position();
-        match reader.next().map_err(|error| (error, at))? {
+        match reader.read().map_err(|error| (error, at))? {
             Some(entry) => found.push((entry.name.to_vec(), entry.data.to_vec())),
             None => return Ok(found),
         }
@@ -68,12 +68,12 @@ fn fields_are_read() {
     let mut reader_image = file(b"etc/motd", b"hello");
     reader_image.extend(trailer());
     let mut reader = Reader::new(&reader_image);
-    let entry = reader.next().unwrap().unwrap();
+    let entry = reader.read().unwrap().unwrap();
     assert_eq!((entry.name, entry.data), (&b"etc/motd"[..], &b"hello"[..]));
     assert_eq!((entry.inode, entry.mode, entry.user, entry.group), (7, 0o100_644, 1, 2));
     assert_eq!((entry.links, entry.modified), (1, 99));
     assert_eq!((entry.device, entry.special), ((3, 4), (5, 6)));
-    assert_eq!(reader.next(), Ok(None));
+    assert_eq!(reader.read(), Ok(None));
     assert_eq!(reader.position(), reader_image.len());
 }
 
