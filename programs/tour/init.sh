@@ -65,6 +65,5 @@ section "who is where"
 echo "process $$ is $(sed -n 's/^Name:[^a-z]*//p' /proc/$$/status), $(sed -n 's/^Threads:[^0-9]*//p' /proc/$$/status) thread"
 echo "$(grep -c '^processor' /proc/cpuinfo) processor, $(uname -m)"
 
-section "done"
 [ $$ = 1 ] && poweroff -f
 exit 0

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ringwall_tests::{Boot, Library};
+use ringwall_tests::{Boot, Library, kernel_file};
 
 /// Each operation of `programs/bench.c` that has a bound, with isolation on.
 const BOUNDS: [(&str, u64); 6] = [
@@ -36,12 +36,16 @@ fn measure(pti: &str) -> BTreeMap<String, u64> {
 fn within_bounds() {
     let isolated = measure("on");
     println!("isolated: {isolated:#?}");
+    let open = measure("off");
+    println!("not isolated: {open:#?}");
+    if kernel_file().is_none() {
+        println!("not our kernel: measured and not compared");
+        return;
+    }
     for (name, bound) in BOUNDS {
         let cost = isolated.get(name).unwrap_or_else(|| panic!("nothing measured {name}"));
         assert!(*cost <= bound, "{name} takes {cost} instructions, {bound} are allowed");
     }
-    let open = measure("off");
-    println!("not isolated: {open:#?}");
     let more = isolated["getppid"].saturating_sub(open["getppid"]);
     assert!(more <= MORE, "isolation adds {more} instructions to getppid, {MORE} are allowed");
 }

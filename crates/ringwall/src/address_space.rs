@@ -84,7 +84,8 @@ impl AddressSpace {
     /// If `index` is not in the user half.
     ///
     /// # Safety
-    /// `table` is a level-3 page table that maps user memory only, and stays one while it is here.
+    /// `table` is a level-3 page table that maps user memory only, and stays one while it is here. No other
+    /// CPU changes the same slot at the same time.
     pub unsafe fn set_user_table(&self, index: usize, table: Option<PhysFrame>) -> FlushPage {
         assert!(USER_HALF.contains(&index), "top-level slot {index} is not in the user half");
         let entry = match table {
@@ -113,7 +114,8 @@ impl AddressSpace {
     /// ([`MapError::NotMapped`]).
     ///
     /// # Safety
-    /// `frame` is memory that user mode may access as `flags` say.
+    /// `frame` is memory that user mode may access as `flags` say. No other CPU maps into this address
+    /// space at the same time.
     pub unsafe fn map_user(
         &self,
         page: Page,

@@ -21,7 +21,7 @@ use core::mem::offset_of;
 use core::ptr::NonNull;
 use ringwall_core::area::{CpuArea, Page};
 use x86_64::VirtAddr;
-use x86_64::registers::control::{Cr3, Cr3Flags, Efer, EferFlags};
+use x86_64::registers::control::{Cr0, Cr0Flags, Cr3, Cr3Flags, Cr4, Cr4Flags, Efer, EferFlags};
 use x86_64::registers::model_specific::{GsBase, KernelGsBase, LStar, Msr, SFMask, Star};
 use x86_64::registers::rflags::RFlags;
 use x86_64::registers::segmentation::{CS, DS, ES, FS, GS, SS, Segment, SegmentSelector};
@@ -42,10 +42,35 @@ pub struct Stacks {
     pub double_fault: VirtAddr,
 }
 
+/// Why a CPU cannot be made ready: a control register that the kernel has to set first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CpuError {
+    /// CR4.LA57 is set: the tables here have four levels.
+    FiveLevels,
+    /// CR4.PGE is set: a global translation of the kernel's would outlive the switch to a user root.
+    GlobalPages,
+    /// EFER.NXE is clear: NX bits would be reserved bits.
+    NoExecuteOff,
+    /// CR0.WP is clear: read-only pages would be writable to the kernel.
+    WriteProtectOff,
+}
+
+impl core::fmt::Display for CpuError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            CpuError::FiveLevels => "CR4.LA57 is set; four-level paging is needed",
+            CpuError::GlobalPages => "CR4.PGE is set; with isolation no kernel page may be global",
+            CpuError::NoExecuteOff => "EFER.NXE is clear; NX is needed",
+            CpuError::WriteProtectOff => "CR0.WP is clear; it is needed",
+        })
+    }
+}
+
 /// A CPU's part of the entry area.
 #[derive(Debug)]
 pub struct Cpu {
     area: CpuArea,
+    isolated: bool,
     gdt: NonNull<[u64; GDT_ENTRIES]>,
     idt: u64,
     text: u64,
@@ -63,7 +88,8 @@ impl Isolation {
     /// Makes the pages of CPU `index` and maps them in both views: at boot or at any time later (CPU
     /// hot-add). The CPU itself then calls [`Cpu::activate`].
     ///
-    /// `local` is what [`local_word`] gives on that CPU.
+    /// `local` is what [`local_word`] gives on that CPU. Ring 3's DS, ES, FS, GS selectors and its FS and GS
+    /// bases are the kernel's to save and restore at a context switch: the entry code leaves them alone.
     ///
     /// # Errors
     /// [`SetupError`]. A second call for one index is [`tables::MapError::AlreadyMapped`].
@@ -109,6 +135,7 @@ impl Isolation {
         let points = self.text.points();
         Ok(Cpu {
             area,
+            isolated: self.isolated,
             gdt: frames.pointer(gdt_frame).cast(),
             idt: self.area.idt(),
             text,
@@ -165,13 +192,18 @@ fn kernel_data<H: Handlers>(
 }
 
 impl Cpu {
-    /// Points this CPU's registers at its part of the entry area: GDT, TSS, IDT, GS base, SYSCALL.
+    /// Points this CPU's registers at its part of the entry area: GDT, TSS, IDT, GS base, SYSCALL. All
+    /// other segment registers and bases become 0.
+    ///
+    /// # Errors
+    /// [`CpuError`] if a control register is set so that isolation cannot hold; nothing is changed then.
     ///
     /// # Safety
     /// Runs on the CPU that this is for, once, in ring 0, interrupts off, under a root whose kernel half
     /// is the one given to [`Isolation::new`] and whose address is a multiple of 8 KiB. Nothing else
     /// uses GS.
-    pub unsafe fn activate(&self) {
+    pub unsafe fn activate(&self) -> Result<(), CpuError> {
+        self.check_control_registers()?;
         let limit = (GDT_ENTRIES * 8 - 1) as u16;
         let writable =
             DescriptorTablePointer { limit, base: VirtAddr::from_ptr(self.gdt.as_ptr()) };
@@ -188,8 +220,6 @@ impl Cpu {
         unsafe { core::arch::asm!("lldt {:x}", in(reg) 0u16, options(nostack, preserves_flags)) };
         // SAFETY: the same table, read-only, mapped in both views.
         unsafe { x86_64::instructions::tables::lgdt(&visible) };
-        // SAFETY: the gates lead to the entry text, their stacks are the TSS's.
-        unsafe { x86_64::instructions::tables::lidt(&gates) };
         // SAFETY: a 64-bit ring-0 code segment.
         unsafe { CS::set_reg(selector(KERNEL_CODE_SELECTOR)) };
         // SAFETY: a ring-0 data segment.
@@ -200,7 +230,28 @@ impl Cpu {
         }
         GsBase::write(VirtAddr::new(self.area.gs_base()));
         KernelGsBase::write(VirtAddr::new(0));
+        // Last, so that an event finds selectors in its frame that it can return to.
+        // SAFETY: the gates lead to the entry text, their stacks are the TSS's.
+        unsafe { x86_64::instructions::tables::lidt(&gates) };
         self.set_syscall();
+        Ok(())
+    }
+
+    fn check_control_registers(&self) -> Result<(), CpuError> {
+        let control = Cr4::read();
+        if control.contains(Cr4Flags::L5_PAGING) {
+            return Err(CpuError::FiveLevels);
+        }
+        if self.isolated && control.contains(Cr4Flags::PAGE_GLOBAL) {
+            return Err(CpuError::GlobalPages);
+        }
+        if !Efer::read().contains(EferFlags::NO_EXECUTE_ENABLE) {
+            return Err(CpuError::NoExecuteOff);
+        }
+        if !Cr0::read().contains(Cr0Flags::WRITE_PROTECT) {
+            return Err(CpuError::WriteProtectOff);
+        }
+        Ok(())
     }
 
     fn set_syscall(&self) {
@@ -248,8 +299,11 @@ impl Cpu {
 
 /// A word of the kernel's own on this CPU, as [`Isolation::make_cpu`] or [`set_local_word`] set it: one
 /// instruction.
+///
+/// # Safety
+/// On an active CPU: before [`Cpu::activate`] GS base is anything.
 #[inline(always)]
-pub fn local_word<const N: usize>() -> u64 {
+pub unsafe fn local_word<const N: usize>() -> u64 {
     const { assert!(N < LOCAL_WORDS) };
     let word;
     // SAFETY: GS base is this CPU's stack page after `activate`; the word is in its kernel-only data.
@@ -265,8 +319,11 @@ pub fn local_word<const N: usize>() -> u64 {
 }
 
 /// Changes a word of the kernel's own on this CPU.
+///
+/// # Safety
+/// On an active CPU.
 #[inline(always)]
-pub fn set_local_word<const N: usize>(word: u64) {
+pub unsafe fn set_local_word<const N: usize>(word: u64) {
     const { assert!(N < LOCAL_WORDS) };
     // SAFETY: as in `local_word`; nothing but `local_word` reads it.
     unsafe {

@@ -22,6 +22,14 @@ pub const GDT_ENTRIES: usize = 16;
 /// Offset of the TSS in the page that it shares with the GDT.
 pub const TSS_OFFSET: usize = GDT_ENTRIES * 8;
 
+const _: () = {
+    let tss = size_of::<x86_64::structures::tss::TaskStateSegment>();
+    assert!(
+        TSS_OFFSET.is_multiple_of(16) && TSS_OFFSET + tss <= 4096,
+        "GDT and TSS share one page"
+    );
+};
+
 // Base 0, limit 4 GiB, accessed preset so that the CPU never writes to the read-only page.
 const KERNEL_CODE: u64 = 0x00af_9b00_0000_ffff;
 const KERNEL_DATA: u64 = 0x00cf_9300_0000_ffff;

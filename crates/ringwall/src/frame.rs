@@ -24,8 +24,16 @@ pub const ENTERED_BY_SYSCALL: u64 = 0x100;
 /// Value of the vector word of a frame that came by SYSCALL and has to leave by IRETQ.
 pub const LEAVES_BY_IRETQ: u64 = 0x101;
 
+/// RFLAGS bits that a program does not decide.
+mod flags {
+    /// IF, and bit 1, which is always set.
+    pub const ALWAYS_USER: u64 = 1 << 9 | 1 << 1;
+    /// IOPL, VM, VIF, VIP.
+    pub const NEVER_USER: u64 = 3 << 12 | 1 << 17 | 1 << 19 | 1 << 20;
+}
+
 /// All general registers of the interrupted program and its return frame.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Frame {
     pub(crate) r15: u64,
@@ -80,21 +88,55 @@ impl Frame {
         r10 set_r10, r9 set_r9, r8 set_r8, rax set_rax, rdx set_rdx, rsi set_rsi, rdi set_rdi,
     }
     return_registers! {
-        rcx set_rcx, r11 set_r11, rip set_rip, rflags set_rflags, rsp set_rsp,
+        rcx set_rcx, r11 set_r11, rip set_rip, rsp set_rsp,
+    }
+
+    /// The interrupted program's rflags.
+    #[inline(always)]
+    pub fn rflags(&self) -> u64 {
+        self.rflags
+    }
+
+    /// Changes rflags; the frame then leaves by IRETQ.
+    ///
+    /// A program's frame keeps interrupts on, no I/O privilege and no virtual-8086 bits, whatever
+    /// `value` says (SDM vol. 1, 3.4.3).
+    pub fn set_rflags(&mut self, value: u64) {
+        self.rflags = match self.from_user() {
+            true => value & !flags::NEVER_USER | flags::ALWAYS_USER,
+            false => value,
+        };
+        self.leave_by_iretq();
     }
 
     /// A frame that enters user mode at `rip` with stack `rsp`, all other registers zero.
     ///
-    /// `cs` and `ss` are the user selectors of [`crate::Selectors`]; RFLAGS is IF alone.
+    /// CS and SS are [`crate::USER_CODE_SELECTOR`] and [`crate::USER_DATA_SELECTOR`]; RFLAGS is IF
+    /// alone.
     pub fn new_user(rip: u64, rsp: u64) -> Frame {
         Frame {
-            rip,
-            rsp,
-            rflags: 0x202,
-            cs: u64::from(crate::USER_CODE_SELECTOR),
-            ss: u64::from(crate::USER_DATA_SELECTOR),
+            r15: 0,
+            r14: 0,
+            r13: 0,
+            r12: 0,
+            rbp: 0,
+            rbx: 0,
+            r11: 0,
+            r10: 0,
+            r9: 0,
+            r8: 0,
+            rax: 0,
+            rcx: 0,
+            rdx: 0,
+            rsi: 0,
+            rdi: 0,
             vector: LEAVES_BY_IRETQ,
-            ..Frame::default()
+            error_code: 0,
+            rip,
+            cs: u64::from(crate::USER_CODE_SELECTOR),
+            rflags: flags::ALWAYS_USER,
+            rsp,
+            ss: u64::from(crate::USER_DATA_SELECTOR),
         }
     }
 
@@ -156,5 +198,53 @@ impl Frame {
     #[inline(always)]
     pub fn from_user(&self) -> bool {
         self.cs & 3 == 3
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_gets_no_privileged_flag() {
+        let mut frame = Frame::new_user(0x40_0000, 0x7000);
+        frame.set_rflags(u64::MAX & !(1 << 9));
+        assert_eq!(frame.rflags() & (3 << 12), 0, "IOPL");
+        assert_ne!(frame.rflags() & (1 << 9), 0, "IF");
+        assert_eq!(frame.rflags() & (1 << 17), 0, "VM");
+    }
+
+    #[test]
+    fn a_changed_frame_does_not_leave_by_sysretq() {
+        let changes: [fn(&mut Frame); 6] = [
+            |frame| frame.set_rip(1),
+            |frame| frame.set_rsp(1),
+            |frame| frame.set_rflags(1),
+            |frame| frame.set_rcx(1),
+            |frame| frame.set_r11(1),
+            |frame| frame.set_selectors(0x33, 0x2b),
+        ];
+        for change in changes {
+            let mut frame = Frame::new_user(0, 0);
+            frame.vector = ENTERED_BY_SYSCALL;
+            change(&mut frame);
+            assert_eq!(frame.vector, LEAVES_BY_IRETQ);
+        }
+    }
+
+    #[test]
+    fn a_plain_result_still_leaves_by_sysretq() {
+        let mut frame = Frame::new_user(0, 0);
+        frame.vector = ENTERED_BY_SYSCALL;
+        frame.set_rax(1);
+        frame.set_rdx(1);
+        assert_eq!(frame.vector, ENTERED_BY_SYSCALL);
+    }
+
+    #[test]
+    fn selectors_cannot_name_ring_0() {
+        let mut frame = Frame::new_user(0, 0);
+        frame.set_selectors(0x10, 0x18);
+        assert_eq!(frame.cs() & 3, 3);
     }
 }

@@ -12,7 +12,7 @@ use core::sync::atomic::Ordering;
 use ringwall_core::area::{AreaError, EntryArea, PAGE_SIZE, Page};
 use ringwall_core::exposed::{View, row};
 use ringwall_core::paging::{GLOBAL, KERNEL_TABLE, PRESENT, index};
-use ringwall_core::root::{ENTRY_SLOT, KERNEL_HALF};
+use ringwall_core::root::{ENTRY_SLOT, KERNEL_HALF, ROOT_PAIR_BYTES};
 use ringwall_core::shared::{ShareError, SharedRange, SharedRanges};
 use x86_64::structures::paging::PhysFrame;
 
@@ -47,6 +47,11 @@ pub enum SetupError {
     Map(MapError),
     /// The kernel half has more top-level entries than [`KERNEL_ENTRIES`].
     TooManyKernelEntries(usize),
+    /// The kernel root is not at a multiple of 8 KiB: the paranoid entries take bit 12 of CR3 for the mark of a
+    /// user root.
+    RootNotAligned(u64),
+    /// Ring 3 may not raise this vector: it has an error code, or an entry that trusts nothing.
+    BadUserVector(u8),
     /// There is no such CPU: the layout has room for [`ringwall_core::area::MAX_CPUS`].
     NoSuchCpu(usize),
 }
@@ -70,6 +75,12 @@ impl core::fmt::Display for SetupError {
             SetupError::Map(error) => write!(f, "entry area: {error}"),
             SetupError::TooManyKernelEntries(count) => {
                 write!(f, "{count} top-level kernel entries, at most {KERNEL_ENTRIES} are copied")
+            }
+            SetupError::RootNotAligned(root) => {
+                write!(f, "the kernel root {root:#x} is not at a multiple of 8 KiB")
+            }
+            SetupError::BadUserVector(vector) => {
+                write!(f, "vector {vector} cannot be left to INT n in ring 3")
             }
             SetupError::NoSuchCpu(index) => write!(f, "no place for CPU {index} in the entry area"),
         }
@@ -101,6 +112,7 @@ impl Isolation {
         setup: &Setup<'_>,
         frames: &mut impl Frames,
     ) -> Result<Isolation, SetupError> {
+        check(setup)?;
         let area = EntryArea::choose(setup.random, &setup.region)?;
         let root = tables::table(frames, setup.kernel_root);
         let kernel_level_3 = tables::level_3(root, area.base(), frames)?;
@@ -227,7 +239,11 @@ impl Isolation {
     ///
     /// # Errors
     /// [`MapSharedError`]; the user view is then as it was. Needs no flush: nothing was mapped before.
-    pub fn map_shared(
+    ///
+    /// # Safety
+    /// The kernel's mapping of the range stays as it is until [`Isolation::unmap_shared`]: a frame that it
+    /// gives to another use would stay visible.
+    pub unsafe fn map_shared(
         &mut self,
         start: u64,
         bytes: u64,
@@ -278,6 +294,19 @@ impl Isolation {
         tables::translate(self.kernel_level_3, address, frames)
             .filter(|_| index(4, address) == ENTRY_SLOT)
             .ok_or(MapError::NotMapped(address))
+    }
+}
+
+fn check(setup: &Setup<'_>) -> Result<(), SetupError> {
+    let root = setup.kernel_root.start_address().as_u64();
+    if !root.is_multiple_of(ROOT_PAIR_BYTES) {
+        return Err(SetupError::RootNotAligned(root));
+    }
+    // INT n pushes no error code, and INT 1, 2, 8 and 18 would open the paranoid entries to ring 3.
+    let bad = |vector: &&u8| matches!(vector, 1 | 2 | 8 | 10..=14 | 17 | 18 | 21 | 29 | 30);
+    match setup.user_vectors.iter().find(bad) {
+        Some(vector) => Err(SetupError::BadUserVector(*vector)),
+        None => Ok(()),
     }
 }
 

@@ -38,7 +38,7 @@ mod tables;
 pub mod user_mapped;
 
 pub use address_space::AddressSpace;
-pub use cpu::{Cpu, Stacks, local_word, return_to_user, set_local_word, switch_to};
+pub use cpu::{Cpu, CpuError, Stacks, local_word, return_to_user, set_local_word, switch_to};
 pub use descriptors::{USER_CODE_SELECTOR, USER_DATA_SELECTOR};
 pub use frame::Frame;
 pub use frames::Frames;

@@ -5,7 +5,9 @@
 use crate::frames::Frames;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
-use ringwall_core::paging::{ADDRESS_MASK, HUGE, KERNEL_TABLE, PRESENT, index};
+use ringwall_core::paging::{
+    ADDRESS_MASK, HUGE, KERNEL_TABLE, NO_EXECUTE, PRESENT, WRITABLE, index,
+};
 use x86_64::PhysAddr;
 use x86_64::structures::paging::PhysFrame;
 
@@ -132,23 +134,28 @@ pub(crate) fn bytes<'a>(frames: &impl Frames, frame: PhysFrame) -> &'a mut [u8; 
 }
 
 /// The 4 KiB leaf entry that maps `address` below a level-3 table, made up from a larger page if
-/// need be.
+/// need be, with the rights that the whole walk leaves (SDM vol. 3, 4.6.1): WRITABLE only if every
+/// level has it, NX if any has.
 pub(crate) fn translate(level_3: &Table, address: u64, frames: &impl Frames) -> Option<u64> {
     let mut entries = level_3;
-    for level in [3, 2] {
+    let (mut writable, mut no_execute) = (WRITABLE, 0);
+    for level in [3, 2, 1] {
         let entry = entries[index(level, address)].load(Ordering::Relaxed);
         if entry & PRESENT == 0 {
             return None;
         }
-        if entry & HUGE != 0 {
+        writable &= entry;
+        no_execute |= entry & NO_EXECUTE;
+        if level == 1 || entry & HUGE != 0 {
             let size = 4096u64 << (9 * (level - 1));
             // Bit 12 of a large page's entry is its PAT bit, bit 7 is not HUGE in a small one's.
             let base = entry & ADDRESS_MASK & !(size - 1);
-            let flags = entry & !ADDRESS_MASK & !HUGE;
-            return Some((base + (address & (size - 1) & !0xfff)) | flags);
+            let pat = if level == 1 { entry & HUGE } else { (entry >> 12 & 1) << 7 };
+            let flags = entry & !ADDRESS_MASK & !HUGE & !WRITABLE & !NO_EXECUTE;
+            let frame = base + (address & (size - 1) & !0xfff);
+            return Some(frame | flags | pat | writable | no_execute);
         }
         entries = table(frames, frame_of(entry));
     }
-    let entry = entries[index(1, address)].load(Ordering::Relaxed);
-    (entry & PRESENT != 0).then_some(entry)
+    None
 }

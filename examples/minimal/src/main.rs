@@ -209,7 +209,7 @@ extern "sysv64" fn kernel_main(boot_root: u64) -> ! {
     // SAFETY: four stacks of this CPU's own, never freed.
     let cpu = unsafe { isolation.make_cpu::<Kernel>(0, &stacks, [0; 4], &mut memory) };
     // SAFETY: the boot CPU, interrupts off, on the boot root.
-    unsafe { cpu.expect("entry area").activate() };
+    unsafe { cpu.expect("entry area").activate() }.expect("control registers");
 
     // 3. Make an address space and map the program.
     let space = AddressSpace::new(&isolation, &mut memory).expect("memory");

@@ -39,7 +39,7 @@ pvh_start:
     rdmsr
     or eax, 1 << 8 | 1 << 11
     wrmsr
-    mov eax, 0x80010001
+    mov eax, 0x80010001                # PG, WP, PE
     mov cr0, eax
     lgdt [gdt_pointer]
     .byte 0xea

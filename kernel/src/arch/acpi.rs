@@ -91,6 +91,11 @@ pub fn power_off() -> ! {
         // SAFETY: a port that only emulators answer.
         unsafe { Port::<u8>::new(BOCHS_SHUTDOWN).write(*byte) };
     }
+    // The machine takes a moment to go.
+    let patience = super::clock::nanoseconds() + 500_000_000;
+    while super::clock::nanoseconds() < patience {
+        core::hint::spin_loop();
+    }
     println!("ringwall: it is now safe to turn off the machine");
     stop()
 }

@@ -32,22 +32,26 @@ pub fn boot_local() -> [u64; 4] {
 /// This CPU's data.
 #[inline(always)]
 pub fn local() -> &'static CpuLocal {
-    // SAFETY: word 0 is set when the CPU's part of the entry area is made, before anything asks, to
-    // the address of a `CpuLocal` that lives for ever.
-    unsafe { &*(ringwall::local_word::<0>() as *const CpuLocal) }
+    // SAFETY: the CPU is made active at boot, before anything asks.
+    let address = unsafe { ringwall::local_word::<0>() };
+    // SAFETY: word 0 is set when the CPU's part of the entry area is made, to the address of a
+    // `CpuLocal` that lives for ever.
+    unsafe { &*(address as *const CpuLocal) }
 }
 
 /// The running thread: null before the first one runs.
 #[inline(always)]
 pub fn current_thread() -> *const Thread {
-    ringwall::local_word::<1>() as *const Thread
+    // SAFETY: the CPU is made active at boot, before anything asks.
+    unsafe { ringwall::local_word::<1>() as *const Thread }
 }
 
 /// Makes `thread` the running one. The scheduler alone calls it.
 #[inline(always)]
 pub fn set_current_thread(thread: *const Thread) {
     local().current.store(thread.cast_mut(), Ordering::Relaxed);
-    ringwall::set_local_word::<1>(thread.addr() as u64);
+    // SAFETY: as in `current_thread`.
+    unsafe { ringwall::set_local_word::<1>(thread.addr() as u64) };
 }
 
 /// Tells the CPU which memory and which task stack the next exit to user mode and the next entry

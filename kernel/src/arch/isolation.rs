@@ -74,7 +74,8 @@ pub fn start(command_line: &[u8], features: &Features) {
     let boot_cpu = boot_cpu.unwrap_or_else(|error| panic!("isolation: {error}"));
     let boot_cpu = BOOT_CPU.call_once(|| boot_cpu);
     // SAFETY: this is the boot CPU, in ring 0, interrupts off, on the kernel's root.
-    unsafe { boot_cpu.activate() };
+    let active = unsafe { boot_cpu.activate() };
+    active.unwrap_or_else(|error| panic!("isolation: {error}"));
     ISOLATION.call_once(|| Mutex::new(isolation));
 }
 

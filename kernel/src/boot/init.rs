@@ -14,6 +14,7 @@ pub fn run(info: &BootInfo, command_line: &[u8]) -> ! {
     let Some(range) = info.initramfs() else {
         give_up("no initramfs: the boot loader has to pass one (QEMU: -initrd FILE)");
     };
+    crate::time::initialize();
     let length = (range.end - range.start) as usize;
     // SAFETY: the loader put the initramfs there; the direct map reaches it, and it was kept from the
     // frame allocator.

@@ -124,7 +124,7 @@ pub fn unshare_files() -> Result<()> {
         return Err(Errno::EINVAL);
     }
     if let Some(files) = process.files.get() {
-        drop(process.files.replace(Some(files.fork())));
+        drop(process.files.replace(Some(files.fork()?)));
     }
     Ok(())
 }

@@ -45,7 +45,7 @@ static MOUNTS: RwLock<Vec<Arc<Mount>>> = RwLock::new(Vec::new());
 
 static ROOT: LazyLock<Arc<Mount>> = LazyLock::new(|| {
     let limit = Memory::half_of_memory();
-    let options = alloc::format!("size={}k,nr_inodes={}", limit * 4, limit);
+    let options = alloc::format!("size={}k,nr_inodes={},inode64", limit * 4, limit);
     Arc::new(new("rootfs", "rootfs", Memory::create(TMPFS_MAGIC, 0o755, limit), None, 0, options))
 });
 

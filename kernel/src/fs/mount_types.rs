@@ -89,15 +89,14 @@ fn pages(text: &str) -> Option<u64> {
     Some(digits.parse::<u64>().ok()?.checked_mul(1 << shift)?.div_ceil(4096))
 }
 
-/// As on Linux, mounting these again shows the same instance.
+/// As on Linux, mounting it again shows the same instance.
 fn sysfs(_options: &Options) -> (Arc<dyn Inode>, String) {
     static ROOT: LazyLock<Arc<super::generated::Node>> = LazyLock::new(system::create);
     (ROOT.clone(), String::new())
 }
 
 fn proc(_options: &Options) -> (Arc<dyn Inode>, String) {
-    static ROOT: LazyLock<Arc<super::generated::Node>> = LazyLock::new(process::create);
-    (ROOT.clone(), String::new())
+    (process::create(), String::new())
 }
 
 fn tmpfs(options: &Options) -> (Arc<dyn Inode>, String) {
@@ -105,12 +104,12 @@ fn tmpfs(options: &Options) -> (Arc<dyn Inode>, String) {
     let mode = options.mode.unwrap_or(0o1777);
     let mut text = String::new();
     if options.size.is_some_and(|size| size != 0) {
-        text = format!("size={}k", limit * 4);
+        text = format!("size={}k,", limit * 4);
     }
-    if options.mode.is_some() {
-        let comma = if text.is_empty() { "" } else { "," };
-        text.push_str(&format!("{comma}mode={mode:o}"));
+    if mode != 0o1777 {
+        text.push_str(&format!("mode={mode:o},"));
     }
+    text.push_str("inode64");
     (Memory::create(abi::TMPFS_MAGIC, mode, limit), text)
 }
 
@@ -137,6 +136,6 @@ fn devtmpfs(_options: &Options) -> (Arc<dyn Inode>, String) {
         root
     });
     let limit = Memory::half_of_memory();
-    let text = format!("size={}k,nr_inodes={limit},mode=755", limit * 4);
+    let text = format!("size={}k,nr_inodes={limit},mode=755,inode64", limit * 4);
     (ROOT.clone(), text)
 }

@@ -126,10 +126,7 @@ pub fn open(
     if has(abi::O_DIRECTORY) && place.inode.kind() != Kind::Directory {
         return Err(Errno::ENOTDIR);
     }
-    if has(abi::O_PATH) {
-        return Ok(File::new(Arc::new(Nothing), place, name, flags));
-    }
-    let operations = open_found(&place, flags)?;
+    let operations = if has(abi::O_PATH) { Arc::new(Nothing) } else { open_found(&place, flags)? };
     // What a link of /proc led to has its own name, or none.
     if let Some(file) = behind {
         return Ok(File::like(&file, operations, flags));

@@ -1,6 +1,6 @@
 //! /sys: what programs ask about CPUs.
 
-use super::generated::{self, Entry, Node, Subject};
+use super::generated::{self, Content, Entry, Node, Subject};
 use crate::errno::Result;
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 use linux_raw_sys::general::SYSFS_MAGIC;
@@ -15,27 +15,31 @@ pub fn create() -> Arc<Node> {
     generated::create(&ROOT, SYSFS_MAGIC, 4096)
 }
 
+const fn directory(name: &'static str, entries: &'static [Entry]) -> Entry {
+    Entry { name, mode: 0o755, content: Content::Directory(entries) }
+}
+
 static TOP: &[Entry] = &[
-    Entry::directory("block", &[]),
-    Entry::directory("bus", &[]),
-    Entry::directory("class", &[]),
-    Entry::directory("dev", &[]),
-    Entry::directory("devices", &[Entry::directory("system", &[Entry::directory("cpu", CPU)])]),
-    Entry::directory("firmware", &[]),
-    Entry::directory("fs", &[]),
-    Entry::directory("kernel", &[]),
-    Entry::directory("module", &[]),
-    Entry::directory("power", &[]),
+    directory("block", &[]),
+    directory("bus", &[]),
+    directory("class", &[]),
+    directory("dev", &[]),
+    directory("devices", &[directory("system", &[directory("cpu", CPU)])]),
+    directory("firmware", &[]),
+    directory("fs", &[]),
+    directory("kernel", &[]),
+    directory("module", &[]),
+    directory("power", &[]),
 ];
 
 static CPU: &[Entry] = &[
-    Entry::directory("cpu0", &[]),
+    directory("cpu0", &[]),
     Entry::text("kernel_max", last),
     Entry::text("offline", none),
     Entry::text("online", numbers),
     Entry::text("possible", numbers),
     Entry::text("present", numbers),
-    Entry::directory("vulnerabilities", &[Entry::text("meltdown", meltdown)]),
+    directory("vulnerabilities", &[Entry::text("meltdown", meltdown)]),
 ];
 
 fn numbers(_: &Subject) -> Result<Vec<u8>> {

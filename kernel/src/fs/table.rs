@@ -10,8 +10,8 @@ use crate::errno::{Errno, Result};
 use alloc::{sync::Arc, vec::Vec};
 use spin::Mutex;
 
-/// Most descriptors a process can be allowed (fs.nr_open is larger on Linux; nobody asks for it).
-pub const MOST: u32 = 1 << 16;
+/// Most descriptors a process can be allowed (fs.nr_open).
+pub const MOST: u32 = 1 << 20;
 
 /// A process's descriptors.
 pub struct FileTable {
@@ -182,15 +182,18 @@ impl FileTable {
     }
 
     /// A copy that shares the open files (fork).
-    pub fn fork(&self) -> Arc<FileTable> {
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn fork(&self) -> Result<Arc<FileTable>> {
         let slots = self.slots.lock();
         let copy = Slots {
-            files: slots.files.clone(),
-            open: slots.open.clone(),
-            on_exec: slots.on_exec.clone(),
+            files: copied(&slots.files)?,
+            open: copied(&slots.open)?,
+            on_exec: copied(&slots.on_exec)?,
         };
         drop(slots);
-        FileTable::with(copy)
+        Ok(FileTable::with(copy))
     }
 
     /// Closes what is marked close-on-exec.
@@ -215,4 +218,11 @@ impl FileTable {
         }
         FileTable::with(slots)
     }
+}
+
+fn copied<T: Clone>(vector: &[T]) -> Result<Vec<T>> {
+    let mut copy = Vec::new();
+    copy.try_reserve_exact(vector.len()).map_err(|_| Errno::ENOMEM)?;
+    copy.extend_from_slice(vector);
+    Ok(copy)
 }

@@ -30,6 +30,7 @@ pub mod space;
 mod stack;
 mod table;
 mod tlb;
+mod truncate;
 
 pub use fault::{Access, Fault};
 pub use frame::admit;
@@ -38,3 +39,4 @@ pub use map::Request;
 pub use mapping::{MappedFile, Protection, RegionFlags};
 pub use page::{PAGE, Page};
 pub use space::Mm;
+pub use truncate::forget_pages;

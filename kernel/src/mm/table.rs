@@ -17,7 +17,7 @@ use super::layout::direct;
 use super::mapping::Protection;
 use super::page::{PAGE, Page, is_zeros};
 use super::tlb::Stale;
-use crate::errno::Result;
+use crate::errno::{Errno, Result};
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::Release};
 use ringwall::AddressSpace;
@@ -135,6 +135,31 @@ fn make(roots: &AddressSpace, address: u64) -> Result<&'static Entry> {
     Ok(&table(at)[index(1, address)])
 }
 
+/// Calls `visit` for each entry from `first` to `last` that is not empty. Most are, so eight are
+/// looked at together.
+#[inline(always)]
+fn try_for_each_in(
+    table: &Table,
+    first: usize,
+    last: usize,
+    mut visit: impl FnMut(usize, &Entry) -> Result<()>,
+) -> Result<()> {
+    const GROUP: usize = 8;
+    let groups = table.as_chunks::<GROUP>().0;
+    for (number, group) in groups.iter().enumerate().take(last / GROUP + 1).skip(first / GROUP) {
+        if group.iter().fold(0, |all, entry| all | entry.load(Relaxed)) == 0 {
+            continue;
+        }
+        for (place, entry) in group.iter().enumerate() {
+            let index = number * GROUP + place;
+            if (first..=last).contains(&index) && entry.load(Relaxed) != 0 {
+                visit(index, entry)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Calls `visit` for each leaf in `range` that holds a frame. Absent tables are skipped whole.
 ///
 /// # Errors
@@ -150,12 +175,14 @@ pub(super) fn try_for_each(
         match leaves(roots, address) {
             Ok(table) => {
                 let end = range.end.min((address | (LEAF_SPAN - 1)) + 1);
-                for entry in &table[index(1, address)..=index(1, end - PAGE)] {
-                    if entry.load(Relaxed) != 0 {
-                        visit(address, entry)?;
-                    }
-                    address += PAGE;
-                }
+                let base = address & !(LEAF_SPAN - 1);
+                try_for_each_in(
+                    table,
+                    index(1, address),
+                    index(1, end - PAGE),
+                    |number, entry| visit(base + number as u64 * PAGE, entry),
+                )?;
+                address = end;
             }
             Err(absent) => address = (address | (absent - 1)) + 1,
         }
@@ -257,17 +284,13 @@ pub(super) fn share(
         let (first, last) = (index(1, address), index(1, end - PAGE));
         let base = address & !(LEAF_SPAN - 1);
         let mut target = None;
-        for (number, entry) in source.iter().enumerate().take(last + 1).skip(first) {
+        try_for_each_in(source, first, last, |number, entry| {
             let mut leaf = entry.load(Relaxed);
-            if leaf == 0 {
-                continue;
-            }
             let into = match target {
                 Some(into) => into,
                 None => {
                     slot_or_make(to, address)?;
-                    // The table is there now.
-                    let Ok(into) = leaves(to, address) else { continue };
+                    let Ok(into) = leaves(to, address) else { return Err(Errno::ENOMEM) };
                     *target.insert(into)
                 }
             };
@@ -280,7 +303,8 @@ pub(super) fn share(
             let page = unsafe { Page::of_entry(frame_of(leaf)) };
             pages += usize::from(!is_zeros(page.address()));
             into[number].store(page.into_entry() | (leaf & !ADDRESS_MASK), Relaxed);
-        }
+            Ok(())
+        })?;
         address = end;
     }
     Ok(pages)

@@ -340,7 +340,7 @@ fn unshare(frame: &mut Frame) -> Result<usize> {
         && !process.files.is_sole()
         && let Some(files) = process.files.get()
     {
-        drop(process.files.replace(Some(files.fork())));
+        drop(process.files.replace(Some(files.fork()?)));
     }
     if flags & raw::CLONE_FS != 0
         && !process.paths.is_sole()

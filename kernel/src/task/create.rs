@@ -159,7 +159,7 @@ fn fork_process(parent: &Process, pid: u32, wanted: &Wanted) -> Result<Process> 
     let parts = Parts {
         pid,
         mm: Some(if wanted.has(raw::CLONE_VM) { mm } else { mm.fork()? }),
-        files: Some(if wanted.has(raw::CLONE_FILES) { files } else { files.fork() }),
+        files: Some(if wanted.has(raw::CLONE_FILES) { files } else { files.fork()? }),
         paths: Some(if wanted.has(raw::CLONE_FS) { paths } else { paths.fork() }),
         actions: if wanted.has(raw::CLONE_SIGHAND) {
             actions
@@ -246,7 +246,6 @@ pub fn initialize_cpu() {
 /// # Errors
 /// Why the program cannot be run; then there is no process.
 pub fn run_first(path: &[u8], arguments: Vec<Vec<u8>>, environment: Vec<Vec<u8>>) -> Errno {
-    crate::time::initialize();
     match make_first(path, arguments, environment) {
         Ok(thread) => scheduler::start(&thread),
         Err(error) => return error,

@@ -8,7 +8,7 @@ use super::thread::{CurrentThread, Thread};
 use super::{current, exit, table};
 use crate::arch::{cpu, fpu};
 use crate::errno::{Errno, Result};
-use crate::fs::{File, Paths};
+use crate::fs::{File, FileTable, Paths};
 use crate::mm::{Loaded, Mm};
 use crate::user;
 use alloc::{sync::Arc, vec::Vec};
@@ -154,13 +154,20 @@ pub fn execute(
         None => prepare(paths, path, arguments, &environment)?,
     };
     drop(environment);
+    // Descriptors that another process shares stay that process's.
+    let files = if thread.process.files.is_sole() { None } else { Some(thread.files().fork()?) };
     exit::kill_other_threads(&thread)?;
-    take_over(thread, frame, program);
+    take_over(thread, frame, program, files);
     Ok(())
 }
 
 /// The point of no return is passed.
-fn take_over(thread: CurrentThread, frame: &mut Frame, program: Program) {
+fn take_over(
+    thread: CurrentThread,
+    frame: &mut Frame,
+    program: Program,
+    files: Option<Arc<FileTable>>,
+) {
     let process = Arc::clone(&thread.process);
     exit::leave_memory(&thread);
     become_leader(&thread);
@@ -183,10 +190,8 @@ fn take_over(thread: CurrentThread, frame: &mut Frame, program: Program) {
     process.timers.clear();
     thread.set_name(&name);
 
-    if !process.files.is_sole()
-        && let Some(files) = process.files.get()
-    {
-        drop(process.files.replace(Some(files.fork())));
+    if let Some(files) = files {
+        drop(process.files.replace(Some(files)));
     }
     thread.files().close_on_exec();
     if let Some(actions) = process.actions.get() {

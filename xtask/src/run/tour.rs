@@ -1,7 +1,7 @@
 //! The tour: one boot that shows what isolation is, and two that say what it costs.
 //!
-//! The guest's init is `programs/tour/init.sh`. The two sides talk over the console: a line that
-//! starts with `## ` is a heading, and on `@look` the guest keeps a program running in user mode
+//! The guest's init is `programs/tour/guided.sh`, which runs `programs/tour/init.sh`. The two sides
+//! talk over the console: a line that starts with `== ` is a heading, and on `@look` the guest keeps a program running in user mode
 //! and waits for a line of input, while this side looks at it from outside.
 
 use std::time::Duration;
@@ -22,7 +22,7 @@ const SILENCE: Duration = Duration::from_secs(90);
 
 /// What the tour's script says when it wants to be looked at.
 const LOOK: &str = "@look";
-const HEADING: &str = "## ";
+const HEADING: &str = "== ";
 
 /// Gives the tour.
 ///
@@ -31,7 +31,9 @@ const HEADING: &str = "## ";
 /// When the guest does not come to its end, and when isolation does not hold.
 pub fn run(options: &Options, machine: Machine) -> Result<()> {
     heading("Boot");
-    let image = userland::in_file(&userland::with_script("init.sh")?)?;
+    let tour = userland::script("init.sh")?;
+    let image = userland::with_script("guided.sh")?.file("/tour.sh", 0o755, tour);
+    let image = userland::in_file(&image)?;
     let tour = options.on(machine.clone(), options.pti).initrd(image.path()).limit(LIMIT);
     let mut guest = tour.start()?;
     let view = follow(&mut guest)?;
@@ -55,7 +57,7 @@ fn follow(guest: &mut Guest) -> Result<Option<View>> {
             seen.print();
             view = Some(seen);
             guest.console.send("\n")?;
-        } else {
+        } else if !line.is_empty() {
             println!("  {} {line}", style("|").dim());
         }
     }

@@ -16,8 +16,6 @@ use crate::workspace::{made, root};
 ///
 /// When busybox cannot be had or the script is not there.
 pub fn with_script(script: &str) -> Result<Initramfs> {
-    let path = root().join("programs/tour").join(script);
-    let init = fs::read(&path).with_context(|| format!("could not read {}", path.display()))?;
     let applets = packages::busybox_applets()?;
     Ok(Initramfs::new()
         .device("/dev/console", 0o600, 5, 1)
@@ -25,7 +23,17 @@ pub fn with_script(script: &str) -> Result<Initramfs> {
         .directory("/sys")
         .directory("/tmp")
         .busybox(fs::read(packages::busybox()?)?, applets.iter().map(String::as_str))
-        .file("/init", 0o755, init))
+        .file("/init", 0o755, self::script(script)?))
+}
+
+/// One of the scripts in `programs/tour`.
+///
+/// # Errors
+///
+/// When it is not there.
+pub fn script(name: &str) -> Result<Vec<u8>> {
+    let path = root().join("programs/tour").join(name);
+    fs::read(&path).with_context(|| format!("could not read {}", path.display()))
 }
 
 /// Our own init and one of our programs, which it runs.

@@ -63,9 +63,23 @@ pub const LANDED_WORDS: usize = 9;
 
 const _: () = {
     assert!(size_of::<StackPage>() == 4096, "the page holds just the stack page");
-    assert!(ENTRY_STACK_TOP % 16 == 0, "the CPU aligns RSP; the entry code counts from RSP0");
+    assert!(
+        ENTRY_STACK_TOP.is_multiple_of(16),
+        "the CPU aligns RSP; the entry code counts from RSP0"
+    );
     assert!(ENTRY_STACK_TOP < 4096, "RSP0 at the page's end would be a kernel-only address");
     assert!(offset_of!(StackPage, user_rsp) == 0, "one short displacement in the hottest path");
+};
+
+const _: () = {
+    let cpu = match ringwall_core::area::EntryArea::new(0xffff_ffff_c000_0000) {
+        Ok(area) => area.cpu(1),
+        Err(_) => None,
+    };
+    let Some(cpu) = cpu else { panic!("an area at 3 GiB below the top") };
+    assert!(cpu.alias() - cpu.gs_base() == ALIAS as u64, "GS reaches the alias at ALIAS");
+    assert!(cpu.data() - cpu.gs_base() == DATA as u64, "GS reaches the data at DATA");
+    assert!(offset_of!(StackPage, user_mapped) % 16 == 0, "user_mapped! promises this alignment");
 };
 
 /// How many words of [`KernelData`] belong to the kernel that uses the library.
@@ -117,7 +131,10 @@ macro_rules! data_offset {
 pub(crate) use data_offset;
 
 const _: () = {
-    assert!(size_of::<Frame>() % 16 == 0, "a handler is called with RSP 16-aligned, at the frame");
+    assert!(
+        size_of::<Frame>().is_multiple_of(16),
+        "a handler is called with RSP 16-aligned, at the frame"
+    );
     assert!(offset_of!(Frame, ss) + 8 == size_of::<Frame>());
     assert!(offset_of!(Frame, rip) == offset_of!(Frame, vector) + 16);
     assert!(offset_of!(Frame, vector) == offset_of!(Frame, rdi) + 8);

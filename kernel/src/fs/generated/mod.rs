@@ -12,6 +12,7 @@ use super::inode::{Change, Entry as Listed, Inode, Jump, Kind, Metadata, Statist
 use super::{Operations, memory::anonymous_device};
 use crate::errno::{Errno, Result};
 use alloc::{sync::Arc, vec::Vec};
+use linux_raw_sys::general as abi;
 
 /// What a file is about.
 #[derive(Clone, Copy, Default)]
@@ -68,6 +69,8 @@ struct System {
     magic: u32,
     /// Files show this size.
     size: u64,
+    /// As /sys does it: what cannot be written cannot be opened for it either.
+    is_strict: bool,
     created: u64,
 }
 
@@ -82,8 +85,13 @@ pub struct Node {
 
 /// A new instance whose root is `entry`.
 pub fn create(entry: &'static Entry, magic: u32, size: u64) -> Arc<Node> {
-    let system =
-        System { device: anonymous_device(), magic, size, created: crate::time::realtime() };
+    let system = System {
+        device: anonymous_device(),
+        magic,
+        size,
+        is_strict: magic == abi::SYSFS_MAGIC,
+        created: crate::time::realtime(),
+    };
     Arc::new(Node {
         system: Arc::new(system),
         entry,
@@ -182,13 +190,17 @@ impl Inode for Node {
         Ok(())
     }
 
-    fn open(self: Arc<Self>, _flags: u32) -> Result<Arc<dyn Operations>> {
+    fn open(self: Arc<Self>, flags: u32) -> Result<Arc<dyn Operations>> {
+        let writes = flags & abi::O_ACCMODE != abi::O_RDONLY;
+        if writes && self.system.is_strict && self.entry.mode & 0o222 == 0 {
+            return Err(Errno::EACCES);
+        }
         if self.kind() == Kind::Directory { Ok(self) } else { Ok(open::Text::new(self)) }
     }
 
     fn truncate(&self, _size: u64) -> Result<()> {
-        // `echo 1 > setting` truncates first.
-        if matches!(self.entry.content, Content::Setting(..)) { Ok(()) } else { Err(Errno::EACCES) }
+        // `echo 1 > setting` truncates first; whether it can be written shows when it is.
+        Ok(())
     }
 
     fn lookup(self: Arc<Self>, name: &[u8]) -> Result<Arc<dyn Inode>> {
@@ -248,7 +260,12 @@ impl Inode for Node {
     }
 
     fn create(self: Arc<Self>, name: &[u8], _new: super::inode::New<'_>) -> Result<Arc<dyn Inode>> {
-        Err(if self.lookup(name).is_ok() { Errno::EEXIST } else { Errno::ENOENT })
+        let is_strict = self.system.is_strict;
+        Err(match self.lookup(name) {
+            Ok(_) => Errno::EEXIST,
+            Err(_) if is_strict => Errno::EPERM,
+            Err(_) => Errno::ENOENT,
+        })
     }
 
     fn target(&self) -> Result<Vec<u8>> {

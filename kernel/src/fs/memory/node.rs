@@ -138,7 +138,8 @@ impl Inode for Node {
     fn size(&self) -> u64 {
         match &self.body {
             Body::Regular(regular) => regular.size(),
-            Body::Directory(directory) => directory.count() as u64 * 20,
+            // As tmpfs counts: "." and ".." too.
+            Body::Directory(directory) => (directory.count() as u64 + 2) * 20,
             Body::Symlink(target) => target.len() as u64,
             _ => 0,
         }

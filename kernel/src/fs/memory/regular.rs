@@ -12,7 +12,7 @@ use crate::fs::transfer::{Sink, Source};
 use crate::fs::turn::Turn;
 use crate::fs::{File, Operations};
 use crate::mm::Page;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use linux_raw_sys::general as abi;
 use spin::Mutex;
 
@@ -31,6 +31,8 @@ pub struct Regular {
     /// Writers and truncations, one at a time.
     writing: Turn,
     seals: AtomicU32,
+    /// Whether a program ever had one of its pages.
+    mapped: AtomicBool,
 }
 
 impl Regular {
@@ -46,6 +48,7 @@ impl Regular {
             pages: Mutex::new(Pages::new()),
             writing: Turn::new(),
             seals: AtomicU32::new(seals),
+            mapped: AtomicBool::new(false),
         }
     }
 
@@ -180,6 +183,7 @@ impl Regular {
         if index >= self.size().div_ceil(PAGE) {
             return Err(Errno::ENXIO);
         }
+        self.mapped.store(true, Ordering::Relaxed);
         self.page_for(memory, index).map_err(|_| Errno::ENOMEM)
     }
 
@@ -201,14 +205,14 @@ impl Regular {
         }
         self.size.store(size, Ordering::Release);
         if size < old {
-            self.punch(&node.memory, size, u64::MAX);
+            self.punch(node, size, u64::MAX);
         }
         node.attributes.lock().written();
         Ok(())
     }
 
     /// Makes `start..end` zeros, and holes where whole pages lie in it.
-    fn punch(&self, memory: &Memory, start: u64, end: u64) {
+    fn punch(&self, node: &Node, start: u64, end: u64) {
         let zero = |offset: u64, until: u64| {
             let page = self.pages.lock().get(offset / PAGE).cloned();
             if let Some(page) = page {
@@ -221,16 +225,21 @@ impl Regular {
             zero(start, end);
             return;
         }
-        if start % PAGE != 0 {
+        if !start.is_multiple_of(PAGE) {
             zero(start, first * PAGE);
         }
-        if end % PAGE != 0 && end != u64::MAX {
+        if !end.is_multiple_of(PAGE) && end != u64::MAX {
             zero(last * PAGE, end);
         }
         let mut pages = self.pages.lock();
         let before = pages.count();
         pages.remove(first, last);
-        memory.discharge(before - pages.count());
+        node.memory.discharge(before - pages.count());
+        drop(pages);
+        if self.mapped.load(Ordering::Relaxed) {
+            // Private copies stay where only a hole is made, as on Linux.
+            crate::mm::forget_pages(node.identity(), first..last, end == u64::MAX);
+        }
     }
 
     /// See [`Inode::allocate`].
@@ -246,7 +255,7 @@ impl Regular {
             if seals & (abi::F_SEAL_WRITE | abi::F_SEAL_FUTURE_WRITE) != 0 {
                 return Err(Errno::EPERM);
             }
-            self.punch(&node.memory, offset, end);
+            self.punch(node, offset, end);
         } else if mode & !abi::FALLOC_FL_KEEP_SIZE == 0 {
             if end > size && mode == 0 && seals & abi::F_SEAL_GROW != 0 {
                 return Err(Errno::EPERM);

@@ -103,7 +103,7 @@ constants! {
     map_max b"65530\n"
     swappiness b"60\n"
     file_max b"9223372036854775807\n"
-    file_open_max b"65536\n"
+    file_open_max b"1048576\n"
     pipe_max b"1048576\n"
 }
 

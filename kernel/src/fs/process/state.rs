@@ -10,6 +10,7 @@ use crate::task::{Process, Thread};
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 use core::ops::Range;
 use core::sync::atomic::Ordering;
+use linux_raw_sys::general::RLIMIT_SIGPENDING;
 
 type Text = Result<Vec<u8>>;
 
@@ -112,7 +113,11 @@ pub fn limits(subject: &Subject) -> Text {
             u64::MAX => String::from("unlimited"),
             value => format!("{value}"),
         };
-        text.push_str(&format!("{name:<25} {:<20} {:<20} {unit:<10}\n", value(soft), value(hard)));
+        text.push_str(&format!("{name:<25} {:<20} {:<20} ", value(soft), value(hard)));
+        if !unit.is_empty() {
+            text.push_str(&format!("{unit:<10}"));
+        }
+        text.push('\n');
     }
     Ok(text.into_bytes())
 }
@@ -213,6 +218,8 @@ pub fn status(subject: &Subject) -> Text {
         }
     }
     line("Threads", format!("{}", process.thread_count()));
+    let (most, _) = process.limits.lock().get(RLIMIT_SIGPENDING);
+    line("SigQ", format!("0/{most}"));
     let sets = [
         ("SigPnd", 0),
         ("ShdPnd", pending),

@@ -94,13 +94,14 @@ pub fn utimensat(frame: &mut Frame) -> Result<usize> {
     const NOW: i64 = (1 << 30) - 1;
     const OMIT: i64 = (1 << 30) - 2;
     let flags = frame.r10() as u32;
+    let mut now = true;
+    let mut times = present();
+    let given: Option<[Timespec; 2]> =
+        if frame.rdx() == 0 { None } else { Some(user::read(frame.rdx())?) };
     if flags & !(abi::AT_SYMLINK_NOFOLLOW | abi::AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL);
     }
-    let mut now = true;
-    let mut times = present();
-    if frame.rdx() != 0 {
-        let given: [Timespec; 2] = user::read(frame.rdx())?;
+    if let Some(given) = given {
         if given.iter().all(|time| time.nanoseconds == OMIT) {
             return Ok(0);
         }

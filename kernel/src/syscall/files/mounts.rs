@@ -103,6 +103,15 @@ fn remount(target: &Place, flags: u32, data: &[u8]) -> Result<usize> {
         *target.mount.options.write() = alloc::format!("size={}k", size * 4);
     }
     target.mount.flags.store(flags & KEPT, Ordering::Relaxed);
+    if flags & abi::MS_BIND == 0 {
+        // Read-only is the whole file system's affair, wherever else it is mounted.
+        let device = target.inode.identity().0;
+        for other in mount::all().iter().filter(|other| other.root.identity().0 == device) {
+            let _ = other.flags.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |kept| {
+                Some(kept & !abi::MS_RDONLY | flags & abi::MS_RDONLY)
+            });
+        }
+    }
     Ok(0)
 }
 

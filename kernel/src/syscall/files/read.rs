@@ -9,10 +9,8 @@ use ringwall::Frame;
 
 fn sink(frame: &Frame) -> Result<Sink<'static>> {
     let length = frame.rdx() as usize;
-    if length > isize::MAX as usize {
-        return Err(Errno::EINVAL);
-    }
-    check_range(frame.rsi(), length.min(MOST_BYTES))?;
+    // A length that is no length reaches out of user memory.
+    check_range(frame.rsi(), length)?;
     Ok(Sink::User(frame.rsi(), length.min(MOST_BYTES)))
 }
 
