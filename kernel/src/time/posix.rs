@@ -150,9 +150,10 @@ impl Expire for Timer {
         let overrun = {
             let mut state = self.state.lock();
             let Some(ended) = state.alarm.take() else { return };
+            let mut missed = 0;
             let late = now.saturating_sub(ended.deadline());
-            let missed = late.checked_div(state.period).unwrap_or(0);
-            if state.period != 0 {
+            if let Some(periods) = late.checked_div(state.period) {
+                missed = periods;
                 let next = (missed + 1).saturating_mul(state.period);
                 let next = ended.deadline().saturating_add(next);
                 state.alarm = Some(Alarm::set(next, Arc::clone(&self) as Arc<dyn Expire>));

@@ -36,6 +36,7 @@ pub fn new_page() -> Result<Page> {
 
 impl Pages {
     /// None at all.
+    #[allow(clippy::new_without_default)]
     pub const fn new() -> Pages {
         Pages { chunks: BTreeMap::new(), count: 0 }
     }
