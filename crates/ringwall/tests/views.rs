@@ -192,9 +192,8 @@ fn every_gate_leads_into_the_entry_text() {
     let idt = machine.visible(&isolation)[&isolation.area().idt()] & ADDRESS_MASK;
     for vector in 0..256u64 {
         // SAFETY: inside the IDT's frame.
-        let (low, high) = unsafe {
-            (*machine.memory.word(idt + vector * 16), *machine.memory.word(idt + vector * 16 + 8))
-        };
+        let [low, high] =
+            [0, 8].map(|half| unsafe { *machine.memory.word(idt + vector * 16 + half) });
         let target = low & 0xffff | low >> 32 & 0xffff_0000 | high << 32;
         assert_eq!(target & !0xfff, isolation.area().text(), "vector {vector}");
         assert_eq!(low >> 45 & 3 == 3, vector == 3, "only the named vectors are open to ring 3");
