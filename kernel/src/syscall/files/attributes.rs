@@ -103,10 +103,10 @@ pub fn utimensat(frame: &mut Frame) -> Result<usize> {
         return Err(Errno::EINVAL);
     }
     // Without a path it is the descriptor itself (futimens).
-    let target = if frame.rsi() == 0 {
-        described(frame.rdi())?
-    } else {
-        target(frame.rdi(), frame.rsi(), flags)?
+    let target = match (frame.rsi(), flags) {
+        (0, 0) if frame.rdi() as i32 != abi::AT_FDCWD => described(frame.rdi())?,
+        (0, _) if frame.rdi() as i32 != abi::AT_FDCWD => return Err(Errno::EINVAL),
+        _ => target(frame.rdi(), frame.rsi(), flags)?,
     };
     let mut times = present();
     for (time, given) in times.iter_mut().zip(given.into_iter().flatten()) {
@@ -156,7 +156,7 @@ pub fn utimes(frame: &mut Frame) -> Result<usize> {
 
 pub fn futimesat(frame: &mut Frame) -> Result<usize> {
     let (times, now) = read_timevals(frame.rdx())?;
-    let target = if frame.rsi() == 0 {
+    let target = if frame.rsi() == 0 && frame.rdi() as i32 != abi::AT_FDCWD {
         described(frame.rdi())?
     } else {
         target(frame.rdi(), frame.rsi(), 0)?
