@@ -5,6 +5,8 @@
 //! and `arch/traps.rs` are where the two meet.
 #![no_std]
 #![no_main]
+// The links of one intrusive list are one proof.
+#![allow(clippy::multiple_unsafe_ops_per_block)]
 
 extern crate alloc;
 

@@ -24,7 +24,10 @@ pub const TSS_OFFSET: usize = GDT_ENTRIES * 8;
 
 const _: () = {
     let tss = size_of::<x86_64::structures::tss::TaskStateSegment>();
-    assert!(TSS_OFFSET % 16 == 0 && TSS_OFFSET + tss <= 4096, "GDT and TSS share one page");
+    assert!(
+        TSS_OFFSET.is_multiple_of(16) && TSS_OFFSET + tss <= 4096,
+        "GDT and TSS share one page"
+    );
 };
 
 // Base 0, limit 4 GiB, accessed preset so that the CPU never writes to the read-only page.

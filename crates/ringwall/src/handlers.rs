@@ -21,7 +21,7 @@ pub struct DoubleFault {
 }
 
 /// A kernel's handlers. They have no `self`: a CPU finds its kernel's data through
-/// [`crate::cpu::local_word`].
+/// [`crate::current::local_word`].
 pub trait Handlers {
     /// A program executed SYSCALL. The frame's RAX is what the program gets.
     fn syscall(frame: &mut Frame);

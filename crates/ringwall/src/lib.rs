@@ -27,6 +27,7 @@
 
 pub mod address_space;
 pub mod cpu;
+pub mod current;
 pub mod descriptors;
 pub mod entry;
 pub mod flush;
@@ -38,7 +39,8 @@ mod tables;
 pub mod user_mapped;
 
 pub use address_space::AddressSpace;
-pub use cpu::{Cpu, CpuError, Stacks, local_word, return_to_user, set_local_word, switch_to};
+pub use cpu::{Cpu, CpuError, Stacks};
+pub use current::{local_word, return_to_user, set_local_word, switch_to};
 pub use descriptors::{USER_CODE_SELECTOR, USER_DATA_SELECTOR};
 pub use frame::Frame;
 pub use frames::Frames;

@@ -7,6 +7,7 @@
 
 mod user;
 
+use core::cell::UnsafeCell;
 use core::fmt::Write;
 use core::panic::PanicInfo;
 use core::ptr::NonNull;
@@ -31,8 +32,14 @@ const STACK_PAGES: u64 = 4;
 /// The mov that reads the kernel's memory is three or four bytes long: REX, opcode, ModRM, maybe SIB.
 const REX_W: u8 = 0x48;
 
-/// The first step of demand paging needs the address space again.
-static mut SPACE: Option<(AddressSpace, Memory)> = None;
+/// Demand paging needs the address space and the memory again.
+static SPACE: Once<(AddressSpace, Memory)> = Once(UnsafeCell::new(None));
+
+/// Set once, before the program runs; then used by one trap at a time.
+struct Once<T>(UnsafeCell<Option<T>>);
+
+// SAFETY: one CPU, interrupts off.
+unsafe impl<T> Sync for Once<T> {}
 
 /// Frames in a row; none ever comes back.
 struct Memory {
@@ -118,8 +125,8 @@ impl Handlers for Kernel {
         }
         if address == user::LAZY {
             print(format_args!("page fault at {address:#x}: mapped\n"));
-            // SAFETY: one CPU, interrupts off; set before the program ran.
-            let space = unsafe { &mut *(&raw mut SPACE) };
+            // SAFETY: one CPU, interrupts off: nothing else uses it.
+            let space = unsafe { &mut *SPACE.0.get() };
             let (space, memory) = space.as_mut().expect("set at boot");
             let frame = memory.allocate_frame().expect("memory");
             map(space, memory, address, frame, PageTableFlags::WRITABLE);
@@ -224,7 +231,7 @@ extern "sysv64" fn kernel_main(boot_root: u64) -> ! {
     // SAFETY: the address space lives for ever (below); the stack is the program's.
     unsafe { ringwall::switch_to(&space, task_stack) };
     // SAFETY: one CPU, nothing else runs yet.
-    unsafe { SPACE = Some((space, memory)) };
+    unsafe { *SPACE.0.get() = Some((space, memory)) };
     let entry = user::BASE + (user::user_main as *const () as u64 - program());
     let mut frame = Frame::new_user(entry, user::BASE - 8);
     frame.set_rdi(DIRECT_MAP);

@@ -43,6 +43,7 @@ pub extern "sysv64" fn user_main(kernel_address: u64) -> ! {
     unsafe {
         core::arch::asm!("mov rax, [{}]", in(reg) kernel_address, out("rax") stolen);
     }
-    system_call(call::END, seven + stolen);
-    loop {}
+    loop {
+        system_call(call::END, seven + stolen);
+    }
 }

@@ -99,7 +99,7 @@ pub fn end_of_interrupt() {
 /// Asks for a timer interrupt in `nanoseconds`; at least one count, at most what the counter holds.
 pub fn arm_timer(nanoseconds: u64) {
     let Some(apic) = APIC.get() else { return };
-    let counts = u128::from(nanoseconds) * u128::from(TIMER_SCALE.load(Ordering::Relaxed)) >> 32;
+    let counts = (u128::from(nanoseconds) * u128::from(TIMER_SCALE.load(Ordering::Relaxed))) >> 32;
     let counts = counts.clamp(1, u128::from(u32::MAX)) as u32;
     // SAFETY: the timer's vector has a handler.
     unsafe { apic.lock().0.set_timer_initial(counts) };

@@ -25,7 +25,7 @@ pub fn ticks() -> u64 {
 #[inline]
 pub fn nanoseconds() -> u64 {
     let elapsed = ticks().wrapping_sub(START.load(Ordering::Relaxed));
-    (u128::from(elapsed) * u128::from(SCALE.load(Ordering::Relaxed)) >> 32) as u64
+    ((u128::from(elapsed) * u128::from(SCALE.load(Ordering::Relaxed))) >> 32) as u64
 }
 
 /// TSC ticks in a second.

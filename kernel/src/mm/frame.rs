@@ -100,8 +100,11 @@ pub fn totals() -> (usize, usize) {
 /// # Errors
 /// `ENOMEM` when only the reserve is left.
 pub fn admit() -> Result<()> {
-    let frames = FRAMES.lock();
-    if frames.free > frames.reserve { Ok(()) } else { Err(Errno::ENOMEM) }
+    let left = {
+        let frames = FRAMES.lock();
+        frames.free > frames.reserve
+    };
+    if left && super::heap::has_spares() { Ok(()) } else { Err(Errno::ENOMEM) }
 }
 
 /// Raw frames for pages, page tables, task stacks and the library: `1 << order` frames, naturally

@@ -151,8 +151,9 @@ impl Expire for Timer {
             let mut state = self.state.lock();
             let Some(ended) = state.alarm.take() else { return };
             let mut missed = 0;
-            if state.period != 0 {
-                missed = now.saturating_sub(ended.deadline()) / state.period;
+            let late = now.saturating_sub(ended.deadline());
+            if let Some(periods) = late.checked_div(state.period) {
+                missed = periods;
                 let next = (missed + 1).saturating_mul(state.period);
                 let next = ended.deadline().saturating_add(next);
                 state.alarm = Some(Alarm::set(next, Arc::clone(&self) as Arc<dyn Expire>));

@@ -63,7 +63,10 @@ pub const LANDED_WORDS: usize = 9;
 
 const _: () = {
     assert!(size_of::<StackPage>() == 4096, "the page holds just the stack page");
-    assert!(ENTRY_STACK_TOP % 16 == 0, "the CPU aligns RSP; the entry code counts from RSP0");
+    assert!(
+        ENTRY_STACK_TOP.is_multiple_of(16),
+        "the CPU aligns RSP; the entry code counts from RSP0"
+    );
     assert!(ENTRY_STACK_TOP < 4096, "RSP0 at the page's end would be a kernel-only address");
     assert!(offset_of!(StackPage, user_rsp) == 0, "one short displacement in the hottest path");
 };
@@ -128,7 +131,10 @@ macro_rules! data_offset {
 pub(crate) use data_offset;
 
 const _: () = {
-    assert!(size_of::<Frame>() % 16 == 0, "a handler is called with RSP 16-aligned, at the frame");
+    assert!(
+        size_of::<Frame>().is_multiple_of(16),
+        "a handler is called with RSP 16-aligned, at the frame"
+    );
     assert!(offset_of!(Frame, ss) + 8 == size_of::<Frame>());
     assert!(offset_of!(Frame, rip) == offset_of!(Frame, vector) + 16);
     assert!(offset_of!(Frame, vector) == offset_of!(Frame, rdi) + 8);

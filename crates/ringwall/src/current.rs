@@ -1,0 +1,168 @@
+//! What only the running CPU does: the words of its kernel-only data, the switch to another address
+//! space, the way out to a program.
+//!
+//! Invariant: the words that decide what the next exit loads (task stack, CR3) are written here alone,
+//! with interrupts off, by the CPU that they belong to.
+
+use crate::address_space::AddressSpace;
+use crate::entry::layout::{
+    ENTRY_STACK_TOP, LANDED_WORDS, LOCAL_WORDS, Landing, StackPage, data_offset, landing_top,
+};
+use crate::frame::Frame;
+use core::mem::offset_of;
+use x86_64::VirtAddr;
+use x86_64::registers::control::{Cr3, Cr3Flags};
+
+/// A word of the kernel's own on this CPU, as [`Isolation::make_cpu`] or [`set_local_word`] set it: one
+/// instruction.
+///
+/// # Safety
+/// On an active CPU: before [`Cpu::activate`] GS base is anything.
+#[inline(always)]
+pub unsafe fn local_word<const N: usize>() -> u64 {
+    const { assert!(N < LOCAL_WORDS) };
+    let word;
+    // SAFETY: GS base is this CPU's stack page after `activate`; the word is in its kernel-only data.
+    unsafe {
+        core::arch::asm!(
+            "mov {word}, gs:[{offset}]",
+            word = out(reg) word,
+            offset = const data_offset!(local) + N * 8,
+            options(nostack, preserves_flags, readonly),
+        );
+    }
+    word
+}
+
+/// Changes a word of the kernel's own on this CPU.
+///
+/// # Safety
+/// On an active CPU.
+#[inline(always)]
+pub unsafe fn set_local_word<const N: usize>(word: u64) {
+    const { assert!(N < LOCAL_WORDS) };
+    // SAFETY: as in `local_word`; nothing but `local_word` reads it.
+    unsafe {
+        core::arch::asm!(
+            "mov gs:[{offset}], {word}",
+            word = in(reg) word,
+            offset = const data_offset!(local) + N * 8,
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Makes `space` the address space of this CPU: loads its kernel root now, its user root on the next
+/// exit; and `stack_top` the end of the task stack that the next entry uses. With the address space
+/// that is loaded already, it writes no CR3.
+///
+/// # Safety
+/// On an active CPU, interrupts off. `space` outlives its use. `stack_top` is the 16-aligned end of a
+/// mapped kernel stack that the thread to run owns. The present stack is mapped under `space` too.
+#[inline]
+pub unsafe fn switch_to(space: &AddressSpace, stack_top: VirtAddr) {
+    set_task_stack(stack_top);
+    let exit_cr3 = space.user_cr3();
+    let previous: u64;
+    // SAFETY: both are words of this CPU's kernel-only data.
+    unsafe {
+        core::arch::asm!(
+            "mov {previous}, gs:[{word}]",
+            "mov gs:[{word}], {next}",
+            previous = out(reg) previous,
+            next = in(reg) exit_cr3,
+            word = const data_offset!(exit_cr3),
+            options(nostack, preserves_flags),
+        );
+    }
+    if previous != exit_cr3 {
+        // SAFETY: a kernel root made by the library; this code and stack are mapped in all of them.
+        unsafe { Cr3::write(space.kernel_root(), Cr3Flags::empty()) };
+        forget_last_user();
+    }
+}
+
+/// Changes the end of the task stack alone, for a switch between threads of one process.
+///
+/// # Safety
+/// See [`switch_to`]; this function is safe to call with a value that is never used.
+#[inline]
+pub(crate) fn set_task_stack(stack_top: VirtAddr) {
+    // SAFETY: a word of this CPU's kernel-only data; the entry code alone reads it.
+    unsafe {
+        core::arch::asm!(
+            "mov gs:[{word}], {top}",
+            top = in(reg) stack_top.as_u64(),
+            word = const data_offset!(task_stack_top),
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
+/// Clears what the last program's exits and events left in the stack page's user view: registers of its
+/// own, which the next program must not find.
+fn forget_last_user() {
+    let base: u64;
+    // SAFETY: a word of this CPU's kernel-only data: the end of the entry stack under the alias.
+    unsafe {
+        core::arch::asm!(
+            "mov {}, gs:[{}]", out(reg) base, const data_offset!(entry_stack_alias),
+            options(nostack, preserves_flags, readonly),
+        );
+    }
+    let alias = base - ENTRY_STACK_TOP as u64;
+    /// What an exit by IRETQ wrote: five words and RDI.
+    const EXIT_WORDS: usize = 6;
+    clear_below(alias + ENTRY_STACK_TOP as u64, EXIT_WORDS);
+    let landed: u64;
+    // SAFETY: a word of this CPU's kernel-only data. An NMI between the two instructions lands in the
+    // kernel view, and sets nothing.
+    unsafe {
+        core::arch::asm!(
+            "mov {landed}, gs:[{word}]",
+            "mov qword ptr gs:[{word}], 0",
+            landed = out(reg) landed,
+            word = const data_offset!(landed),
+            options(nostack, preserves_flags),
+        );
+    }
+    if landed != 0 {
+        for start in [
+            offset_of!(StackPage, nmi_landing),
+            offset_of!(StackPage, debug_landing),
+            offset_of!(StackPage, machine_check_landing),
+            offset_of!(StackPage, double_fault_landing),
+        ] {
+            clear_below(alias + landing_top(start) as u64, LANDED_WORDS);
+        }
+    }
+}
+
+const _: () = assert!(LANDED_WORDS * 8 <= size_of::<Landing>());
+
+fn clear_below(end: u64, words: usize) {
+    for index in 1..=words as u64 {
+        let word = (end - index * 8) as *mut u64;
+        // SAFETY: a word of the user view's stack page under its alias, which only the entry code
+        // reads, and not before the next exit.
+        unsafe { word.write_volatile(0) };
+    }
+}
+
+/// Runs the program in `frame`: the way out, from wherever the kernel is.
+///
+/// # Safety
+/// On an active CPU, after [`switch_to`] its address space, interrupts off. Nothing on the present
+/// stack is needed any more.
+pub unsafe fn return_to_user(frame: &mut Frame) -> ! {
+    // SAFETY: the entry code's contract for exit_to_user: RSP = frame, kernel root and GS, IF clear.
+    unsafe {
+        core::arch::asm!(
+            "mov rsp, {frame}",
+            "jmp qword ptr gs:[{exit_to_user}]",
+            frame = in(reg) frame,
+            exit_to_user = const data_offset!(exit_to_user),
+            options(noreturn),
+        );
+    }
+}
