@@ -5,6 +5,7 @@
 //! pipe, or counts a file longer, only after the copy succeeded.
 
 use crate::errno::{Errno, Result};
+use crate::mm::Page;
 use crate::mm::layout::USER_END;
 use crate::user;
 
@@ -62,23 +63,46 @@ impl Sink<'_> {
         Ok(())
     }
 
-    /// Puts `bytes` as [`Sink::put`], or as far as the buffer goes before a page that cannot be
-    /// written. Gives how many went.
+    /// Puts `bytes`, or as many as come before one that cannot be written; gives how many.
     ///
     /// # Errors
     /// `EFAULT` if not one did.
     pub fn put_some(&mut self, bytes: &[u8]) -> Result<usize> {
-        match self.put(bytes) {
-            Ok(()) => Ok(bytes.len()),
-            Err(error) => {
-                let head = self.bytes_in_page();
-                if head >= bytes.len() {
-                    return Err(error);
-                }
-                self.put(&bytes[..head])?;
-                Ok(head)
+        match self {
+            Sink::User(address, _) => {
+                let done = user::write_some(*address, bytes);
+                self.advance(done, bytes.len())
+            }
+            Sink::Kernel(_) => self.put(bytes).map(|()| bytes.len()),
+        }
+    }
+
+    /// As [`Sink::put_some`], from a page.
+    ///
+    /// # Errors
+    /// `EFAULT` if not one byte could be put.
+    pub fn put_page(&mut self, page: &Page, offset: usize, length: usize) -> Result<usize> {
+        match self {
+            Sink::User(address, _) => {
+                let done = user::write_from_page(*address, page, offset, length);
+                self.advance(done, length)
+            }
+            Sink::Kernel(into) => {
+                let (head, tail) = core::mem::take(into).split_at_mut(length);
+                page.read(offset, head);
+                *into = tail;
+                Ok(length)
             }
         }
+    }
+
+    /// Advances in a program's buffer by `done` of `wanted` bytes.
+    fn advance(&mut self, done: usize, wanted: usize) -> Result<usize> {
+        if let Sink::User(address, length) = self {
+            *address += done as u64;
+            *length -= done;
+        }
+        if done == 0 && wanted > 0 { Err(Errno::EFAULT) } else { Ok(done) }
     }
 
     /// Puts as much of `text` from `offset` on as fits, for files that are made on the fly.
@@ -90,14 +114,6 @@ impl Sink<'_> {
         let length = (text.len() - start).min(self.remaining());
         self.put(&text[start..start + length])?;
         Ok(length)
-    }
-
-    /// Bytes up to the end of the user page that the buffer is in now.
-    fn bytes_in_page(&self) -> usize {
-        match self {
-            Sink::User(address, _) => 4096 - (*address as usize & 4095),
-            Sink::Kernel(_) => usize::MAX,
-        }
     }
 }
 
@@ -140,26 +156,46 @@ impl Source<'_> {
         Ok(())
     }
 
-    /// Fills `into` as [`Source::take`], or as far as the buffer goes before a page that cannot be
-    /// read. Gives how many bytes came.
+    /// Fills `into`, or as much of it as comes before a byte that cannot be read; gives how much.
     ///
     /// # Errors
-    /// `EFAULT` if not one did.
+    /// `EFAULT` if nothing came.
     pub fn take_some(&mut self, into: &mut [u8]) -> Result<usize> {
-        match self.take(into) {
-            Ok(()) => Ok(into.len()),
-            Err(error) => {
-                let head = match self {
-                    Source::User(address, _) => 4096 - (*address as usize & 4095),
-                    Source::Kernel(_) => usize::MAX,
-                };
-                if head >= into.len() {
-                    return Err(error);
-                }
-                self.take(&mut into[..head])?;
-                Ok(head)
+        match self {
+            Source::User(address, _) => {
+                let done = user::read_some(*address, into);
+                self.advance(done, into.len())
+            }
+            Source::Kernel(_) => self.take(into).map(|()| into.len()),
+        }
+    }
+
+    /// As [`Source::take_some`], into a page.
+    ///
+    /// # Errors
+    /// `EFAULT` if nothing came.
+    pub fn take_page(&mut self, page: &Page, offset: usize, length: usize) -> Result<usize> {
+        match self {
+            Source::User(address, _) => {
+                let done = user::read_into_page(*address, page, offset, length);
+                self.advance(done, length)
+            }
+            Source::Kernel(from) => {
+                let (head, tail) = from.split_at(length);
+                page.write(offset, head);
+                *from = tail;
+                Ok(length)
             }
         }
+    }
+
+    /// Advances in a program's buffer by `done` of `wanted` bytes.
+    fn advance(&mut self, done: usize, wanted: usize) -> Result<usize> {
+        if let Source::User(address, length) = self {
+            *address += done as u64;
+            *length -= done;
+        }
+        if done == 0 && wanted > 0 { Err(Errno::EFAULT) } else { Ok(done) }
     }
 
     /// Advances without looking (/dev/null).

@@ -106,7 +106,9 @@ fn choose(process: &Process, signal: u32) -> Option<alloc::sync::Arc<Thread>> {
 /// so that it also ends a sleep that other signals do not.
 fn notify(process: &Process, thread: &Thread, signal: u32) {
     let kills = bit(signal) & (super::IGNORED_BY_DEFAULT | STOPS | DUMPS) == 0;
+    // A stopped process dies when it is let go on.
     if kills
+        && !process.signals.lock().is_stopped()
         && process
             .actions
             .get()

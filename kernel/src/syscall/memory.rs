@@ -84,6 +84,13 @@ fn mmap(frame: &mut Frame) -> Result<usize> {
         if !readable {
             return Err(Errno::EACCES);
         }
+        let seals = file.inode().seals(None).unwrap_or(0);
+        if shared && seals & (linux::F_SEAL_WRITE | linux::F_SEAL_FUTURE_WRITE) != 0 {
+            if request.protection.contains(Protection::WRITE) {
+                return Err(Errno::EPERM);
+            }
+            request.limit.remove(Protection::WRITE);
+        }
         let inode = file.mappable().ok_or(Errno::ENODEV)?;
         if flags & linux::MAP_GROWSDOWN != 0 {
             return Err(Errno::EINVAL);

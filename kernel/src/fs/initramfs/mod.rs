@@ -8,14 +8,13 @@
 //! Everything in the image is checked before it is used; whatever is wrong ends the unpacking with
 //! a sentence that names the byte.
 
-mod archive;
-mod compressed;
 mod place;
 
 use super::inode::{Inode, Kind, New, device_number};
 use super::mount;
 use super::walk::{Final, walk};
 use alloc::{format, string::String, sync::Arc, vec::Vec};
+use ringwall_archive::{Reader, compression, gunzip};
 
 /// What is wrong, and where.
 pub type Problem = String;
@@ -45,8 +44,8 @@ pub fn unpack(image: &[u8]) -> Result<(), Problem> {
         match rest {
             [0, ..] => at += rest.iter().position(|&byte| byte != 0).unwrap_or(rest.len()),
             [0x1f, 0x8b, ..] => {
-                let (plain, used) = compressed::gzip(rest)
-                    .map_err(|problem| format!("initramfs: gzip data at byte {at}: {problem}"))?;
+                let (plain, used) =
+                    gunzip(rest).map_err(|problem| format!("gzip data at byte {at}: {problem}"))?;
                 unpack_plain(&plain, &mut placer, &|offset| {
                     format!("byte {offset} of what the gzip data at byte {at} unpacks to")
                 })?;
@@ -57,12 +56,12 @@ pub fn unpack(image: &[u8]) -> Result<(), Problem> {
                 at += unpack_one(rest, &mut placer, &|offset| format!("byte {}", start + offset))?;
             }
             _ => {
-                return Err(match compressed::name(rest) {
+                return Err(match compression(rest) {
                     Some(name) => format!(
-                        "initramfs: {name} compression at byte {at} is not supported; \
+                        "{name} compression at byte {at} is not supported; \
                          use a plain or gzip newc archive"
                     ),
-                    None => format!("initramfs: neither a newc archive nor gzip data at byte {at}"),
+                    None => format!("neither a newc archive nor gzip data at byte {at}"),
                 });
             }
         }
@@ -94,11 +93,11 @@ fn unpack_one(
     placer: &mut place::Placer,
     position: &dyn Fn(usize) -> String,
 ) -> Result<usize, Problem> {
-    let mut reader = archive::Reader::new(image);
+    let mut reader = Reader::new(image);
     loop {
         let start = reader.position();
-        let problem = |text: String| format!("initramfs: {text} at {}", position(start));
-        match reader.next().map_err(|error| problem(format!("{error}")))? {
+        let problem = |text: String| format!("{text} at {}", position(start));
+        match reader.read().map_err(|error| problem(format!("{error}")))? {
             Some(entry) => placer.place(&entry).map_err(|error| {
                 problem(format!("cannot make {}: {error}", String::from_utf8_lossy(entry.name)))
             })?,

@@ -1,6 +1,5 @@
 //! Putting an archive's members into the root.
 
-use super::archive::Entry;
 use crate::errno::Errno;
 use crate::fs::inode::{Change, Inode, Kind, New, device_number};
 use crate::fs::memory::Node;
@@ -8,6 +7,7 @@ use crate::fs::mount;
 use crate::fs::transfer::Source;
 use crate::fs::walk::NAME_MAX;
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use ringwall_archive::Entry;
 
 /// What a hard link is known by inside an archive.
 type Link = (u32, (u32, u32));

@@ -112,25 +112,3 @@ impl Pages {
         index
     }
 }
-
-/// Bytes `offset..offset + length` of a page, to be copied from.
-///
-/// A program that maps the page may write it meanwhile; the bytes are then any mixture of old and
-/// new, as for any two programs that race on a file.
-pub fn bytes(page: &Page, offset: usize, length: usize) -> &[u8] {
-    assert!(offset + length <= 4096);
-    // SAFETY: in bounds of the frame.
-    let start = unsafe { page.as_ptr().add(offset) };
-    // SAFETY: the frame lives as long as the handle and the direct map covers it.
-    unsafe { core::slice::from_raw_parts(start, length) }
-}
-
-/// The same bytes, to be copied to.
-#[allow(clippy::mut_from_ref)]
-pub fn bytes_mut(page: &Page, offset: usize, length: usize) -> &mut [u8] {
-    assert!(offset + length <= 4096);
-    // SAFETY: in bounds of the frame.
-    let start = unsafe { page.as_ptr().add(offset) };
-    // SAFETY: as in `bytes`; the slice lives for one copy, and who shares the page shares a race.
-    unsafe { core::slice::from_raw_parts_mut(start, length) }
-}

@@ -77,7 +77,7 @@ impl Regular {
             }
             let page = self.pages.lock().get(offset / PAGE).cloned();
             let moved = match &page {
-                Some(page) => sink.put_some(pages::bytes(page, within, length)),
+                Some(page) => sink.put_page(page, within, length),
                 None => sink.put_some(&ZEROS[..length]),
             };
             match moved {
@@ -134,7 +134,7 @@ impl Regular {
             let length = left.min(PAGE - within as u64) as usize;
             let moved = self
                 .page_for(&node.memory, offset / PAGE)
-                .and_then(|page| source.take_some(pages::bytes_mut(&page, within, length)));
+                .and_then(|page| source.take_page(&page, within, length));
             match moved {
                 Ok(moved) => {
                     done += moved;

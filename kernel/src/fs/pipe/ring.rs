@@ -117,7 +117,7 @@ impl Ring {
                 None => {
                     let page = Page::zeroed()?;
                     if let Some(shared) = &ring.slots[0] {
-                        page.write(0, crate::fs::memory::pages::bytes(shared, 0, start));
+                        copy_front(shared, &page, start);
                     }
                     Some(page)
                 }
@@ -127,5 +127,15 @@ impl Ring {
         ring.tail = start + self.available();
         *self = ring;
         Ok(())
+    }
+}
+
+/// Copies the first `length` bytes of a page.
+fn copy_front(from: &Page, to: &Page, length: usize) {
+    let mut chunk = [0; 256];
+    for offset in (0..length).step_by(chunk.len()) {
+        let part = &mut chunk[..(length - offset).min(256)];
+        from.read(offset, part);
+        to.write(offset, part);
     }
 }

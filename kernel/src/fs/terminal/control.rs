@@ -1,12 +1,12 @@
 //! The terminal's ioctls.
 
 use super::Terminal;
-use super::settings::{Settings, WithSpeeds};
 use crate::errno::{Errno, Result};
 use crate::fs::{current, permission};
 use crate::{task, user};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::{general as abi, ioctl};
+use ringwall_line::{Settings, WithSpeeds};
 
 impl Terminal {
     pub(super) fn ioctl(&self, request: u32, argument: u64) -> Result<usize> {

@@ -6,9 +6,6 @@
 //! A session has this terminal exactly if [`Terminal`] names it: there is no other.
 
 mod control;
-mod discipline;
-mod output;
-mod settings;
 
 use super::current;
 use super::transfer::{Sink, Source};
@@ -19,8 +16,8 @@ use crate::sync::WaitQueue;
 use crate::{arch::serial, task, time};
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use discipline::Discipline;
 use linux_raw_sys::general as abi;
+use ringwall_line::Discipline;
 use spin::{LazyLock, Mutex};
 
 /// The terminal.

@@ -94,36 +94,33 @@ pub fn utimensat(frame: &mut Frame) -> Result<usize> {
     const NOW: i64 = (1 << 30) - 1;
     const OMIT: i64 = (1 << 30) - 2;
     let flags = frame.r10() as u32;
-    let mut now = true;
-    let mut times = present();
     let given: Option<[Timespec; 2]> =
         if frame.rdx() == 0 { None } else { Some(user::read(frame.rdx())?) };
+    if given.is_some_and(|given| given.iter().all(|time| time.nanoseconds == OMIT)) {
+        return Ok(0);
+    }
     if flags & !(abi::AT_SYMLINK_NOFOLLOW | abi::AT_EMPTY_PATH) != 0 {
         return Err(Errno::EINVAL);
     }
-    if let Some(given) = given {
-        if given.iter().all(|time| time.nanoseconds == OMIT) {
-            return Ok(0);
-        }
-        now = given.iter().all(|time| time.nanoseconds == NOW);
-        for (time, given) in times.iter_mut().zip(given) {
-            match given.nanoseconds {
-                NOW => {}
-                OMIT => *time = None,
-                nanoseconds if !(0..1_000_000_000).contains(&nanoseconds) => {
-                    return Err(Errno::EINVAL);
-                }
-                // Before 1970 is 1970 here.
-                _ => *time = Some(given.to_nanoseconds().unwrap_or(0)),
+    // Without a path it is the descriptor itself (futimens).
+    let target = match (frame.rsi(), flags) {
+        (0, 0) if frame.rdi() as i32 != abi::AT_FDCWD => described(frame.rdi())?,
+        (0, _) if frame.rdi() as i32 != abi::AT_FDCWD => return Err(Errno::EINVAL),
+        _ => target(frame.rdi(), frame.rsi(), flags)?,
+    };
+    let mut times = present();
+    for (time, given) in times.iter_mut().zip(given.into_iter().flatten()) {
+        match given.nanoseconds {
+            NOW => {}
+            OMIT => *time = None,
+            nanoseconds if !(0..1_000_000_000).contains(&nanoseconds) => {
+                return Err(Errno::EINVAL);
             }
+            // Before 1970 is 1970 here.
+            _ => *time = Some(given.to_nanoseconds().unwrap_or(0)),
         }
     }
-    // Without a path it is the descriptor itself (futimens).
-    let target = if frame.rsi() == 0 {
-        described(frame.rdi())?
-    } else {
-        target(frame.rdi(), frame.rsi(), flags)?
-    };
+    let now = given.is_none_or(|given| given.iter().all(|time| time.nanoseconds == NOW));
     change_times(&target, times, now)
 }
 
@@ -159,7 +156,7 @@ pub fn utimes(frame: &mut Frame) -> Result<usize> {
 
 pub fn futimesat(frame: &mut Frame) -> Result<usize> {
     let (times, now) = read_timevals(frame.rdx())?;
-    let target = if frame.rsi() == 0 {
+    let target = if frame.rsi() == 0 && frame.rdi() as i32 != abi::AT_FDCWD {
         described(frame.rdi())?
     } else {
         target(frame.rdi(), frame.rsi(), 0)?

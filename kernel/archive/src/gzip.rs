@@ -11,7 +11,7 @@ const MOST: usize = 2 << 30;
 ///
 /// # Errors
 /// What is wrong.
-pub fn gzip(data: &[u8]) -> Result<(Vec<u8>, usize), String> {
+pub fn gunzip(data: &[u8]) -> Result<(Vec<u8>, usize), String> {
     let start = header(data).ok_or("truncated or unknown header")?;
     let mut plain = Vec::new();
     let (mut taken, mut made) = (0, 0);
@@ -83,7 +83,7 @@ fn header(data: &[u8]) -> Option<usize> {
 }
 
 /// The compression that `data` begins with, if it is a known one.
-pub fn name(data: &[u8]) -> Option<&'static str> {
+pub fn compression(data: &[u8]) -> Option<&'static str> {
     const MAGICS: &[(&[u8], &str)] = &[
         (b"\xfd7zXZ\0", "xz"),
         (b"\x28\xb5\x2f\xfd", "zstd"),

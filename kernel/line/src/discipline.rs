@@ -51,6 +51,12 @@ enum Erase {
     Line,
 }
 
+impl Default for Discipline {
+    fn default() -> Discipline {
+        Discipline::new()
+    }
+}
+
 impl Discipline {
     /// Nothing typed yet.
     pub const fn new() -> Discipline {

@@ -96,7 +96,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// See [`Error`].
-    pub fn next(&mut self) -> Result<Option<Entry<'a>>, Error> {
+    pub fn read(&mut self) -> Result<Option<Entry<'a>>, Error> {
         let rest = &self.image[self.at..];
         if rest.is_empty() {
             return Err(Error::NoTrailer);
