@@ -19,102 +19,50 @@
 //! must not be held by whoever calls `wake_*` under the same lock and waits; wake after unlocking
 //! where that is possible.
 
+mod list;
+mod own;
+
+pub use list::{Linked, Links, List};
+pub use own::{Completion, Own};
 pub use spin::{LazyLock as Lazy, Mutex, MutexGuard, Once, RwLock};
 
 use crate::errno::{Errno, Result};
 use crate::task::{self, Sleep, Thread};
 use crate::time::Alarm;
-use alloc::{sync::Arc, vec::Vec};
-use core::cell::UnsafeCell;
-use core::marker::PhantomData;
-use core::ptr;
-use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+use alloc::vec::Vec;
 
 /// Threads that wait for one condition, longest waiter first.
 pub struct WaitQueue {
-    list: Mutex<List>,
+    list: Mutex<List<Place>>,
 }
 
-struct List {
-    head: *mut Links,
-    tail: *mut Links,
-}
-
-// SAFETY: the pointers are to places on the task stacks of threads that cannot leave them before
-// they took them out of the list, which the queue's lock guards.
-unsafe impl Send for List {}
-
-/// A thread's place in one queue, on its task stack. All fields belong to the queue's lock.
-struct Links {
-    previous: *mut Links,
-    next: *mut Links,
+/// A waiting thread's place in one queue, on its task stack.
+struct Place {
+    links: Links<Place>,
     thread: *const Thread,
-    linked: bool,
 }
 
-struct Place(UnsafeCell<Links>);
+impl Linked for Place {
+    fn links(&self) -> &Links<Place> {
+        &self.links
+    }
+}
 
 impl Place {
     fn new(thread: &Thread) -> Place {
-        Place(UnsafeCell::new(Links {
-            previous: ptr::null_mut(),
-            next: ptr::null_mut(),
-            thread,
-            linked: false,
-        }))
+        Place { links: Links::new(), thread }
     }
 }
 
-impl List {
-    /// # Safety
-    /// `place` is not linked and stays where it is until it is taken out.
-    unsafe fn push(&mut self, place: *mut Links) {
-        // SAFETY: the caller gives a live place, and the list's own places are live by this
-        // function's contract; the queue's lock gives exclusive access to all of them.
-        unsafe {
-            (*place).previous = self.tail;
-            (*place).next = ptr::null_mut();
-            (*place).linked = true;
-            match self.tail.as_mut() {
-                Some(tail) => tail.next = place,
-                None => self.head = place,
-            }
-        }
-        self.tail = place;
-    }
-
-    /// # Safety
-    /// `place` is linked in this list.
-    unsafe fn take_out(&mut self, place: *mut Links) {
-        // SAFETY: as in `push`.
-        unsafe {
-            let (previous, next) = ((*place).previous, (*place).next);
-            match previous.as_mut() {
-                Some(previous) => previous.next = next,
-                None => self.head = next,
-            }
-            match next.as_mut() {
-                Some(next) => next.previous = previous,
-                None => self.tail = previous,
-            }
-            (*place).linked = false;
-        }
-    }
-
-    /// Wakes the first waiter; false if there is none.
-    fn wake_first(&mut self) -> bool {
-        let first = self.head;
-        if first.is_null() {
-            return false;
-        }
-        // SAFETY: `first` is linked in this list, so it is live, and so is its thread, which
-        // cannot end while a place on its stack is linked.
-        let thread = unsafe { &*(*first).thread };
-        // SAFETY: it is the head of this list.
-        unsafe { self.take_out(first) };
-        thread.wake(Sleep::ANY);
-        true
-    }
+/// Wakes the first waiter; false if there is none.
+fn wake_first(list: &List<Place>) -> bool {
+    let Some(place) = list.first() else { return false };
+    // SAFETY: a thread cannot end while a place on its stack is in a list, and it takes the lock,
+    // which the caller holds, before it leaves its stack.
+    let thread = unsafe { &*place.thread };
+    list.take_out(place);
+    thread.wake(Sleep::ANY);
+    true
 }
 
 impl Default for WaitQueue {
@@ -126,7 +74,7 @@ impl Default for WaitQueue {
 impl WaitQueue {
     /// An empty queue.
     pub const fn new() -> WaitQueue {
-        WaitQueue { list: Mutex::new(List { head: ptr::null_mut(), tail: ptr::null_mut() }) }
+        WaitQueue { list: Mutex::new(List::new()) }
     }
 
     /// Sleeps until `ready` gives a value. `deadline`: nanoseconds of [`crate::time::now`].
@@ -174,41 +122,37 @@ impl WaitQueue {
     /// # Safety
     /// `place` is not moved before [`WaitQueue::leave`] was called with it.
     unsafe fn enroll(&self, place: &Place) {
-        let mut list = self.list.lock();
-        // SAFETY: this queue's lock, held here, guards the place's fields.
-        let linked = unsafe { (*place.0.get()).linked };
-        if !linked {
-            // SAFETY: not linked; the caller keeps it.
-            unsafe { list.push(place.0.get()) };
+        let list = self.list.lock();
+        if !list.contains(place) {
+            // SAFETY: in no list; the caller keeps it.
+            unsafe { list.push(place) };
         }
     }
 
-    /// Whether the place was still enrolled.
+    /// Takes the place out; whether it was still enrolled.
     fn leave(&self, place: &Place) -> bool {
-        let mut list = self.list.lock();
-        // SAFETY: this queue's lock, held here, guards the place's fields.
-        let linked = unsafe { (*place.0.get()).linked };
-        if linked {
-            // SAFETY: a place is only ever linked in the queue it was enrolled in.
-            unsafe { list.take_out(place.0.get()) };
+        let list = self.list.lock();
+        let enrolled = list.contains(place);
+        if enrolled {
+            list.take_out(place);
         }
-        linked
+        enrolled
     }
 
     /// Wakes every waiter.
     pub fn wake_all(&self) {
-        let mut list = self.list.lock();
-        while list.wake_first() {}
+        let list = self.list.lock();
+        while wake_first(&list) {}
     }
 
     /// Wakes the longest waiter.
     pub fn wake_one(&self) {
-        self.list.lock().wake_first();
+        wake_first(&self.list.lock());
     }
 
     /// Whether nobody waits.
     pub fn is_empty(&self) -> bool {
-        self.list.lock().head.is_null()
+        self.list.lock().first().is_none()
     }
 }
 
@@ -277,104 +221,4 @@ pub fn sleep<T>(
     };
     thread.stay_awake();
     outcome
-}
-
-/// Something that happens once and that others wait for.
-#[derive(Default)]
-pub struct Completion {
-    done: AtomicBool,
-    waiters: WaitQueue,
-}
-
-impl Completion {
-    /// One that has not happened.
-    pub const fn new() -> Completion {
-        Completion { done: AtomicBool::new(false), waiters: WaitQueue::new() }
-    }
-
-    /// Says that it has happened.
-    pub fn complete(&self) {
-        self.done.store(true, Ordering::Release);
-        self.waiters.wake_all();
-    }
-
-    /// Waits for it.
-    ///
-    /// # Errors
-    /// `ERESTARTSYS` when the thread is being killed.
-    pub fn wait(&self) -> Result<()> {
-        self.waiters.wait_killable(|| self.done.load(Ordering::Acquire).then_some(()))
-    }
-}
-
-/// A shared thing that a process owns and replaces only while it has a single thread (or none is
-/// left). So its own threads borrow it without a lock, and everybody else counts a reference under
-/// one.
-pub struct Own<T> {
-    lock: Mutex<()>,
-    pointer: AtomicPtr<T>,
-    /// An `AtomicPtr` may be sent and shared whatever it points to; an `Arc` may not.
-    holds: PhantomData<Arc<T>>,
-}
-
-impl<T> Own<T> {
-    /// Holds `value`.
-    pub fn new(value: Option<Arc<T>>) -> Own<T> {
-        Own {
-            lock: Mutex::new(()),
-            pointer: AtomicPtr::new(into_pointer(value)),
-            holds: PhantomData,
-        }
-    }
-
-    /// A reference of one's own. `None` once the process has ended.
-    pub fn get(&self) -> Option<Arc<T>> {
-        let _guard = self.lock.lock();
-        let pointer = self.pointer.load(Ordering::Relaxed);
-        if pointer.is_null() {
-            return None;
-        }
-        // SAFETY: `pointer` came from `Arc::into_raw`, and its count cannot be given up while the
-        // lock is held.
-        unsafe { Arc::increment_strong_count(pointer) };
-        // SAFETY: this takes over the count made above.
-        Some(unsafe { Arc::from_raw(pointer) })
-    }
-
-    /// The value, borrowed without a lock.
-    ///
-    /// # Safety
-    /// The caller runs as a thread of the owning process, or switches to one, and does not hold
-    /// the borrow over a `replace`.
-    #[inline(always)]
-    pub unsafe fn borrow(&self) -> Option<&T> {
-        // SAFETY: not replaced during the borrow, as the caller promises.
-        unsafe { self.pointer.load(Ordering::Relaxed).as_ref() }
-    }
-
-    /// Puts `value` in place and gives what was there.
-    pub fn replace(&self, value: Option<Arc<T>>) -> Option<Arc<T>> {
-        let new = into_pointer(value);
-        let old = {
-            let _guard = self.lock.lock();
-            self.pointer.swap(new, Ordering::Relaxed)
-        };
-        // SAFETY: it came from `Arc::into_raw`, and its count is given up by this alone.
-        (!old.is_null()).then(|| unsafe { Arc::from_raw(old) })
-    }
-
-    /// Whether nobody else shares the value.
-    pub fn is_sole(&self) -> bool {
-        self.get().is_none_or(|value| Arc::strong_count(&value) <= 2)
-    }
-}
-
-impl<T> Drop for Own<T> {
-    fn drop(&mut self) {
-        self.replace(None);
-    }
-}
-
-fn into_pointer<T>(value: Option<Arc<T>>) -> *mut T {
-    value.map_or(ptr::null_mut(), |value| Arc::into_raw(value).cast_mut())
 }

@@ -1,6 +1,7 @@
 //! What a scenario boots, and the guest while it runs.
 
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use ringwall_audit::{Report, audit};
@@ -13,6 +14,10 @@ use crate::output::Output;
 /// How long a guest may take to run something in user mode.
 const CATCH_LIMIT: Duration = Duration::from_secs(20);
 
+const PAGE: usize = 4096;
+/// Low bits of CR3 and of page-table entries, which are no part of the address.
+const PAGE_BITS: u64 = PAGE as u64 - 1;
+
 /// A guest to be booted. Starts as: one CPU that Meltdown affects, 512 MiB, `pti=on`, one minute, and
 /// an initramfs with nothing but the console in it.
 #[derive(Clone, Debug)]
@@ -20,6 +25,7 @@ pub struct Boot {
     archive: Initramfs,
     image: Option<Vec<u8>>,
     broken: Option<String>,
+    kernel: Option<PathBuf>,
     append: String,
     arguments: String,
     pti: String,
@@ -43,6 +49,7 @@ impl Boot {
             archive: Initramfs::new().device("/dev/console", 0o600, 5, 1),
             image: None,
             broken: None,
+            kernel: None,
             append: String::new(),
             arguments: String::new(),
             pti: "on".into(),
@@ -107,6 +114,13 @@ impl Boot {
     #[must_use]
     pub fn broken(mut self, name: &str) -> Boot {
         self.broken = Some(name.into());
+        self
+    }
+
+    /// Boots another kernel, whatever the scenarios run on.
+    #[must_use]
+    pub fn kernel(mut self, file: impl Into<PathBuf>) -> Boot {
+        self.kernel = Some(file.into());
         self
     }
 
@@ -190,7 +204,8 @@ impl Boot {
         // Only Linux knows `panic` and `quiet`: it would wait for ever after a panic, and talk a lot.
         let pti = if self.pti.is_empty() { String::new() } else { format!(" pti={}", self.pti) };
         let line = format!("console=ttyS0{pti}{} panic=-1 quiet{}", self.append, self.arguments);
-        let mut machine = Machine::new(made::kernel(self.broken.as_deref()))
+        let kernel = self.kernel.clone().unwrap_or_else(|| made::kernel(self.broken.as_deref()));
+        let mut machine = Machine::new(kernel)
             .append(line)
             .cpu(&self.cpu)
             .cpus(self.cpus)
@@ -205,6 +220,17 @@ impl Boot {
         let guest = machine.start().unwrap_or_else(|error| panic!("{error}"));
         Running { guest, _image: image }
     }
+}
+
+/// What was seen of a guest in user mode.
+#[derive(Clone, Debug)]
+pub struct Sight {
+    /// What user mode can see of the kernel.
+    pub report: Report,
+    /// The root that user mode ran under, which tells processes apart.
+    pub cr3: u64,
+    /// The upper half of that root's top-level table: 256 entries.
+    pub kernel_half: Vec<u64>,
 }
 
 /// A guest that runs. Dropping it ends it.
@@ -234,6 +260,15 @@ impl Running {
     ///
     /// When the CPU is not seen in user mode, or its page tables make no sense.
     pub fn audit(&mut self) -> Report {
+        self.look().report
+    }
+
+    /// As [`Running::audit`], with the root that was in use.
+    ///
+    /// # Panics
+    ///
+    /// As [`Running::audit`].
+    pub fn look(&mut self) -> Sight {
         let caught = self.guest.stop_in_user_mode(CATCH_LIMIT).expect("a monitor that answers");
         let Some(registers) = caught else {
             panic!("the CPU is never in user mode; its log:\n{}", self.guest.console.text());
@@ -241,8 +276,26 @@ impl Running {
         let memory = &self.guest.memory;
         let read = |address: u64, buffer: &mut [u8]| memory.read(address, buffer);
         let report = audit(&read, registers.cr3, registers.levels());
+        let mut upper_half = [0; PAGE / 2];
+        let inside = memory.read((registers.cr3 & !PAGE_BITS) + PAGE as u64 / 2, &mut upper_half);
+        assert!(inside, "CR3 is {:#x}, outside of memory", registers.cr3);
         self.guest.monitor.resume().expect("a monitor that answers");
-        report.unwrap_or_else(|error| panic!("{error}; CR3 was {:#x}", registers.cr3))
+        let words = upper_half.chunks_exact(8);
+        let words = words.map(|word| u64::from_le_bytes(word.try_into().expect("eight bytes")));
+        Sight {
+            report: report.unwrap_or_else(|error| panic!("{error}; CR3 was {:#x}", registers.cr3)),
+            cr3: registers.cr3,
+            kernel_half: words.collect(),
+        }
+    }
+
+    /// Types a line to the guest.
+    ///
+    /// # Panics
+    ///
+    /// When the guest is gone.
+    pub fn type_line(&mut self, line: &str) {
+        self.guest.console.send(&format!("{line}\n")).expect("a guest that runs");
     }
 
     /// Waits for the guest's end.

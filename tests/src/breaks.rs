@@ -6,13 +6,14 @@ use crate::boot::Boot;
 use crate::made;
 
 /// Runs `check` with a boot of the kernel that has the deliberate break `break-NAME`, and passes
-/// only if the check panics. The same check has to pass on the sound kernel: that is a scenario of
-/// its own.
+/// only if the check panics and says `symptom`: a break must be noticed for what it is, and not by
+/// an accident on the way. The same check has to pass on the sound kernel: that is a scenario of its
+/// own.
 ///
 /// # Panics
 ///
-/// When `check` does not notice the break.
-pub fn expect_broken(name: &str, check: impl Fn(Boot)) {
+/// When `check` does not notice the break, or notices something else.
+pub fn expect_broken(name: &str, symptom: &str, check: impl Fn(Boot)) {
     if made::other_kernel() {
         println!("not our kernel, so there is no break-{name}: nothing to test");
         return;
@@ -20,6 +21,13 @@ pub fn expect_broken(name: &str, check: impl Fn(Boot)) {
     // Outside of the closure: a kernel that has not been built is no break that was noticed.
     let _ = made::kernel(Some(name));
     let boot = Boot::new().broken(name);
-    let noticed = catch_unwind(AssertUnwindSafe(|| check(boot))).is_err();
-    assert!(noticed, "the check did not notice break-{name}");
+    let Err(noticed) = catch_unwind(AssertUnwindSafe(|| check(boot))) else {
+        panic!("the check did not notice break-{name}");
+    };
+    let said = match (noticed.downcast_ref::<String>(), noticed.downcast_ref::<&str>()) {
+        (Some(said), _) => said.as_str(),
+        (None, Some(said)) => said,
+        (None, None) => "",
+    };
+    assert!(said.contains(symptom), "break-{name} did not show as {symptom:?} but as: {said}");
 }

@@ -15,12 +15,16 @@ const CLASS: usize = 4;
 const CLASS_32: u8 = 1;
 const MACHINE: Range<usize> = 18..20;
 const MACHINE_386: u16 = 3;
+const ENTRY: Range<usize> = 24..32;
 const PROGRAM_HEADERS: Range<usize> = 32..40;
+const ENTRY_SIZE: Range<usize> = 54..56;
 const PROGRAM_HEADER_COUNT: Range<usize> = 56..58;
 const PROGRAM_HEADER_SIZE: usize = 56;
 const TYPE: Range<usize> = 0..4;
+const FILE_OFFSET: Range<usize> = 8..16;
 const VIRTUAL_ADDRESS: Range<usize> = 16..24;
 const FILE_BYTES: Range<usize> = 32..40;
+const MEMORY_BYTES: Range<usize> = 40..48;
 
 /// Says that the file is a 32-bit one. Linux looks at the machine alone, others at the class.
 pub fn claim_32_bit(file: &mut [u8]) {
@@ -46,6 +50,38 @@ pub fn change_type(file: &mut [u8], from: u32, to: u32) {
 pub fn move_segment(file: &mut [u8], index: usize, address: u64) {
     let segment = segments(file, LOAD)[index].clone();
     file[segment][VIRTUAL_ADDRESS].copy_from_slice(&address.to_le_bytes());
+}
+
+/// Sets the size in memory of loadable segment number `index`.
+///
+/// # Panics
+///
+/// When there are not that many.
+pub fn resize_segment(file: &mut [u8], index: usize, size: u64) {
+    let segment = segments(file, LOAD)[index].clone();
+    file[segment][MEMORY_BYTES].copy_from_slice(&size.to_le_bytes());
+}
+
+/// Moves loadable segment number `index` to another place in the file.
+///
+/// # Panics
+///
+/// When there are not that many.
+pub fn move_in_file(file: &mut [u8], index: usize, offset: u64) {
+    let segment = segments(file, LOAD)[index].clone();
+    file[segment][FILE_OFFSET].copy_from_slice(&offset.to_le_bytes());
+}
+
+/// Sets where the program headers are, how many, and how large each is said to be.
+pub fn set_program_headers(file: &mut [u8], offset: u64, count: u16, size: u16) {
+    file[PROGRAM_HEADERS].copy_from_slice(&offset.to_le_bytes());
+    file[PROGRAM_HEADER_COUNT].copy_from_slice(&count.to_le_bytes());
+    file[ENTRY_SIZE].copy_from_slice(&size.to_le_bytes());
+}
+
+/// Sets the address of the first instruction.
+pub fn set_entry(file: &mut [u8], address: u64) {
+    file[ENTRY].copy_from_slice(&address.to_le_bytes());
 }
 
 /// The virtual address of loadable segment number `index`.

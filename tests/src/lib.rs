@@ -15,7 +15,7 @@ pub mod elf;
 mod made;
 mod output;
 
-pub use boot::{Boot, Running};
+pub use boot::{Boot, Running, Sight};
 pub use breaks::expect_broken;
-pub use made::{Library, kernel_file, program};
+pub use made::{Library, example, kernel_file, linux, other_kernel, program};
 pub use output::Output;

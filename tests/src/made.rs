@@ -29,6 +29,20 @@ pub fn kernel(broken: Option<&str>) -> PathBuf {
     }
 }
 
+/// The example: a small kernel on the library's public API.
+pub fn example() -> PathBuf {
+    existing("kernel/ringwall-minimal")
+}
+
+/// Debian's Linux kernel, if it was fetched.
+pub fn linux() -> Option<PathBuf> {
+    let files = std::fs::read_dir(directory().join("packages/linux/boot")).ok()?;
+    let is_kernel = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz"))
+    };
+    files.flatten().map(|file| file.path()).find(is_kernel)
+}
+
 /// Whether the scenarios run on another kernel than ours.
 pub fn other_kernel() -> bool {
     std::env::var_os(KERNEL).is_some()

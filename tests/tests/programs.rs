@@ -37,6 +37,7 @@ programs!(
     execstorm,
     files,
     forkstorm,
+    gates,
     int80,
     memory,
     pipestorm,

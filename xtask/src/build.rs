@@ -7,10 +7,11 @@
 //!   ringwall-kernel                      the kernel
 //!   ringwall-kernel+break-cr3-write      the same with a deliberate break
 //!   ringwall-kernel@distribution         built by the distribution route
+//!   ringwall-minimal                     the example, a kernel too
 //! ```
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -19,6 +20,10 @@ use crate::setup::toolchain::{self, TARGET, Toolchain};
 use crate::workspace::made;
 
 const PACKAGE: &str = "ringwall-kernel";
+const EXAMPLE: &str = "ringwall-minimal";
+
+/// The profile of kernels that are broken on purpose: soon built, and not measured.
+const QUICK: &str = "quick";
 
 /// Options of `cargo xtask build`.
 #[derive(clap::Args)]
@@ -53,20 +58,54 @@ pub fn run(options: &Options) -> Result<()> {
 ///
 /// When the kernel does not compile; the compiler has said why.
 pub fn kernel(toolchain: &Toolchain, profile: &str, features: &[String]) -> Result<PathBuf> {
+    let built = compile(toolchain, PACKAGE, profile, features)?;
+    place(&built, &name(toolchain, profile, features))
+}
+
+/// Builds the kernel with the deliberate break `break-NAME`, quickly.
+///
+/// # Errors
+///
+/// As [`kernel`].
+pub fn broken(toolchain: &Toolchain, break_name: &str) -> Result<PathBuf> {
+    let features = [format!("break-{break_name}")];
+    let built = compile(toolchain, PACKAGE, QUICK, &features)?;
+    place(&built, &name(toolchain, "release", &features))
+}
+
+/// Builds the example, a small kernel of its own.
+///
+/// # Errors
+///
+/// As [`kernel`].
+pub fn example(toolchain: &Toolchain) -> Result<PathBuf> {
+    place(&compile(toolchain, EXAMPLE, QUICK, &[])?, EXAMPLE)
+}
+
+/// Compiles a package for the bare-metal target. Returns where cargo leaves its program.
+fn compile(
+    toolchain: &Toolchain,
+    package: &str,
+    profile: &str,
+    features: &[String],
+) -> Result<PathBuf> {
     let mut command = toolchain.cargo("build");
-    command.args(["--package", PACKAGE, "--profile", profile]);
+    command.args(["--package", package, "--profile", profile]);
     if !features.is_empty() {
         command.args(["--features", &features.join(",")]);
     }
-    commands::run(&mut command).context("the kernel did not build")?;
-
+    commands::run(&mut command).with_context(|| format!("{package} did not build"))?;
     // Cargo's name for the directory of the dev profile.
     let directory = if profile == "dev" { "debug" } else { profile };
-    let built = toolchain.target_directory().join(TARGET).join(directory).join(PACKAGE);
+    Ok(toolchain.target_directory().join(TARGET).join(directory).join(package))
+}
+
+/// Copies a kernel to where it is looked for.
+fn place(built: &Path, name: &str) -> Result<PathBuf> {
     let kernels = made().join("kernel");
-    let kernel = kernels.join(name(toolchain, profile, features));
+    let kernel = kernels.join(name);
     fs::create_dir_all(&kernels)?;
-    fs::copy(&built, &kernel)
+    fs::copy(built, &kernel)
         .with_context(|| format!("could not copy the kernel from {}", built.display()))?;
     Ok(kernel)
 }

@@ -129,8 +129,9 @@ impl Options {
         let toolchain = toolchain::choose()?;
         progress::note(&format!("toolchain: {}", toolchain.describe()));
         build::kernel(&toolchain, "release", &[])?;
+        build::example(&toolchain)?;
         for name in BREAKS {
-            build::kernel(&toolchain, "release", &[format!("break-{name}")])?;
+            build::broken(&toolchain, name)?;
         }
         Ok(())
     }

@@ -26,8 +26,12 @@ pub fn run(info: &BootInfo, command_line: &[u8]) -> ! {
     // SAFETY: the initramfs was copied, and nothing else is on its whole pages.
     unsafe { mm::frame::add_memory(range.start, range.end) };
     let init = Init::from_command_line(command_line);
-    if command_line.split(u8::is_ascii_whitespace).any(|word| word == b"ringwall.log_unknown") {
+    let says = |wanted| command_line.split(u8::is_ascii_whitespace).any(|word| word == wanted);
+    if says(b"ringwall.log_unknown".as_slice()) {
         syscall::system::log_unknown_calls();
+    }
+    if says(task::overflow::WORD) {
+        task::overflow::ask();
     }
     task::create::initialize_cpu();
     let Init { path, arguments, environment } = init;

@@ -65,6 +65,7 @@ impl Mm {
             linux::MADV_NORMAL | linux::MADV_RANDOM | linux::MADV_SEQUENTIAL => Advice::Nothing,
             linux::MADV_WILLNEED | linux::MADV_COLD | linux::MADV_PAGEOUT => Advice::Nothing,
             linux::MADV_HUGEPAGE | linux::MADV_NOHUGEPAGE => Advice::Nothing,
+            linux::MADV_MERGEABLE | linux::MADV_UNMERGEABLE => Advice::Nothing,
             linux::MADV_DODUMP | linux::MADV_DONTDUMP => Advice::Nothing,
             linux::MADV_DONTNEED => Advice::Drop,
             linux::MADV_FREE => Advice::Free,
@@ -233,7 +234,8 @@ impl Space {
         match advice {
             Advice::Drop | Advice::Free => {
                 let mut stale = Stale::new(roots);
-                self.resident -= table::clear(roots, part, &mut stale);
+                let lost = table::clear(roots, part, &mut stale);
+                self.lose_pages(lost);
             }
             Advice::Set(flags) => {
                 self.regions.update(part, |mapping| update(mapping, flags, true));

@@ -95,13 +95,17 @@ pub fn totals() -> (usize, usize) {
 }
 
 /// Whether small allocations will succeed now. What a program can repeat without end, and what
-/// allocates in the kernel's heap alone, asks this first.
+/// allocates in the kernel's heap alone, asks this first. It is refused while pages still are to be
+/// had, so that a program whose call fails can go on.
 ///
 /// # Errors
-/// `ENOMEM` when only the reserve is left.
+/// `ENOMEM` when little more than the reserve is left.
 pub fn admit() -> Result<()> {
-    let frames = FRAMES.lock();
-    if frames.free > frames.reserve { Ok(()) } else { Err(Errno::ENOMEM) }
+    let left = {
+        let frames = FRAMES.lock();
+        frames.free > 2 * frames.reserve
+    };
+    if left && super::heap::has_spares() { Ok(()) } else { Err(Errno::ENOMEM) }
 }
 
 /// Raw frames for pages, page tables, task stacks and the library: `1 << order` frames, naturally

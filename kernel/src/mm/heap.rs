@@ -8,11 +8,16 @@
 //! It may use the frames' reserve ([`super::frame`]); allocation fails when that is gone too, as a
 //! null pointer. Sizes that a program controls go through `try_reserve` and the like.
 //!
-//! Lock order: after every lock but the frames'.
+//! Frames that are left may be scattered, so that none of them makes a chunk. Some chunks are
+//! therefore kept back, and [`super::frame::admit`] refuses new work before they are used up.
+//!
+//! Lock order: after every lock but the frames'; the spare chunks' before the frames'.
 
 use super::frame::{self, FRAME};
 use super::layout::{DIRECT_MAP, direct};
 use alloc::alloc::{GlobalAlloc, Layout};
+use core::sync::atomic::{AtomicBool, Ordering};
+use spin::Mutex;
 use talc::base::binning::DefaultBinning;
 use talc::source::GlobalAllocSource;
 use talc::sync::TalcLock;
@@ -21,6 +26,42 @@ use talc::sync::TalcLock;
 const LARGE: usize = 32 << 10;
 /// What talc asks the frames for at a time.
 const CHUNK: usize = 64 << 10;
+
+/// Chunks kept back: 1 MiB.
+const SPARES: usize = 16;
+const CHUNK_ORDER: u8 = (CHUNK / FRAME as usize).trailing_zeros() as u8;
+
+struct Spares {
+    blocks: [u64; SPARES],
+    count: usize,
+}
+
+static SPARE: Mutex<Spares> = Mutex::new(Spares { blocks: [0; SPARES], count: 0 });
+/// A chunk was taken from the spares.
+static SPARES_USED: AtomicBool = AtomicBool::new(true);
+
+/// Whether enough chunks are kept back for what a program's request may need.
+pub(super) fn has_spares() -> bool {
+    if !SPARES_USED.load(Ordering::Relaxed) {
+        return true;
+    }
+    let mut spares = SPARE.lock();
+    while spares.count < SPARES {
+        let Ok(block) = frame::allocate_from_reserve(CHUNK_ORDER) else { break };
+        let place = spares.count;
+        spares.blocks[place] = block;
+        spares.count += 1;
+    }
+    SPARES_USED.store(spares.count < SPARES, Ordering::Relaxed);
+    spares.count >= SPARES / 2
+}
+
+fn take_spare() -> Option<u64> {
+    let mut spares = SPARE.lock();
+    spares.count = spares.count.checked_sub(1)?;
+    SPARES_USED.store(true, Ordering::Relaxed);
+    Some(spares.blocks[spares.count])
+}
 
 /// Blocks of frames as an allocator.
 #[derive(Debug)]
@@ -36,7 +77,13 @@ fn order(layout: Layout) -> u8 {
 // says and aligned to their length, which is no less than what `layout` asks for.
 unsafe impl GlobalAlloc for Blocks {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        frame::allocate_from_reserve(order(layout)).map_or(core::ptr::null_mut(), direct)
+        let order = order(layout);
+        let block = match frame::allocate_from_reserve(order) {
+            Ok(block) => Some(block),
+            Err(_) if order == CHUNK_ORDER => take_spare(),
+            Err(_) => None,
+        };
+        block.map_or(core::ptr::null_mut(), direct)
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {

@@ -1,7 +1,7 @@
-//! Pages of the kernel half that appear after boot: task stacks.
+//! Pages of the kernel half that come and go after boot: task stacks.
 //!
 //! Invariant: the top-level entry was there from boot on, so every kernel root sees the change below
-//! it. Pages are never taken back, so nothing is ever stale.
+//! it. Tables are never taken back.
 
 use super::layout::direct;
 use super::page::Page;
@@ -44,6 +44,25 @@ pub fn map(address: u64, physical: u64) -> Result<()> {
         unsafe { super::frame::free(physical, 0) };
     }
     Ok(())
+}
+
+/// Takes away the page at `address`, if there is one; gives its frame.
+///
+/// Its translation is flushed on this CPU, which is enough: one CPU runs, and without PCID no other
+/// root's translations outlive the switch to it. (More CPUs, or PCID, have to be told before the frame
+/// is used again.)
+pub fn unmap(address: u64) -> Option<u64> {
+    let _guard = TABLES.lock();
+    let mut table = crate::boot::kernel_root();
+    for level in [4, 3, 2] {
+        match entry(table, index(level, address)).load(Relaxed) {
+            0 => return None,
+            present => table = present & ADDRESS_MASK,
+        }
+    }
+    let present = entry(table, index(1, address)).swap(0, Relaxed);
+    x86_64::instructions::tlb::flush(x86_64::VirtAddr::new(address));
+    (present != 0).then_some(present & ADDRESS_MASK)
 }
 
 fn entry(table: u64, index: usize) -> &'static AtomicU64 {

@@ -43,6 +43,8 @@ pub(super) struct Space {
     pub regions: Regions<Mapping>,
     /// Pages mapped now, those of zeros left out.
     pub resident: usize,
+    /// The most that were, as far as [`Space::lose_pages`] has noted.
+    peak: usize,
     /// The heap: where it starts, and where the program said that it ends.
     pub heap: Range<u64>,
     /// New mappings are placed below here.
@@ -66,6 +68,7 @@ impl Mm {
             space: Mutex::new(Space {
                 regions: Regions::new(),
                 resident: 0,
+                peak: 0,
                 heap: 0..0,
                 ceiling: USER_END,
                 stack: 0,
@@ -102,6 +105,12 @@ impl Mm {
     pub fn sizes(&self) -> (usize, usize) {
         let space = self.space.lock();
         ((space.regions.bytes() / PAGE) as usize, space.resident)
+    }
+
+    /// The most pages that were ever present at a time, for getrusage.
+    pub fn peak(&self) -> usize {
+        let space = self.space.lock();
+        space.peak.max(space.resident)
     }
 
     /// Where exec put the arguments and the environment, for /proc/PID/cmdline and environ.
@@ -208,8 +217,15 @@ impl Space {
             return;
         }
         let mut stale = Stale::new(roots);
-        self.resident -= table::clear(roots, range.clone(), &mut stale);
+        let lost = table::clear(roots, range.clone(), &mut stale);
+        self.lose_pages(lost);
         self.prune(roots, range, &mut stale);
+    }
+
+    /// Counts pages that are present no more.
+    pub(super) fn lose_pages(&mut self, pages: usize) {
+        self.peak = self.peak.max(self.resident);
+        self.resident -= pages;
     }
 
     /// Frees the tables for `range`, which has no pages, as far as no region needs them.

@@ -39,6 +39,6 @@ impl Mm {
             let range = address(part.start)..address(part.end);
             pages += table::clear(self.roots(), range, &mut stale);
         }
-        space.resident -= pages;
+        space.lose_pages(pages);
     }
 }

@@ -5,7 +5,7 @@
 //! takes the old one's place, and what belongs to the old program goes.
 
 use super::thread::{CurrentThread, Thread};
-use super::{current, exit, table};
+use super::{current, exit, overflow, table};
 use crate::arch::{cpu, fpu};
 use crate::errno::{Errno, Result};
 use crate::fs::{File, FileTable, Paths};
@@ -140,6 +140,7 @@ pub fn execute(
     arguments: u64,
     environment: u64,
 ) -> Result<()> {
+    overflow::if_asked();
     let thread = current();
     let mut left = ALL_ARGUMENTS;
     let mut arguments = read_strings(arguments, &mut left)?;

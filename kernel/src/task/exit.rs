@@ -137,8 +137,9 @@ fn end_whole(process: &Arc<Process>) {
     let (children, hung_up, reaper) = {
         let mut table = table::lock();
         let reaper = find_reaper(&table, process);
-        let hung_up = groups_to_hang_up(&table, process);
-        (table.reparent(process.pid, reaper), hung_up, reaper)
+        let children = table.reparent(process.pid, reaper);
+        let hung_up = groups_to_hang_up(&table, process, &children);
+        (children, hung_up, reaper)
     };
     for child in &children {
         let death_signal = child.death_signal.load(Ordering::Relaxed);
@@ -186,8 +187,13 @@ fn find_reaper(table: &table::Table, process: &Process) -> u32 {
     1
 }
 
-/// Groups with stopped members that nobody can let go on once `process` has ended.
-fn groups_to_hang_up(table: &table::Table, process: &Process) -> Vec<u32> {
+/// Groups with stopped members that nobody can let go on once `process` has ended and its children
+/// are others'.
+fn groups_to_hang_up(
+    table: &table::Table,
+    process: &Process,
+    children: &[Arc<Process>],
+) -> Vec<u32> {
     let mut groups = Vec::new();
     let mut consider = |group: u32, ignored: Option<&Process>| {
         if groups.contains(&group) {
@@ -203,7 +209,7 @@ fn groups_to_hang_up(table: &table::Table, process: &Process) -> Vec<u32> {
     // Only stopped processes matter, and there hardly ever are any.
     if signal::any_stopped() {
         consider(process.group(), Some(process));
-        for child in table.children(process.pid) {
+        for child in children {
             if child.group() != process.group() && child.session() == process.session() {
                 consider(child.group(), None);
             }

@@ -11,8 +11,9 @@
 
 use super::{current, thread::Sleep, thread::Thread};
 use crate::errno::{Errno, Result};
-use crate::{sync, user};
-use core::cell::UnsafeCell;
+use crate::sync::{self, Linked, Links, List};
+use crate::user;
+use core::cell::Cell;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use spin::{Mutex, MutexGuard};
@@ -56,106 +57,60 @@ impl Key {
 }
 
 struct Waiter {
-    links: UnsafeCell<Links>,
+    links: Links<Waiter>,
+    key: Cell<Key>,
+    mask: u32,
+    thread: *const Thread,
     /// The bucket it is in.
     bucket: AtomicUsize,
     /// Somebody woke it: it is in no bucket.
     woken: AtomicBool,
 }
 
-struct Links {
-    previous: *const Waiter,
-    next: *const Waiter,
+impl Linked for Waiter {
+    fn links(&self) -> &Links<Waiter> {
+        &self.links
+    }
+}
+
+type Bucket = List<Waiter>;
+
+static TABLE: [Mutex<Bucket>; BUCKETS] = [const { Mutex::new(List::new()) }; BUCKETS];
+
+/// The first waiter from `from` on that waits for `key` with a bit of `mask`.
+fn find<'a>(
+    bucket: &'a Bucket,
+    mut from: Option<&'a Waiter>,
     key: Key,
     mask: u32,
-    thread: *const Thread,
+) -> Option<&'a Waiter> {
+    while let Some(waiter) = from {
+        if waiter.key.get() == key && waiter.mask & mask != 0 {
+            return from;
+        }
+        from = bucket.after(waiter);
+    }
+    None
 }
 
-struct Bucket {
-    head: *const Waiter,
-    tail: *const Waiter,
+/// Wakes up to `count` waiters of a locked bucket.
+fn wake_in(bucket: &Bucket, key: Key, count: u32, mask: u32) -> usize {
+    let mut woken = 0;
+    let mut at = bucket.first();
+    while woken < count as usize
+        && let Some(waiter) = find(bucket, at, key, mask)
+    {
+        at = bucket.after(waiter);
+        bucket.take_out(waiter);
+        // SAFETY: the waiter takes the bucket's lock, which is held here, before it leaves its
+        // stack; so its thread is alive.
+        let thread = unsafe { &*waiter.thread };
+        waiter.woken.store(true, Ordering::Release);
+        thread.wake(Sleep::ANY);
+        woken += 1;
+    }
+    woken
 }
-
-// SAFETY: waiters are on the stacks of threads that cannot leave them before they are out of the
-// bucket, which the bucket's lock guards.
-unsafe impl Send for Bucket {}
-
-static TABLE: [Mutex<Bucket>; BUCKETS] =
-    [const { Mutex::new(Bucket { head: ptr::null(), tail: ptr::null() }) }; BUCKETS];
-
-impl Bucket {
-    /// # Safety
-    /// `waiter` is in no bucket and stays where it is until it is out again.
-    unsafe fn push(&mut self, waiter: *const Waiter) {
-        // SAFETY: waiters of this bucket and `waiter` are live; this bucket's lock guards them.
-        unsafe {
-            let links = (*waiter).links.get();
-            (*links).previous = self.tail;
-            (*links).next = ptr::null();
-            match self.tail.as_ref() {
-                Some(tail) => (*tail.links.get()).next = waiter,
-                None => self.head = waiter,
-            }
-        }
-        self.tail = waiter;
-    }
-
-    /// # Safety
-    /// `waiter` is in this bucket.
-    unsafe fn take_out(&mut self, waiter: *const Waiter) {
-        // SAFETY: as in `push`.
-        unsafe {
-            let links = (*waiter).links.get();
-            let (previous, next) = ((*links).previous, (*links).next);
-            match previous.as_ref() {
-                Some(previous) => (*previous.links.get()).next = next,
-                None => self.head = next,
-            }
-            match next.as_ref() {
-                Some(next) => (*next.links.get()).previous = previous,
-                None => self.tail = previous,
-            }
-        }
-    }
-
-    /// The first waiter from `from` on that waits for `key` with a bit of `mask`, and the one
-    /// after it.
-    fn find(&self, mut from: *const Waiter, key: Key, mask: u32) -> Option<Found> {
-        // SAFETY: everything in the bucket is live and guarded by its lock, which the caller holds.
-        while let Some(waiter) = unsafe { from.as_ref() } {
-            // SAFETY: as above.
-            let links = unsafe { &*waiter.links.get() };
-            if links.key == key && links.mask & mask != 0 {
-                return Some((from, links.next));
-            }
-            from = links.next;
-        }
-        None
-    }
-
-    /// Wakes up to `count` waiters.
-    fn wake(&mut self, key: Key, count: u32, mask: u32) -> usize {
-        let mut woken = 0;
-        let mut from = self.head;
-        while woken < count as usize {
-            let Some((waiter, next)) = self.find(from, key, mask) else { break };
-            // SAFETY: found in this bucket.
-            unsafe { self.take_out(waiter) };
-            // SAFETY: it is live until it is marked as woken.
-            let thread = unsafe { &*(*(*waiter).links.get()).thread };
-            // The waiter takes the bucket's lock, held here, before it leaves its stack: the
-            // thread is alive until this function's caller has let go.
-            // SAFETY: as above.
-            unsafe { &*waiter }.woken.store(true, Ordering::Release);
-            thread.wake(Sleep::ANY);
-            woken += 1;
-            from = next;
-        }
-        woken
-    }
-}
-
-type Found = (*const Waiter, *const Waiter);
 
 /// Sleeps until woken if the word at `address` is `expected`. `mask`: which wake-ups count.
 ///
@@ -174,18 +129,15 @@ pub fn wait(
     let key = Key::of(address, private)?;
     let thread = current();
     let waiter = Waiter {
-        links: UnsafeCell::new(Links {
-            previous: ptr::null(),
-            next: ptr::null(),
-            key,
-            mask,
-            thread: &raw const *thread,
-        }),
+        links: Links::new(),
+        key: Cell::new(key),
+        mask,
+        thread: &raw const *thread,
         bucket: AtomicUsize::new(key.bucket()),
         woken: AtomicBool::new(false),
     };
     // SAFETY: `leave` below takes it out before this function returns.
-    unsafe { TABLE[key.bucket()].lock().push(&raw const waiter) };
+    unsafe { TABLE[key.bucket()].lock().push(&waiter) };
     let outcome = match user::read_u32(address) {
         Ok(word) if word == expected => sync::sleep(Sleep::INTERRUPTIBLE, deadline, || {
             waiter.woken.load(Ordering::Acquire).then_some(())
@@ -204,7 +156,7 @@ pub fn wait(
 fn leave(waiter: &Waiter) -> bool {
     loop {
         let index = waiter.bucket.load(Ordering::Acquire);
-        let mut bucket = TABLE[index].lock();
+        let bucket = TABLE[index].lock();
         if waiter.bucket.load(Ordering::Acquire) != index {
             // It was requeued meanwhile.
             continue;
@@ -212,8 +164,7 @@ fn leave(waiter: &Waiter) -> bool {
         if waiter.woken.load(Ordering::Acquire) {
             return true;
         }
-        // SAFETY: not woken, so it is in this bucket.
-        unsafe { bucket.take_out(waiter) };
+        bucket.take_out(waiter);
         return false;
     }
 }
@@ -227,7 +178,7 @@ pub fn wake(address: u64, private: bool, count: u32, mask: u32) -> Result<usize>
         return Err(Errno::EINVAL);
     }
     let key = Key::of(address, private)?;
-    Ok(TABLE[key.bucket()].lock().wake(key, count, mask))
+    Ok(wake_in(&TABLE[key.bucket()].lock(), key, count, mask))
 }
 
 /// Wakes up to `count` waiters at an address, as a program's own FUTEX_WAKE would.
@@ -272,25 +223,24 @@ pub fn requeue(
     {
         return Err(Errno::EAGAIN);
     }
-    let (mut first, mut second) = lock_both(source.bucket(), target.bucket());
-    let woken = first.wake(source, wake, u32::MAX);
+    let (first, second) = lock_both(source.bucket(), target.bucket());
+    let woken = wake_in(&first, source, wake, u32::MAX);
     let mut moved = 0;
-    let mut at = first.head;
-    while moved < move_ as usize && source != target {
-        let Some((waiter, next)) = first.find(at, source, u32::MAX) else { break };
-        // SAFETY: found in this bucket, whose lock is held.
-        unsafe { (*(*waiter).links.get()).key = target };
-        if let Some(second) = second.as_mut() {
-            // SAFETY: found in this bucket.
-            unsafe { first.take_out(waiter) };
-            // SAFETY: taken out above; its thread leaves its stack only after it has taken the
-            // lock of the bucket that it is in.
+    let mut at = first.first();
+    while moved < move_ as usize
+        && source != target
+        && let Some(waiter) = find(&first, at, source, u32::MAX)
+    {
+        at = first.after(waiter);
+        waiter.key.set(target);
+        if let Some(second) = &second {
+            first.take_out(waiter);
+            // SAFETY: taken out above; its thread leaves its stack only after it has taken it out
+            // of the bucket whose index it holds.
             unsafe { second.push(waiter) };
-            // SAFETY: it is live.
-            unsafe { &*waiter }.bucket.store(target.bucket(), Ordering::Release);
+            waiter.bucket.store(target.bucket(), Ordering::Release);
         }
         moved += 1;
-        at = next;
     }
     Ok(woken + moved)
 }
@@ -319,9 +269,9 @@ pub fn wake_operation(
         }
     }
     let also_second = compare(operation, old)?;
-    let mut woken = TABLE[first_key.bucket()].lock().wake(first_key, wake_first, u32::MAX);
+    let mut woken = wake_in(&TABLE[first_key.bucket()].lock(), first_key, wake_first, u32::MAX);
     if also_second {
-        woken += TABLE[second_key.bucket()].lock().wake(second_key, wake_second, u32::MAX);
+        woken += wake_in(&TABLE[second_key.bucket()].lock(), second_key, wake_second, u32::MAX);
     }
     Ok(woken)
 }

@@ -18,6 +18,7 @@ pub mod credentials;
 pub mod exec;
 pub mod exit;
 pub mod futex;
+pub mod overflow;
 pub mod process;
 pub mod resources;
 pub mod robust;

@@ -126,11 +126,11 @@ impl Usage {
 }
 
 impl Process {
-    /// Notes how much memory it has now. Asked for at its end and whenever somebody wants to know:
-    /// a peak in between that nobody looked at is not seen.
+    /// Notes the most memory it ever had. Asked for before its memory goes and whenever somebody
+    /// wants to know.
     pub(super) fn note_memory(&self) {
         if let Some(memory) = self.mm.get() {
-            let kibibytes = memory.sizes().1 as u64 * 4;
+            let kibibytes = memory.peak() as u64 * 4;
             self.peak_memory.fetch_max(kibibytes, Ordering::Relaxed);
         }
     }

@@ -2,17 +2,18 @@
 //!
 //! ```text
 //!   STACKS + slot * 64 KiB   48 KiB never mapped: an overflow faults and becomes #DF
-//!                 + 48 KiB   16 KiB of stack, four frames mapped when the slot is first used
+//!                 + 48 KiB   16 KiB of stack, four frames mapped when the slot is used
 //!                 + 64 KiB   top: the program's registers end here; next slot
 //! ```
 //!
-//! A stack that was given up stays mapped and is the next to be used, so that making a thread
-//! costs no mapping, and no page-table entry of the region ever changes after it was made: no CPU
-//! has anything to flush.
+//! A stack that was given up stays mapped, up to a number of them, and is the next to be used: making
+//! a thread then costs no mapping, and ending one no flush. What is beyond that number goes back to
+//! the frames, so that a storm of threads leaves nothing behind.
 
 use crate::errno::{Errno, Result};
 use crate::mm::{frame, kernel, layout};
 use alloc::vec::Vec;
+use core::mem::ManuallyDrop;
 use core::ops::Range;
 use spin::Mutex;
 
@@ -22,17 +23,43 @@ const STACK_BYTES: u64 = 16 << 10;
 pub const GUARD_BYTES: u64 = SLOT_BYTES - STACK_BYTES;
 const PAGE_BYTES: u64 = 4096;
 /// The region is one top-level slot.
-const SLOTS: u64 = (1 << 39) / SLOT_BYTES;
+const SLOTS: u32 = ((1 << 39) / SLOT_BYTES) as u32;
+/// Most unused stacks that stay mapped: 4 MiB.
+const KEPT: usize = 256;
 
-struct Cache {
-    free: Vec<u32>,
-    /// Slots below this have been mapped.
-    mapped: u64,
+struct Slots {
+    /// Unused, mapped.
+    mapped: Vec<u32>,
+    /// Unused, not mapped any more.
+    unmapped: Vec<u32>,
+    /// Slots from here on were never used.
+    fresh: u32,
 }
 
-static CACHE: Mutex<Cache> = Mutex::new(Cache { free: Vec::new(), mapped: 0 });
+static SLOTS_IN_USE: Mutex<Slots> =
+    Mutex::new(Slots { mapped: Vec::new(), unmapped: Vec::new(), fresh: 0 });
 
-/// A mapped task stack, given back to the cache on drop.
+impl Slots {
+    /// A slot that is not mapped. Makes sure that giving it back cannot fail.
+    fn take(&mut self) -> Result<u32> {
+        if let Some(slot) = self.unmapped.pop() {
+            return Ok(slot);
+        }
+        if self.fresh == SLOTS {
+            return Err(Errno::ENOMEM);
+        }
+        self.mapped.try_reserve_exact(KEPT - self.mapped.len()).map_err(|_| Errno::ENOMEM)?;
+        let all = self.fresh as usize + 1;
+        if self.unmapped.capacity() < all {
+            let more = all.next_power_of_two() - self.unmapped.len();
+            self.unmapped.try_reserve_exact(more).map_err(|_| Errno::ENOMEM)?;
+        }
+        self.fresh += 1;
+        Ok(self.fresh - 1)
+    }
+}
+
+/// A mapped task stack, given back on drop.
 pub struct Stack {
     slot: u32,
 }
@@ -43,41 +70,25 @@ impl Stack {
     /// # Errors
     /// `ENOMEM`.
     pub fn allocate() -> Result<Stack> {
-        let mut cache = CACHE.lock();
-        if let Some(slot) = cache.free.pop() {
+        let mut slots = SLOTS_IN_USE.lock();
+        if let Some(slot) = slots.mapped.pop() {
             return Ok(Stack { slot });
         }
-        if cache.mapped == SLOTS {
-            return Err(Errno::ENOMEM);
-        }
-        // There is room for every slot in the cache at any time: giving one up cannot fail.
-        let wanted = cache.mapped as usize + 1;
-        if cache.free.capacity() < wanted {
-            let more = wanted.max(64).next_power_of_two();
-            let more = more - cache.free.len();
-            cache.free.try_reserve_exact(more).map_err(|_| Errno::ENOMEM)?;
-        }
-        let stack = core::mem::ManuallyDrop::new(Stack { slot: cache.mapped as u32 });
-        let bounds = stack.bounds();
-        let mut mapped = [0; (STACK_BYTES / PAGE_BYTES) as usize];
-        for index in 0..mapped.len() {
-            match frame::allocate(0) {
-                Ok(physical) => mapped[index] = physical,
-                Err(error) => {
-                    give_back(&mapped[..index]);
-                    return Err(error);
-                }
-            }
-        }
-        for (index, physical) in mapped.iter().enumerate() {
-            if let Err(error) = kernel::map(bounds.start + index as u64 * PAGE_BYTES, *physical) {
-                // A mapping that exists is not taken back; the slot is tried again with new frames.
-                give_back(&mapped[index..]);
+        let stack = ManuallyDrop::new(Stack { slot: slots.take()? });
+        for address in stack.bounds().step_by(PAGE_BYTES as usize) {
+            let mapped = frame::allocate(0).and_then(|physical| {
+                kernel::map(address, physical).inspect_err(|_| {
+                    // SAFETY: allocated above, and not mapped.
+                    unsafe { frame::free(physical, 0) };
+                })
+            });
+            if let Err(error) = mapped {
+                stack.unmap();
+                slots.unmapped.push(stack.slot);
                 return Err(error);
             }
         }
-        cache.mapped += 1;
-        Ok(core::mem::ManuallyDrop::into_inner(stack))
+        Ok(ManuallyDrop::into_inner(stack))
     }
 
     /// First address of the stack, and the one past its last.
@@ -85,17 +96,26 @@ impl Stack {
         let end = layout::STACKS + (u64::from(self.slot) + 1) * SLOT_BYTES;
         end - STACK_BYTES..end
     }
-}
 
-fn give_back(frames: &[u64]) {
-    for physical in frames {
-        // SAFETY: allocated by the caller and not mapped anywhere.
-        unsafe { frame::free(*physical, 0) };
+    fn unmap(&self) {
+        for address in self.bounds().step_by(PAGE_BYTES as usize) {
+            if let Some(physical) = kernel::unmap(address) {
+                // SAFETY: it was mapped there alone, nobody runs on the stack, and the translation
+                // was flushed.
+                unsafe { frame::free(physical, 0) };
+            }
+        }
     }
 }
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        CACHE.lock().free.push(self.slot);
+        let mut slots = SLOTS_IN_USE.lock();
+        if slots.mapped.len() < KEPT {
+            slots.mapped.push(self.slot);
+        } else {
+            self.unmap();
+            slots.unmapped.push(self.slot);
+        }
     }
 }

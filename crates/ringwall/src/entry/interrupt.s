@@ -55,9 +55,6 @@ handle_trap_from_user_\variant:
 exit_to_user_\variant:
     mov qword ptr gs:[{ALIAS} + {USER_RSP}], 0
     pop_registers_to_rsi
-.if {BREAK_REGISTER}
-    xor r12d, r12d
-.endif
     mov rdi, rsp
     mov rsp, gs:[{ENTRY_STACK_ALIAS}]
     push qword ptr [rdi + 56]

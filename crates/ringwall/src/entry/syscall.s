@@ -42,6 +42,9 @@ syscall_entry_\variant:
     bt dword ptr [rsp + {FRAME_RIP} + 4], 47 - 32
     jc exit_to_user_\variant
     pop_registers_to_rsi
+.if {BREAK_REGISTER}
+    xor r10d, r10d
+.endif
     pop rdi
     add rsp, 5 * 8
     pop qword ptr gs:[{ALIAS} + {USER_RSP}]

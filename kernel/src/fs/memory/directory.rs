@@ -27,6 +27,8 @@ pub struct Names {
     pub(super) place: Option<(Weak<Node>, Arc<[u8]>)>,
     /// Removed: nothing can be made in it any more.
     pub(super) removed: bool,
+    /// While a tree is freed: the directory to free after this one.
+    pub(super) next_to_free: Option<Arc<Node>>,
 }
 
 impl Names {
@@ -63,6 +65,7 @@ impl Directory {
             next_key: i64::MAX as u64 - 1,
             place: None,
             removed: false,
+            next_to_free: None,
         }))
     }
 
@@ -77,10 +80,10 @@ impl Directory {
     }
 
     /// Takes all entries out.
-    pub(super) fn drain(&self) -> Vec<Arc<Node>> {
+    pub(super) fn drain(&self) -> impl Iterator<Item = Arc<Node>> + use<> {
         let mut names = self.0.lock();
         names.by_key.clear();
-        core::mem::take(&mut names.by_name).into_values().map(|(_, node)| node).collect()
+        core::mem::take(&mut names.by_name).into_values().map(|(_, node)| node)
     }
 
     /// Where this directory is.

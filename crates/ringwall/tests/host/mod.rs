@@ -1,0 +1,58 @@
+//! A host's memory as a kernel's frames, for tests of the tables that the library makes.
+
+use ringwall::Frames;
+use std::alloc::{Layout, alloc_zeroed};
+use std::ptr::NonNull;
+use x86_64::PhysAddr;
+use x86_64::structures::paging::{FrameAllocator, PhysFrame, Size4KiB};
+
+const BYTES: usize = 1 << 20;
+
+/// Physical memory from 0 on; frames in a row, never freed.
+pub struct Memory {
+    base: NonNull<u8>,
+    next: u64,
+}
+
+impl Memory {
+    /// All of it free but the first 8 KiB.
+    pub fn new() -> Memory {
+        let layout = Layout::from_size_align(BYTES, 8192).expect("a layout");
+        // SAFETY: the layout is not empty.
+        let base = NonNull::new(unsafe { alloc_zeroed(layout) }).expect("memory");
+        Memory { base, next: 8192 }
+    }
+
+    /// The word at a physical address.
+    pub fn word(&self, address: u64) -> *mut u64 {
+        self.pointer(PhysFrame::containing_address(PhysAddr::new(address)))
+            .as_ptr()
+            .wrapping_add(address as usize % 4096)
+            .cast()
+    }
+}
+
+// SAFETY: each frame is given out once.
+unsafe impl FrameAllocator<Size4KiB> for Memory {
+    fn allocate_frame(&mut self) -> Option<PhysFrame> {
+        let frame = self.next;
+        self.next += 4096;
+        (self.next <= BYTES as u64).then(|| PhysFrame::containing_address(PhysAddr::new(frame)))
+    }
+}
+
+// SAFETY: the block lives for ever.
+unsafe impl Frames for Memory {
+    fn allocate_pair(&mut self) -> Option<PhysFrame> {
+        self.next = self.next.next_multiple_of(8192);
+        let first = self.allocate_frame()?;
+        self.allocate_frame()?;
+        Some(first)
+    }
+    unsafe fn free(&mut self, _frame: PhysFrame) {}
+    unsafe fn free_pair(&mut self, _first: PhysFrame) {}
+    fn pointer(&self, frame: PhysFrame) -> NonNull<u8> {
+        // SAFETY: frames come from inside the block.
+        unsafe { self.base.add(frame.start_address().as_u64() as usize) }
+    }
+}

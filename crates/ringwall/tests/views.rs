@@ -1,0 +1,264 @@
+//! What both views show, read back from the tables that the library made in a host's memory.
+
+mod host;
+
+use host::Memory;
+use ringwall::core::exposed::visible_bytes;
+use ringwall::core::paging::{ADDRESS_MASK, NO_EXECUTE, PRESENT, USER, WRITABLE, index};
+use ringwall::isolation::MapSharedError;
+use ringwall::{
+    AddressSpace, DoubleFault, Frame, Frames, Handlers, Isolation, MapError, Setup, SetupError,
+    Stacks,
+};
+use std::collections::BTreeMap;
+use x86_64::VirtAddr;
+use x86_64::structures::paging::{FrameAllocator, PhysFrame};
+
+/// Where the kernel of these tests has a page that it may share.
+const KERNEL_PAGE: u64 = 0xffff_ffff_8010_0000;
+
+struct NoHandlers;
+
+impl Handlers for NoHandlers {
+    fn syscall(_frame: &mut Frame) {}
+    fn trap(_frame: &mut Frame) {}
+    fn nmi(_frame: &mut Frame) {}
+    fn debug(_frame: &mut Frame) {}
+    fn machine_check(_frame: &mut Frame) {}
+    fn double_fault(frame: &Frame, report: &DoubleFault) -> ! {
+        panic!("{frame:?} {report:?}")
+    }
+}
+
+struct Machine {
+    memory: Memory,
+    root: PhysFrame,
+}
+
+impl Machine {
+    fn new() -> Machine {
+        let mut memory = Memory::new();
+        let root = memory.allocate_pair().expect("memory");
+        Machine { memory, root }
+    }
+
+    fn setup(&self, isolate: bool) -> Setup<'static> {
+        Setup {
+            kernel_root: self.root,
+            region: 0xffff_ffff_c000_0000..=0xffff_ffff_fffe_ffff,
+            random: 0x1234_5678_9abc_def0,
+            isolate,
+            smap: false,
+            user_vectors: &[3],
+        }
+    }
+
+    /// Maps [`KERNEL_PAGE`] with `flags` in the kernel root, the level above it without WRITABLE.
+    fn map_kernel_page(&mut self, flags: u64) -> u64 {
+        let mut table = self.root.start_address().as_u64();
+        for level in [4, 3, 2] {
+            let slot = self.memory.word(table + index(level, KERNEL_PAGE) as u64 * 8);
+            // SAFETY: a word of a table that is this test's.
+            let entry = unsafe { *slot };
+            if entry & PRESENT == 0 {
+                let next = self.memory.allocate_frame().expect("memory").start_address().as_u64();
+                let rights = if level == 2 { PRESENT } else { PRESENT | WRITABLE };
+                // SAFETY: as above.
+                unsafe { *slot = next | rights };
+                table = next;
+            } else {
+                table = entry & ADDRESS_MASK;
+            }
+        }
+        let frame = self.memory.allocate_frame().expect("memory").start_address().as_u64();
+        // SAFETY: as above.
+        unsafe { *self.memory.word(table + index(1, KERNEL_PAGE) as u64 * 8) = frame | flags };
+        frame
+    }
+
+    fn isolation(&mut self, isolate: bool) -> Isolation {
+        // SAFETY: no CPU runs on these tables.
+        unsafe { Isolation::new(&self.setup(isolate), &mut self.memory) }.expect("entry area")
+    }
+
+    fn add_cpu(&mut self, isolation: &mut Isolation, index: usize) -> Result<(), SetupError> {
+        let stack = VirtAddr::new(0xffff_8000_0000_4000);
+        let stacks = Stacks { nmi: stack, debug: stack, machine_check: stack, double_fault: stack };
+        // SAFETY: no CPU will use them.
+        let cpu =
+            unsafe { isolation.make_cpu::<NoHandlers>(index, &stacks, [0; 4], &mut self.memory) };
+        cpu.map(drop)
+    }
+
+    /// Every 4 KiB leaf below `root`: address to entry, rights combined over all levels.
+    fn leaves(&self, root: u64) -> BTreeMap<u64, u64> {
+        let mut leaves = BTreeMap::new();
+        self.walk(root, 4, 0, PRESENT | WRITABLE | USER, &mut leaves);
+        leaves
+    }
+
+    fn walk(&self, table: u64, level: u8, base: u64, rights: u64, out: &mut BTreeMap<u64, u64>) {
+        for slot in 0..512u64 {
+            // SAFETY: a word of a table in the test's memory.
+            let entry = unsafe { *self.memory.word(table + slot * 8) };
+            if entry & PRESENT == 0 {
+                continue;
+            }
+            let shift = 12 + 9 * (level - 1);
+            let mut address = base | slot << shift;
+            if level == 4 && slot >= 256 {
+                address |= 0xffff << 48;
+            }
+            let rights = rights & entry | (rights | entry) & NO_EXECUTE;
+            if level == 1 {
+                out.insert(address, entry & ADDRESS_MASK | rights);
+            } else {
+                self.walk(entry & ADDRESS_MASK, level - 1, address, rights, out);
+            }
+        }
+    }
+
+    fn visible(&mut self, isolation: &Isolation) -> BTreeMap<u64, u64> {
+        let space = AddressSpace::new(isolation, &mut self.memory).expect("memory");
+        self.leaves(space.user_cr3() & ADDRESS_MASK)
+    }
+}
+
+#[test]
+fn the_user_view_is_the_exposed_set() {
+    let mut machine = Machine::new();
+    let mut isolation = machine.isolation(true);
+    for cpus in 1..=3 {
+        machine.add_cpu(&mut isolation, cpus - 1).expect("a CPU");
+        let visible = machine.visible(&isolation);
+        assert_eq!(visible.len() as u64 * 4096, visible_bytes(cpus));
+        for (address, leaf) in &visible {
+            assert!(isolation.area().contains(*address));
+            assert_eq!(leaf & USER, 0, "{address:#x}");
+            assert!(leaf & WRITABLE == 0 || leaf & NO_EXECUTE != 0, "{address:#x} is W and X");
+        }
+    }
+}
+
+#[test]
+fn the_views_split_where_the_exposed_set_says() {
+    let mut machine = Machine::new();
+    let mut isolation = machine.isolation(true);
+    machine.add_cpu(&mut isolation, 0).expect("a CPU");
+    let visible = machine.visible(&isolation);
+    let kernel = machine.leaves(machine.root.start_address().as_u64());
+    let cpu = isolation.area().cpu(0).expect("CPU 0");
+    for (address, row) in ringwall::core::exposed::pages(isolation.area(), cpu) {
+        let frame =
+            |leaves: &BTreeMap<u64, u64>| leaves.get(&address).map(|leaf| leaf & ADDRESS_MASK);
+        match (frame(&visible), frame(&kernel)) {
+            (Some(user), Some(kernel)) => assert_eq!(user != kernel, row.split, "{}", row.name),
+            (None, Some(_)) => assert_eq!(row.user, ringwall::core::exposed::Access::Absent),
+            other => panic!("{}: {other:?}", row.name),
+        }
+    }
+    assert_eq!(
+        kernel[&cpu.alias()] & ADDRESS_MASK,
+        visible[&cpu.stack()] & ADDRESS_MASK,
+        "the alias is the user view's stack page"
+    );
+}
+
+#[test]
+fn no_visible_word_is_an_address_outside_the_area() {
+    let mut machine = Machine::new();
+    let mut isolation = machine.isolation(true);
+    machine.add_cpu(&mut isolation, 0).expect("a CPU");
+    let area = isolation.area();
+    for (address, leaf) in machine.visible(&isolation) {
+        if address == area.text() || address == area.idt() {
+            continue; // Code, and gates whose addresses are in pieces: tested below.
+        }
+        // Addresses in a TSS stand at multiples of 4; a descriptor has its base in pieces.
+        for offset in (0..4096 - 7).step_by(4) {
+            let word = machine.memory.word((leaf & ADDRESS_MASK) + offset);
+            // SAFETY: inside a frame of the test's.
+            let value = unsafe { word.read_unaligned() };
+            let kernel_half = value >= 0xffff_8000_0000_0000 && value != u64::MAX;
+            assert!(!kernel_half || area.contains(value), "{address:#x}+{offset:#x}: {value:#x}");
+        }
+    }
+}
+
+#[test]
+fn every_gate_leads_into_the_entry_text() {
+    let mut machine = Machine::new();
+    let isolation = machine.isolation(true);
+    let idt = machine.visible(&isolation)[&isolation.area().idt()] & ADDRESS_MASK;
+    for vector in 0..256u64 {
+        // SAFETY: inside the IDT's frame.
+        let [low, high] =
+            [0, 8].map(|half| unsafe { *machine.memory.word(idt + vector * 16 + half) });
+        let target = low & 0xffff | low >> 32 & 0xffff_0000 | high << 32;
+        assert_eq!(target & !0xfff, isolation.area().text(), "vector {vector}");
+        assert_eq!(low >> 45 & 3 == 3, vector == 3, "only the named vectors are open to ring 3");
+    }
+}
+
+#[test]
+fn without_isolation_there_is_one_root() {
+    let mut machine = Machine::new();
+    let mut isolation = machine.isolation(false);
+    machine.add_cpu(&mut isolation, 0).expect("a CPU");
+    let space = AddressSpace::new(&isolation, &mut machine.memory).expect("memory");
+    assert_eq!(space.user_cr3(), space.kernel_root().start_address().as_u64());
+}
+
+#[test]
+fn a_shared_range_comes_and_goes_with_the_rights_of_the_whole_walk() {
+    let mut machine = Machine::new();
+    let frame = machine.map_kernel_page(PRESENT | WRITABLE | NO_EXECUTE);
+    let mut isolation = machine.isolation(true);
+    let before = machine.visible(&isolation);
+    // SAFETY: the kernel page stays.
+    unsafe { isolation.map_shared(KERNEL_PAGE, 4096, &mut machine.memory) }.expect("shared");
+    let leaf = machine.visible(&isolation)[&KERNEL_PAGE];
+    assert_eq!(leaf & ADDRESS_MASK, frame);
+    assert_eq!(leaf & WRITABLE, 0, "the level above it is read-only");
+    assert_ne!(leaf & NO_EXECUTE, 0);
+    assert_eq!(isolation.shared_ranges().count(), 1);
+    let flush = isolation.unmap_shared(KERNEL_PAGE, 4096, &machine.memory).expect("was shared");
+    drop(flush);
+    assert_eq!(machine.visible(&isolation), before);
+    assert_eq!(isolation.shared_ranges().count(), 0);
+}
+
+#[test]
+fn a_range_that_is_not_mapped_whole_is_not_shared_at_all() {
+    let mut machine = Machine::new();
+    machine.map_kernel_page(PRESENT | WRITABLE);
+    let mut isolation = machine.isolation(true);
+    let before = machine.visible(&isolation);
+    // SAFETY: nothing gets shared.
+    let shared = unsafe { isolation.map_shared(KERNEL_PAGE, 8192, &mut machine.memory) };
+    assert_eq!(shared, Err(MapSharedError::Map(MapError::NotMapped(KERNEL_PAGE + 4096))));
+    assert_eq!(machine.visible(&isolation), before);
+    assert_eq!(isolation.shared_ranges().count(), 0);
+}
+
+#[test]
+fn mistakes_in_the_setup_are_named() {
+    let mut machine = Machine::new();
+    let mut setup = machine.setup(true);
+    setup.kernel_root += 1;
+    let root = setup.kernel_root.start_address().as_u64();
+    // SAFETY: no CPU runs on these tables.
+    let unaligned = unsafe { Isolation::new(&setup, &mut machine.memory) }.err();
+    assert_eq!(unaligned, Some(SetupError::RootNotAligned(root)));
+    for vector in [1, 2, 8, 13, 14, 18] {
+        let vectors = [3, vector];
+        let setup = Setup { user_vectors: &vectors, ..machine.setup(true) };
+        // SAFETY: no CPU runs on these tables.
+        let refused = unsafe { Isolation::new(&setup, &mut machine.memory) }.err();
+        assert_eq!(refused, Some(SetupError::BadUserVector(vector)));
+    }
+    let mut isolation = machine.isolation(true);
+    machine.add_cpu(&mut isolation, 0).expect("a CPU");
+    assert!(matches!(machine.add_cpu(&mut isolation, 0), Err(SetupError::Map(_))), "twice");
+    assert_eq!(machine.add_cpu(&mut isolation, 512), Err(SetupError::NoSuchCpu(512)));
+}
