@@ -5,12 +5,13 @@
 //!   more           a block of frames, through the direct map
 //! ```
 //!
-//! It may use the frames' reserve ([`super::frame`]); allocation fails when that is gone too, as a
-//! null pointer. Sizes that a program controls go through `try_reserve` and the like.
+//! For its chunks it has a stock of frames ([`super::frame`]); when that is gone too, allocation
+//! fails, as a null pointer. Big blocks come from where programs' pages do: sizes that a program
+//! controls go through `try_reserve` and the like.
 //!
 //! Lock order: after every lock but the frames'.
 
-use super::frame::{self, FRAME};
+use super::frame::{self, FRAME, HEAP_BLOCK};
 use super::layout::{DIRECT_MAP, direct};
 use alloc::alloc::{GlobalAlloc, Layout};
 use talc::base::binning::DefaultBinning;
@@ -20,23 +21,27 @@ use talc::sync::TalcLock;
 /// Sizes from here on are blocks of frames.
 const LARGE: usize = 32 << 10;
 /// What talc asks the frames for at a time.
-const CHUNK: usize = 64 << 10;
+const CHUNK: usize = HEAP_BLOCK.0;
 
-/// Blocks of frames as an allocator.
+/// Blocks of frames as an allocator: from 64 KiB on, and talc's chunks.
 #[derive(Debug)]
 struct Blocks;
 
-/// The order of the smallest block with room for `layout`.
+/// The order of the smallest block with room for `layout`, no less than a chunk's.
 fn order(layout: Layout) -> u8 {
     let frames = layout.size().max(layout.align()).div_ceil(FRAME as usize);
-    frames.next_power_of_two().trailing_zeros() as u8
+    (frames.next_power_of_two().trailing_zeros() as u8).max(HEAP_BLOCK.1)
 }
 
 // SAFETY: the frame allocator gives each block to one caller; blocks are as long as their order
 // says and aligned to their length, which is no less than what `layout` asks for.
 unsafe impl GlobalAlloc for Blocks {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        frame::allocate_from_reserve(order(layout)).map_or(core::ptr::null_mut(), direct)
+        let block = match order(layout) {
+            order if order == HEAP_BLOCK.1 => frame::allocate_for_heap(),
+            order => frame::allocate(order),
+        };
+        block.map_or(core::ptr::null_mut(), direct)
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {

@@ -75,11 +75,13 @@ impl Directory {
         self.0.lock().by_name.len()
     }
 
-    /// Takes all entries out.
-    pub(super) fn drain(&self) -> Vec<Arc<Node>> {
+    /// Takes all entries out, each handed to `each`. Nothing is allocated for it.
+    pub(super) fn drain(&self, mut each: impl FnMut(Arc<Node>)) {
         let mut names = self.0.lock();
         names.by_key.clear();
-        core::mem::take(&mut names.by_name).into_values().map(|(_, node)| node).collect()
+        while let Some((_, (_, node))) = names.by_name.pop_first() {
+            each(node);
+        }
     }
 
     /// Where this directory is.

@@ -5,7 +5,7 @@ use crate::errno::{Errno, Result};
 use crate::fs::inode::{Change, Entry, Inode, Kind, Metadata, New, Statistics};
 use crate::fs::{Operations, device, pipe::Pipe};
 use crate::mm::Page;
-use alloc::{boxed::Box, sync::Arc, sync::Weak, vec::Vec};
+use alloc::{boxed::Box, collections::LinkedList, sync::Arc, sync::Weak, vec::Vec};
 use core::sync::atomic::Ordering;
 use spin::Mutex;
 
@@ -300,16 +300,19 @@ impl Node {
 impl Drop for Node {
     /// Frees a tree without recursion: a program can make it deeper than any kernel stack.
     fn drop(&mut self) {
-        let mut pending = match &self.body {
+        let inner = match &self.body {
             Body::Regular(regular) => return self.memory.discharge(regular.count()),
-            Body::Directory(directory) => directory.drain(),
+            Body::Directory(directory) => directory,
             _ => return,
         };
-        while let Some(child) = pending.pop() {
+        // Each entry makes room for its own place in the list.
+        let mut pending = LinkedList::new();
+        inner.drain(|node| pending.push_back(node));
+        while let Some(child) = pending.pop_front() {
             if let Some(node) = Arc::into_inner(child)
                 && let Body::Directory(directory) = &node.body
             {
-                pending.append(&mut directory.drain());
+                directory.drain(|node| pending.push_back(node));
             }
         }
     }
