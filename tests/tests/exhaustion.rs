@@ -64,7 +64,8 @@ fn too_little_to_boot() {
         return;
     }
     // Packed, it fits into any machine: only our kernel can find that there is too little memory.
-    let archive = Boot::new().init(program(Library::Musl, "run")).file("/large", 0o644, vec![0; 3 << 20]);
+    let archive =
+        Boot::new().init(program(Library::Musl, "run")).file("/large", 0o644, vec![0; 3 << 20]);
     let archive = archive.archive().build_gzip();
     let mut said = Vec::new();
     for memory in [4, 5, 6, 8, 10, 12, 16] {
