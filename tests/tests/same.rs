@@ -13,7 +13,14 @@ const LIMIT: Duration = Duration::from_secs(240);
 
 /// Programs that run with either C library: quick ones, one for each part of the ABI.
 const PROGRAMS: [&str; 9] = [
-    "badreturn", "exceptions", "files", "int80", "memory", "processes", "registers", "signals",
+    "badreturn",
+    "exceptions",
+    "files",
+    "int80",
+    "memory",
+    "processes",
+    "registers",
+    "signals",
     "usercopy",
 ];
 

@@ -124,7 +124,9 @@ impl Options {
         packages::busybox()?;
         programs::build()?;
         if let Err(error) = packages::linux() {
-            progress::note(&format!("no Linux to compare with, so that scenario is skipped: {error}"));
+            progress::note(&format!(
+                "no Linux to compare with, so that scenario is skipped: {error}"
+            ));
         }
         if self.other_kernel()?.is_some() {
             return Ok(());
