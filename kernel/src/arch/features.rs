@@ -32,6 +32,8 @@ pub fn enable() -> Result<Features, &'static str> {
     let mut control = Cr4::read();
     control.remove(Cr4Flags::PAGE_GLOBAL);
     control.insert(Cr4Flags::OSFXSR | Cr4Flags::OSXMMEXCPT_ENABLE | Cr4Flags::OSXSAVE);
+    // Without it a machine check resets the machine and says nothing.
+    control.set(Cr4Flags::MACHINE_CHECK_EXCEPTION, basic.has_mce());
     control.set(Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION, has(|leaf| leaf.has_smep()));
     control.set(Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION, smap);
     control.set(Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION, has(|leaf| leaf.has_umip()));

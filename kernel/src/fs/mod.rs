@@ -15,6 +15,7 @@ pub mod epoll;
 pub mod eventfd;
 pub mod file;
 pub mod generated;
+pub mod hold;
 pub mod initramfs;
 pub mod inode;
 pub mod lock;
@@ -34,6 +35,15 @@ pub mod terminal;
 pub mod transfer;
 pub mod turn;
 pub mod walk;
+
+/// A process that has closed its files has ended: its record locks go, and the terminal of a
+/// session goes with the session's leader.
+pub fn process_ended(pid: u32, session: u32) {
+    lock::process_ended(pid);
+    if pid == session {
+        terminal::leader_ended(session);
+    }
+}
 
 pub use file::{File, Operations};
 pub use initramfs::{find_init, unpack};

@@ -4,8 +4,7 @@
 //! first zero bit. Nothing is dropped under the lock, since the last handle of a file may wake
 //! others or free much.
 
-use super::File;
-use super::current;
+use super::{File, current, lock};
 use crate::errno::{Errno, Result};
 use alloc::{sync::Arc, vec::Vec};
 use spin::Mutex;
@@ -118,17 +117,21 @@ impl FileTable {
             return Err(Errno::EBADF);
         }
         let old = self.slots.lock().put(fd, file, on_exec)?;
-        drop(old);
+        if let Some(old) = old {
+            forget_locks(&old);
+        }
         Ok(())
     }
 
-    /// Closes `fd` and gives what it was.
+    /// Closes `fd`.
     ///
     /// # Errors
     /// `EBADF`.
     #[inline]
-    pub fn close(&self, fd: u32) -> Result<Arc<File>> {
-        self.slots.lock().take(fd).ok_or(Errno::EBADF)
+    pub fn close(&self, fd: u32) -> Result<()> {
+        let file = self.slots.lock().take(fd).ok_or(Errno::EBADF)?;
+        forget_locks(&file);
+        Ok(())
     }
 
     /// Whether `fd` is closed by exec.
@@ -176,7 +179,7 @@ impl FileTable {
             if mark {
                 let _ = self.set_on_exec(fd, true);
             } else {
-                drop(self.close(fd));
+                let _ = self.close(fd);
             }
         }
     }
@@ -202,7 +205,7 @@ impl FileTable {
         for word in 0..words {
             let mut bits = self.slots.lock().on_exec[word];
             while bits != 0 {
-                drop(self.close(word as u32 * 64 + bits.trailing_zeros()));
+                let _ = self.close(word as u32 * 64 + bits.trailing_zeros());
                 bits &= bits - 1;
             }
         }
@@ -217,6 +220,14 @@ impl FileTable {
             let _ = slots.put(fd, console.clone(), false);
         }
         FileTable::with(slots)
+    }
+}
+
+/// A process that closes a file gives up its record locks on it.
+#[inline]
+fn forget_locks(file: &File) {
+    if lock::any() {
+        lock::closed(file.inode().identity(), current::pid());
     }
 }
 

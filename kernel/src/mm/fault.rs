@@ -70,8 +70,22 @@ impl Mm {
     /// See [`Fault`].
     pub fn fault(&self, address: u64, access: Access) -> Result<(), Fault> {
         let mut space = self.space.lock();
-        space.grow_stack(address, self.stack_limit())?;
-        space.fault(self.roots(), address, access)
+        let space = &mut *space;
+        let region = match space.regions.at_or_above(address) {
+            Some(region) if region.start <= address => region,
+            Some(region) if region.attributes.flags.contains(RegionFlags::GROWS_DOWN) => {
+                let end = region.end;
+                space.grow_stack(address & !(PAGE - 1), end, self.stack_limit())?;
+                space.regions.find(address).ok_or(Fault::NotMapped)?
+            }
+            _ => return Err(Fault::NotMapped),
+        };
+        if !access.is_allowed(region.attributes.protection) {
+            return Err(Fault::Denied);
+        }
+        let write = access == Access::Write;
+        space.resident += provide(self.roots(), region, address & !(PAGE - 1), write)?;
+        Ok(())
     }
 
     /// Makes the pages of `range` present as if the program had touched them, up to the first that
@@ -86,8 +100,10 @@ impl Mm {
             let region = space.regions.find(address).ok_or(Fault::NotMapped)?;
             let mapping = &region.attributes;
             let writes = mapping.protection.contains(Protection::WRITE) && !mapping.is_shared();
-            let access = if writes { Access::Write } else { Access::Read };
-            space.fault(self.roots(), address, access)?;
+            if mapping.protection.is_empty() {
+                return Err(Fault::Denied);
+            }
+            space.resident += provide(self.roots(), region, address, writes)?;
             address += PAGE;
         }
         Ok(())
@@ -95,17 +111,6 @@ impl Mm {
 }
 
 impl Space {
-    /// Resolves a page fault inside the regions.
-    fn fault(&mut self, roots: &AddressSpace, address: u64, access: Access) -> Result<(), Fault> {
-        let region = self.regions.find(address).ok_or(Fault::NotMapped)?;
-        if !access.is_allowed(region.attributes.protection) {
-            return Err(Fault::Denied);
-        }
-        let new = provide(roots, region, address & !(PAGE - 1), access == Access::Write)?;
-        self.resident += new;
-        Ok(())
-    }
-
     /// Makes the page of `address` the program's own, whatever its rights, and gives its frame. For
     /// exec, which fills pages that the program may only read.
     pub(super) fn own(&mut self, roots: &AddressSpace, address: u64) -> Result<Page, Fault> {
@@ -116,21 +121,9 @@ impl Space {
         Ok(unsafe { Page::of_entry(table::frame_of(entry)) })
     }
 
-    /// If `address` lies below a stack that may grow so far, grows it.
-    #[inline(always)]
-    fn grow_stack(&mut self, address: u64, limit: u64) -> Result<(), Fault> {
-        match self.regions.at_or_above(address) {
-            Some(region) if region.start <= address => Ok(()),
-            Some(region) if region.attributes.flags.contains(RegionFlags::GROWS_DOWN) => {
-                let end = region.end;
-                self.grow_stack_to(address & !(PAGE - 1), end, limit)
-            }
-            _ => Err(Fault::NotMapped),
-        }
-    }
-
+    /// Grows the stack that ends at `end` down to `start`, if it may grow so far.
     #[inline(never)]
-    fn grow_stack_to(&mut self, start: u64, end: u64, limit: u64) -> Result<(), Fault> {
+    fn grow_stack(&mut self, start: u64, end: u64, limit: u64) -> Result<(), Fault> {
         if end - start > limit || start < super::map::LOWEST {
             return Err(Fault::NotMapped);
         }

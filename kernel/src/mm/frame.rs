@@ -95,14 +95,15 @@ pub fn totals() -> (usize, usize) {
 }
 
 /// Whether small allocations will succeed now. What a program can repeat without end, and what
-/// allocates in the kernel's heap alone, asks this first.
+/// allocates in the kernel's heap alone, asks this first. It is refused while pages still are to be
+/// had, so that a program whose call fails can go on.
 ///
 /// # Errors
-/// `ENOMEM` when only the reserve is left.
+/// `ENOMEM` when little more than the reserve is left.
 pub fn admit() -> Result<()> {
     let left = {
         let frames = FRAMES.lock();
-        frames.free > frames.reserve
+        frames.free > 2 * frames.reserve
     };
     if left && super::heap::has_spares() { Ok(()) } else { Err(Errno::ENOMEM) }
 }

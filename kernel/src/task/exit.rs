@@ -125,6 +125,7 @@ fn end_whole(process: &Arc<Process>) {
     process.timers.clear();
     drop(process.files.replace(None));
     drop(process.paths.replace(None));
+    crate::fs::process_ended(process.pid, process.session());
     if let Some(completion) = process.released.lock().take() {
         completion.complete();
     }

@@ -10,6 +10,9 @@ pub struct Window {
     pub holds: &'static str,
     /// What leaves it, and how.
     pub leaves: &'static str,
+    /// Which program of `programs/` goes through it in a scenario. Its bytes are checked on the host by
+    /// `crates/ringwall/tests/text.rs`, like all windows'.
+    pub exercised_by: &'static str,
 }
 
 /// One row for each window of `text.s`.
@@ -18,50 +21,60 @@ pub static WINDOWS: [Window; 10] = [
         name: "vector stubs",
         holds: "CPU's frame on top of the entry stack, or of the interrupted stack; no register free",
         leaves: "jump to trap_entry",
+        exercised_by: "exceptions",
     },
     Window {
         name: "trap in",
         holds: "frame on the entry stack; RDI free once pushed; GS the user's until SWAPGS",
         leaves: "CR3 write: the next byte is in the kernel view alone",
+        exercised_by: "exceptions, registers",
     },
     Window {
         name: "exit by IRETQ, and its fault",
         holds: "return frame at the top of the entry stack; GS the kernel's until SWAPGS",
         leaves: "IRETQ to ring 3, or to trap in if IRETQ faulted",
+        exercised_by: "badreturn, signals",
     },
     Window {
         name: "SYSCALL in",
         holds: "RSP the user's, then scratch; RCX and R11 hold the user's RIP and RFLAGS",
         leaves: "CR3 write: the next byte is in the kernel view alone",
+        exercised_by: "registers, wildcalls",
     },
     Window {
         name: "SYSRETQ out, SYSCALL from 32-bit code",
         holds: "all registers the user's but RSP, which waits in the scratch word",
         leaves: "SYSRET to ring 3",
+        exercised_by: "registers, wildcalls",
     },
     Window {
         name: "NMI in",
         holds: "frame on the landing stack; GS and CR3 unknown; RDI and RSI free once pushed",
         leaves: "CR3 write: the next byte is in the kernel view alone",
+        exercised_by: "none yet: needs events from outside",
     },
     Window {
         name: "#DB in",
         holds: "frame on the landing stack; GS and CR3 unknown; RDI and RSI free once pushed",
         leaves: "CR3 write: the next byte is in the kernel view alone",
+        exercised_by: "exceptions (single steps)",
     },
     Window {
         name: "#MC in",
         holds: "frame on the landing stack; GS and CR3 unknown; RDI and RSI free once pushed",
         leaves: "CR3 write: the next byte is in the kernel view alone",
+        exercised_by: "none yet: needs events from outside",
     },
     Window {
         name: "#DF in",
         holds: "frame on the landing stack; GS and CR3 unknown; RDI and RSI free once pushed",
         leaves: "CR3 write: the next byte is in the kernel view alone",
+        exercised_by: "the stack-guard scenario",
     },
     Window {
         name: "paranoid out",
         holds: "return frame on the landing stack; GS base as it was found; RDI last to come back",
         leaves: "IRETQ to where the event arrived",
+        exercised_by: "none yet: needs events from outside",
     },
 ];

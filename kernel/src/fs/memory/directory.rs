@@ -13,8 +13,9 @@ use alloc::{
 };
 use spin::Mutex;
 
-/// Spin-locked: never held across a copy to user memory. Of two directories, the one at the lower
-/// address is locked first; attributes are locked last.
+/// Spin-locked: never held across a copy to user memory. Of two directories, the one that contains
+/// the other is locked first; if neither does, the one at the lower address. Attributes are locked
+/// last.
 pub struct Directory(pub(super) Mutex<Names>);
 
 /// The names.
@@ -26,6 +27,8 @@ pub struct Names {
     pub(super) place: Option<(Weak<Node>, Arc<[u8]>)>,
     /// Removed: nothing can be made in it any more.
     pub(super) removed: bool,
+    /// While a tree is freed: the directory to free after this one.
+    pub(super) next_to_free: Option<Arc<Node>>,
 }
 
 impl Names {
@@ -62,6 +65,7 @@ impl Directory {
             next_key: i64::MAX as u64 - 1,
             place: None,
             removed: false,
+            next_to_free: None,
         }))
     }
 
@@ -76,10 +80,10 @@ impl Directory {
     }
 
     /// Takes all entries out.
-    pub(super) fn drain(&self) -> Vec<Arc<Node>> {
+    pub(super) fn drain(&self) -> impl Iterator<Item = Arc<Node>> + use<> {
         let mut names = self.0.lock();
         names.by_key.clear();
-        core::mem::take(&mut names.by_name).into_values().map(|(_, node)| node).collect()
+        core::mem::take(&mut names.by_name).into_values().map(|(_, node)| node)
     }
 
     /// Where this directory is.
@@ -114,13 +118,14 @@ impl Directory {
         if names.get(&name).is_some() {
             return Err(Errno::EEXIST);
         }
-        let mut attributes = own.attributes.lock();
+        let is_directory = node.kind() == Kind::Directory;
         if let Ok(directory) = node.directory() {
             directory.0.lock().place = Some((Arc::downgrade(own), name.clone()));
-            attributes.links += 1;
         }
-        attributes.touch();
         names.add(name, node);
+        let mut attributes = own.attributes.lock();
+        attributes.links += u32::from(is_directory);
+        attributes.touch();
         Ok(())
     }
 

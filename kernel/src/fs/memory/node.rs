@@ -2,6 +2,7 @@
 
 use super::{Memory, attributes::Attributes, directory::Directory, regular::Regular};
 use crate::errno::{Errno, Result};
+use crate::fs::hold::Holds;
 use crate::fs::inode::{Change, Entry, Inode, Kind, Metadata, New, Statistics};
 use crate::fs::{Operations, device, pipe::Pipe};
 use crate::mm::Page;
@@ -270,6 +271,10 @@ impl Inode for Node {
         }
     }
 
+    fn holds(&self) -> Option<&Holds> {
+        self.regular().map(|regular| &regular.holds)
+    }
+
     fn seals(&self, add: Option<u32>) -> Result<u32> {
         self.regular().ok_or(Errno::EINVAL)?.seals(add)
     }
@@ -298,19 +303,35 @@ impl Node {
 }
 
 impl Drop for Node {
-    /// Frees a tree without recursion: a program can make it deeper than any kernel stack.
+    /// Frees a tree without recursion, which a program could make deeper than any kernel stack, and
+    /// without memory, of which there may be none: directories wait in a list through themselves.
     fn drop(&mut self) {
-        let mut pending = match &self.body {
+        let directory = match &self.body {
             Body::Regular(regular) => return self.memory.discharge(regular.count()),
-            Body::Directory(directory) => directory.drain(),
+            Body::Directory(directory) => directory,
             _ => return,
         };
-        while let Some(child) = pending.pop() {
-            if let Some(node) = Arc::into_inner(child)
-                && let Body::Directory(directory) = &node.body
-            {
-                pending.append(&mut directory.drain());
+        let mut first = None;
+        empty(directory, &mut first);
+        while let Some(node) = first.take() {
+            if let Body::Directory(directory) = &node.body {
+                first = directory.0.lock().next_to_free.take();
+                empty(directory, &mut first);
             }
+        }
+    }
+}
+
+/// Lets go of all entries of a directory; directories that have entries themselves go to the front
+/// of the list `first`.
+fn empty(directory: &Directory, first: &mut Option<Arc<Node>>) {
+    for child in directory.drain() {
+        if let Body::Directory(directory) = &child.body
+            && Arc::strong_count(&child) == 1
+            && directory.count() != 0
+        {
+            directory.0.lock().next_to_free = first.take();
+            *first = Some(child);
         }
     }
 }

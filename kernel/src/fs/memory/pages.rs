@@ -14,8 +14,9 @@ use alloc::{collections::BTreeMap, vec::Vec};
 /// Slots of one chunk.
 const CHUNK: u64 = 64;
 
-/// Frames that file data leaves for everything else: page tables, stacks, the kernel's heap.
-const RESERVE: usize = 512;
+/// One frame in so many is left for everything else: programs, page tables, stacks, the heap. A
+/// program that fills a file then gets an error rather than its end.
+const RESERVE: usize = 32;
 
 /// Page index to page.
 pub struct Pages {
@@ -28,7 +29,8 @@ pub struct Pages {
 /// # Errors
 /// `ENOSPC` when memory is almost used up.
 pub fn new_page() -> Result<Page> {
-    if frame::totals().1 < RESERVE {
+    let (total, free) = frame::totals();
+    if free < total / RESERVE {
         return Err(Errno::ENOSPC);
     }
     Page::zeroed().map_err(|_| Errno::ENOSPC)

@@ -7,6 +7,7 @@ use super::Memory;
 use super::node::Node;
 use super::pages::{self, Pages};
 use crate::errno::{Errno, Result};
+use crate::fs::hold::Holds;
 use crate::fs::inode::{Inode, Kind};
 use crate::fs::transfer::{Sink, Source};
 use crate::fs::turn::Turn;
@@ -33,6 +34,8 @@ pub struct Regular {
     seals: AtomicU32,
     /// Whether a program ever had one of its pages.
     mapped: AtomicBool,
+    /// Who writes or executes it.
+    pub(super) holds: Holds,
 }
 
 impl Regular {
@@ -48,6 +51,7 @@ impl Regular {
             pages: Mutex::new(Pages::new()),
             writing: Turn::new(),
             seals: AtomicU32::new(seals),
+            holds: Holds::default(),
             mapped: AtomicBool::new(false),
         }
     }

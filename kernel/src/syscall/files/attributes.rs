@@ -2,6 +2,7 @@
 
 use super::arguments::{Target, Timespec, WORKING, file, target};
 use crate::errno::{Errno, Result};
+use crate::fs::hold::Hold;
 use crate::fs::inode::{Change, Kind};
 use crate::fs::{current, permission};
 use crate::{time, user};
@@ -103,10 +104,10 @@ pub fn utimensat(frame: &mut Frame) -> Result<usize> {
         return Err(Errno::EINVAL);
     }
     // Without a path it is the descriptor itself (futimens).
-    let target = if frame.rsi() == 0 {
-        described(frame.rdi())?
-    } else {
-        target(frame.rdi(), frame.rsi(), flags)?
+    let target = match (frame.rsi(), flags) {
+        (0, 0) if frame.rdi() as i32 != abi::AT_FDCWD => described(frame.rdi())?,
+        (0, _) if frame.rdi() as i32 != abi::AT_FDCWD => return Err(Errno::EINVAL),
+        _ => target(frame.rdi(), frame.rsi(), flags)?,
     };
     let mut times = present();
     for (time, given) in times.iter_mut().zip(given.into_iter().flatten()) {
@@ -156,7 +157,7 @@ pub fn utimes(frame: &mut Frame) -> Result<usize> {
 
 pub fn futimesat(frame: &mut Frame) -> Result<usize> {
     let (times, now) = read_timevals(frame.rdx())?;
-    let target = if frame.rsi() == 0 {
+    let target = if frame.rsi() == 0 && frame.rdi() as i32 != abi::AT_FDCWD {
         described(frame.rdi())?
     } else {
         target(frame.rdi(), frame.rsi(), 0)?
@@ -188,6 +189,7 @@ pub fn truncate(frame: &mut Frame) -> Result<usize> {
     }
     target.check_writable()?;
     permission::check(&*target.inode, permission::WRITE)?;
+    let _hold = Hold::writing(&target.inode)?;
     target.inode.truncate(size as u64)?;
     Ok(0)
 }

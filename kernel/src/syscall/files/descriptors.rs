@@ -2,22 +2,13 @@
 
 use super::{arguments::file, locks};
 use crate::errno::{Errno, Result};
-use crate::fs::{File, current, lock};
+use crate::fs::current;
 use crate::user;
-use alloc::sync::Arc;
 use linux_raw_sys::{general as abi, ioctl as requests};
 use ringwall::Frame;
 
-/// A process that closes a file gives up its record locks on it.
-fn forget_locks(file: &Arc<File>) {
-    if lock::any() {
-        lock::closed(file.inode().identity(), current::pid());
-    }
-}
-
 pub fn close(frame: &mut Frame) -> Result<usize> {
-    let file = current::files().close(frame.rdi() as u32)?;
-    forget_locks(&file);
+    current::files().close(frame.rdi() as u32)?;
     Ok(0)
 }
 

@@ -19,12 +19,12 @@ fn make_pipe(address: u64, flags: u32) -> Result<usize> {
     let outcome = files.add(write, 0, on_exec).and_then(|second| {
         let written = user::write(address, &[first, second]);
         if written.is_err() {
-            drop(files.close(second));
+            let _ = files.close(second);
         }
         written
     });
     if outcome.is_err() {
-        drop(files.close(first));
+        let _ = files.close(first);
     }
     outcome.map(|()| 0)
 }
