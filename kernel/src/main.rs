@@ -41,6 +41,8 @@ pub extern "sysv64" fn kernel_main(start_info: u64) -> ! {
 
     arch::clock::start();
     println!("ringwall: booting, command line \"{}\"", command_line.escape_ascii());
+    // First of all, so that whatever goes wrong from here on ends with the machine off.
+    arch::acpi::find(info.rsdp());
     mm::frame::start(boot::memory::end_of_ram(&info));
     // SAFETY: free RAM by the loader's word; the boot root maps that much of it.
     boot::memory::for_each_free(&info, |range| unsafe {
@@ -51,7 +53,6 @@ pub extern "sysv64" fn kernel_main(start_info: u64) -> ! {
     boot::memory::for_each_free(&info, |range| unsafe {
         mm::frame::add_memory(range.start.max(BOOT_MAPPED), range.end);
     });
-    arch::acpi::find(info.rsdp());
     let features = arch::features::enable().unwrap_or_else(|error| give_up(error));
     arch::isolation::start(command_line, &features);
     arch::apic::start();

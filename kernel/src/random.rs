@@ -1,55 +1,14 @@
 //! Random numbers for programs: ChaCha20, keyed from the CPU's generator and the clock.
 //!
 //! After each request the key is replaced by output that nobody has seen, so that what was given
-//! out cannot be found from the state later (RFC 7539 for the block function).
+//! out cannot be found from the state later.
 
+pub use ringwall_rules::chacha::BLOCK;
+use ringwall_rules::chacha::block;
 use spin::Mutex;
 
 /// The generator's key.
 static KEY: Mutex<Option<[u32; 8]>> = Mutex::new(None);
-
-/// Bytes of a block.
-pub const BLOCK: usize = 64;
-
-/// One ChaCha20 block.
-fn block(key: &[u32; 8], counter: u64, nonce: u64) -> [u8; BLOCK] {
-    let mut initial = [0; 16];
-    initial[..4].copy_from_slice(&[0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574]);
-    initial[4..12].copy_from_slice(key);
-    initial[12] = counter as u32;
-    initial[13] = (counter >> 32) as u32;
-    initial[14] = nonce as u32;
-    initial[15] = (nonce >> 32) as u32;
-    let mut state = initial;
-    for _ in 0..10 {
-        for column in 0..4 {
-            quarter(&mut state, column, 4 + column, 8 + column, 12 + column);
-        }
-        for diagonal in 0..4 {
-            quarter(
-                &mut state,
-                diagonal,
-                4 + (diagonal + 1) % 4,
-                8 + (diagonal + 2) % 4,
-                12 + (diagonal + 3) % 4,
-            );
-        }
-    }
-    let mut bytes = [0; BLOCK];
-    for (index, chunk) in bytes.chunks_exact_mut(4).enumerate() {
-        chunk.copy_from_slice(&state[index].wrapping_add(initial[index]).to_le_bytes());
-    }
-    bytes
-}
-
-fn quarter(state: &mut [u32; 16], a: usize, b: usize, c: usize, d: usize) {
-    for (first, second) in [(16, 12), (8, 7)] {
-        state[a] = state[a].wrapping_add(state[b]);
-        state[d] = (state[d] ^ state[a]).rotate_left(first);
-        state[c] = state[c].wrapping_add(state[d]);
-        state[b] = (state[b] ^ state[c]).rotate_left(second);
-    }
-}
 
 /// A stream of random bytes that nobody else gets any of.
 pub struct Stream {

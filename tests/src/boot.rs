@@ -74,10 +74,9 @@ impl Boot {
         self
     }
 
-    /// Makes a shell script `/init`, with busybox around it. `/proc` is mounted before it and the
-    /// machine is powered off after it.
+    /// Adds busybox under all its names, and the directories that a userland expects.
     #[must_use]
-    pub fn script(mut self, lines: &str) -> Boot {
+    pub fn busybox(mut self) -> Boot {
         let (busybox, names) = made::busybox();
         self.archive = self
             .archive
@@ -85,7 +84,14 @@ impl Boot {
             .directory("/sys")
             .directory("/tmp")
             .busybox(busybox, names.iter().map(String::as_str));
-        self.init(format!(
+        self
+    }
+
+    /// Makes a shell script `/init`, with busybox around it. `/proc` is mounted before it and the
+    /// machine is powered off after it.
+    #[must_use]
+    pub fn script(self, lines: &str) -> Boot {
+        self.busybox().init(format!(
             "#!/bin/sh\nexport PATH=/bin\nmount -t proc proc /proc\nmount -t sysfs sysfs /sys\n\
              mount -t tmpfs tmpfs /tmp\n{lines}\npoweroff -f\n"
         ))

@@ -123,6 +123,11 @@ impl Options {
         packages::qemu()?;
         packages::busybox()?;
         programs::build()?;
+        if let Err(error) = packages::linux() {
+            progress::note(&format!(
+                "no Linux to compare with, so that scenario is skipped: {error}"
+            ));
+        }
         if self.other_kernel()?.is_some() {
             return Ok(());
         }

@@ -5,6 +5,7 @@
 //!                                     \-> Inode (attributes) -> names are the directory's
 //! ```
 
+use super::hold::Hold;
 use super::inode::{Inode, Kind};
 use super::transfer::{Sink, Source};
 use super::turn::Turn;
@@ -98,6 +99,8 @@ pub struct File {
     flags: AtomicU32,
     position: AtomicU64,
     moving: Turn,
+    /// What it keeps others from doing to the inode while it is open.
+    _hold: Option<Hold>,
 }
 
 /// Flags that fcntl can change.
@@ -110,9 +113,10 @@ impl File {
         place: Place,
         name: Option<(Arc<dyn Inode>, Vec<u8>)>,
         flags: u32,
+        hold: Option<Hold>,
     ) -> Arc<File> {
         let inode = place.inode.clone();
-        File::with(operations, inode, Origin::Path(place, name), flags)
+        File::holding(operations, inode, Origin::Path(place, name), flags, hold)
     }
 
     /// A file that no path names: a pipe's end, a memfd.
@@ -122,6 +126,16 @@ impl File {
         origin: Origin,
         flags: u32,
     ) -> Arc<File> {
+        File::holding(operations, inode, origin, flags, None)
+    }
+
+    fn holding(
+        operations: Arc<dyn Operations>,
+        inode: Arc<dyn Inode>,
+        origin: Origin,
+        flags: u32,
+        hold: Option<Hold>,
+    ) -> Arc<File> {
         let kept = !(abi::O_CREAT | abi::O_EXCL | abi::O_NOCTTY | abi::O_TRUNC | abi::O_CLOEXEC);
         Arc::new(File {
             operations,
@@ -130,12 +144,18 @@ impl File {
             flags: AtomicU32::new(flags & kept),
             position: AtomicU64::new(0),
             moving: Turn::new(),
+            _hold: hold,
         })
     }
 
     /// A second opening of what `other` has open, by its link in /proc.
-    pub fn like(other: &File, operations: Arc<dyn Operations>, flags: u32) -> Arc<File> {
-        File::with(operations, other.inode.clone(), other.origin.clone(), flags)
+    pub fn like(
+        other: &File,
+        operations: Arc<dyn Operations>,
+        flags: u32,
+        hold: Option<Hold>,
+    ) -> Arc<File> {
+        File::holding(operations, other.inode.clone(), other.origin.clone(), flags, hold)
     }
 
     /// The inode behind it.
@@ -148,18 +168,20 @@ impl File {
         self.inode.mappable().then(|| self.inode.clone())
     }
 
-    /// Checks that it can be executed.
+    /// The file as a running program holds it: nobody writes it meanwhile.
     ///
     /// # Errors
-    /// `EACCES`.
-    pub fn check_executable(&self) -> Result<()> {
+    /// `EACCES` if it cannot be executed, `ETXTBSY` if it is being written.
+    pub fn for_execution(&self) -> Result<Arc<File>> {
         let allowed = self
             .place()
             .is_none_or(|place| place.mount.flags.load(Ordering::Relaxed) & abi::MS_NOEXEC == 0);
         if self.inode.kind() != Kind::Regular || !allowed {
             return Err(Errno::EACCES);
         }
-        super::permission::check(&*self.inode, super::permission::EXECUTE)
+        super::permission::check(&*self.inode, super::permission::EXECUTE)?;
+        let hold = Hold::executing(&self.inode)?;
+        Ok(File::like(self, self.operations.clone(), abi::O_PATH, Some(hold)))
     }
 
     /// What it does.

@@ -3,6 +3,7 @@
 //! An [`Inode`] knows no path: names belong to directories. An inode becomes an open file through
 //! [`Inode::open`], which gives the [`Operations`](super::Operations) that read and write it.
 
+use super::hold::Holds;
 use super::walk::Place;
 use super::{File, Operations};
 use crate::errno::{Errno, Result};
@@ -296,6 +297,11 @@ pub trait Inode: Any + Send + Sync {
 
     /// Where a link of /proc leads without any path (`/proc/self/fd/3`).
     fn jump(&self) -> Option<Result<Jump>> {
+        None
+    }
+
+    /// Who writes or executes it, if that is counted.
+    fn holds(&self) -> Option<&Holds> {
         None
     }
 

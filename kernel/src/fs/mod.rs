@@ -15,6 +15,7 @@ pub mod epoll;
 pub mod eventfd;
 pub mod file;
 pub mod generated;
+pub mod hold;
 pub mod initramfs;
 pub mod inode;
 pub mod lock;

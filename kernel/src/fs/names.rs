@@ -1,6 +1,7 @@
 //! Opening, making, removing and moving files by path.
 
 use super::file::Origin;
+use super::hold::Hold;
 use super::inode::{Inode, Kind, New};
 use super::memory::Node;
 use super::permission::{self, EXECUTE, READ, WRITE};
@@ -107,10 +108,11 @@ pub fn open(
                 crate::fs::current::admit()?;
                 let new = New::Node { kind: Kind::Regular, mode, special: 0 };
                 let inode = walked.directory.inode.clone().create(name, new)?;
+                let hold = hold(&inode, flags)?;
                 let operations = inode.clone().open(flags)?;
                 let place = Place { mount: walked.directory.mount.clone(), inode };
                 let name = Some((walked.directory.inode, name.clone()));
-                return Ok(File::new(operations, place, name, flags));
+                return Ok(File::new(operations, place, name, flags, hold));
             }
             (Last::Name(_), Some(_)) => {}
             _ if has(abi::O_EXCL) => return Err(Errno::EEXIST),
@@ -126,16 +128,23 @@ pub fn open(
     if has(abi::O_DIRECTORY) && place.inode.kind() != Kind::Directory {
         return Err(Errno::ENOTDIR);
     }
-    let operations = if has(abi::O_PATH) { Arc::new(Nothing) } else { open_found(&place, flags)? };
+    let (operations, hold): (Arc<dyn Operations>, _) =
+        if has(abi::O_PATH) { (Arc::new(Nothing), None) } else { open_found(&place, flags)? };
     // What a link of /proc led to has its own name, or none.
     if let Some(file) = behind {
-        return Ok(File::like(&file, operations, flags));
+        return Ok(File::like(&file, operations, flags, hold));
     }
-    Ok(File::new(operations, place, name, flags))
+    Ok(File::new(operations, place, name, flags, hold))
+}
+
+/// What keeps a file that is opened with `flags` from being executed meanwhile.
+fn hold(inode: &Arc<dyn Inode>, flags: u32) -> Result<Option<Hold>> {
+    let writes = flags & abi::O_ACCMODE != abi::O_RDONLY || flags & abi::O_TRUNC != 0;
+    if writes && inode.kind() == Kind::Regular { Hold::writing(inode).map(Some) } else { Ok(None) }
 }
 
 /// Checks and opens a file that is there.
-fn open_found(place: &Place, flags: u32) -> Result<Arc<dyn Operations>> {
+fn open_found(place: &Place, flags: u32) -> Result<(Arc<dyn Operations>, Option<Hold>)> {
     let access = flags & abi::O_ACCMODE;
     let mut wanted = match access {
         abi::O_RDONLY => READ,
@@ -158,11 +167,12 @@ fn open_found(place: &Place, flags: u32) -> Result<Arc<dyn Operations>> {
         _ => {}
     }
     permission::check(&*place.inode, wanted)?;
+    let hold = hold(&place.inode, flags)?;
     let operations = place.inode.clone().open(flags)?;
     if flags & abi::O_TRUNC != 0 && place.inode.kind() == Kind::Regular {
         place.inode.truncate(0)?;
     }
-    Ok(operations)
+    Ok((operations, hold))
 }
 
 fn open_unnamed(walked: Walked, flags: u32, mode: u32) -> Result<Arc<File>> {
@@ -175,7 +185,7 @@ fn open_unnamed(walked: Walked, flags: u32, mode: u32) -> Result<Arc<File>> {
     let node = Node::of(&*place.inode).ok_or(Errno::EOPNOTSUPP)?.unnamed(mode);
     let number = alloc::format!("#{}", node.identity().1).into_bytes();
     let unnamed = Place { mount: place.mount, inode: node.clone() };
-    Ok(File::new(node, unnamed, Some((place.inode, number)), flags))
+    Ok(File::new(node, unnamed, Some((place.inode, number)), flags, None))
 }
 
 /// A file without a name for memfd_create.

@@ -74,11 +74,9 @@ impl Paths {
     /// Opens a file to execute; checks type and execute permission.
     ///
     /// # Errors
-    /// `ENOENT`, `ENOTDIR`, `EACCES`, `ELOOP`, `ENAMETOOLONG`.
+    /// `ENOENT`, `ENOTDIR`, `EACCES`, `ELOOP`, `ENAMETOOLONG`, `ETXTBSY`.
     pub fn open_executable(&self, path: &[u8]) -> Result<Arc<File>> {
-        let file = super::names::open(self, None, path, O_PATH, 0)?;
-        file.check_executable()?;
-        Ok(file)
+        super::names::open(self, None, path, O_PATH, 0)?.for_execution()
     }
 
     /// The path of `place` below this root, as getcwd gives it.

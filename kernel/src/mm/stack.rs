@@ -82,8 +82,8 @@ pub(super) fn make(
     let mut rights = Protection::READ | Protection::WRITE;
     rights.set(Protection::EXECUTE, told.executable);
     if !space.regions.is_free(start..top) {
-        // The image wants to lie where stacks are.
-        return Err(Errno::EINVAL);
+        // The image asks for the place of the stack.
+        return Err(Errno::ENOMEM);
     }
     space.regions.insert(start, top, Mapping::anonymous(rights, RegionFlags::GROWS_DOWN));
     space.stack = pointer;

@@ -137,8 +137,8 @@ fn execveat(frame: &mut Frame) -> Result<usize> {
     let mut name = file.path();
     if path.is_empty() {
         // The open file itself.
-        file.check_executable()?;
-        exec::execute(frame, &name, Some(file), arguments, environment)?;
+        let image = file.for_execution()?;
+        exec::execute(frame, &name, Some(image), arguments, environment)?;
     } else {
         drop(file);
         name.push(b'/');

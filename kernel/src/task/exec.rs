@@ -15,11 +15,10 @@ use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as raw;
 use ringwall::Frame;
+use ringwall_rules::script::{self, HEAD_BYTES};
 
 /// Interpreter lines that may follow one another, as on Linux.
 const SCRIPTS: usize = 5;
-/// Bytes of a file that are looked at to see what it is.
-const HEAD_BYTES: usize = 256;
 /// Longest single argument, NUL included, and all of them with their pointers (Linux: a quarter
 /// of the stack limit, 8 MiB by default).
 const LONGEST_ARGUMENT: usize = 128 << 10;
@@ -32,32 +31,6 @@ pub(super) struct Program {
     pub(super) executable: Arc<File>,
     /// Last part of the path that exec was given.
     pub(super) name: Vec<u8>,
-}
-
-/// An interpreter line's parts.
-#[derive(Debug, PartialEq, Eq)]
-struct Interpreter<'a> {
-    path: &'a [u8],
-    argument: Option<&'a [u8]>,
-}
-
-/// Reads "#!" lines. `None`: not a script.
-///
-/// # Errors
-/// `ENOEXEC` for a script that names no interpreter, or whose line does not end within the head.
-fn interpreter(head: &[u8]) -> Result<Option<Interpreter<'_>>> {
-    let Some(line) = head.strip_prefix(b"#!") else { return Ok(None) };
-    let is_blank = |byte: &u8| *byte == b' ' || *byte == b'\t';
-    let end = line.iter().position(|byte| *byte == b'\n' || *byte == 0);
-    let whole = end.is_some() || head.len() < HEAD_BYTES;
-    let line = line[..end.unwrap_or(line.len())].trim_ascii();
-    let path_end = line.iter().position(is_blank);
-    if line.is_empty() || (path_end.is_none() && !whole) {
-        return Err(Errno::ENOEXEC);
-    }
-    let path = &line[..path_end.unwrap_or(line.len())];
-    let argument = path_end.map(|end| line[end..].trim_ascii()).filter(|rest| !rest.is_empty());
-    Ok(Some(Interpreter { path, argument }))
 }
 
 /// Finds and loads the program at `path`.
@@ -85,14 +58,16 @@ fn prepare_image(
     loop {
         let mut head = [0; HEAD_BYTES];
         let length = image.inode().read_at(0, &mut head)?;
-        let Some(script) = interpreter(&head[..length])? else { break };
+        let script = script::interpreter(&head[..length]).map_err(|_| Errno::ENOEXEC)?;
+        let Some(script) = script else { break };
         scripts += 1;
         if scripts > SCRIPTS {
             return Err(Errno::ELOOP);
         }
         // The script's name takes the place of its own first argument.
         let own = core::mem::replace(&mut executable, script.path.to_vec());
-        let mut new = Vec::with_capacity(arguments.len() + 2);
+        let mut new = Vec::new();
+        new.try_reserve_exact(arguments.len() + 2).map_err(|_| Errno::ENOMEM)?;
         new.push(script.path.to_vec());
         new.extend(script.argument.map(<[u8]>::to_vec));
         new.push(own);
@@ -201,6 +176,7 @@ fn take_over(
     thread.alternate_stack.set(0, 0, raw::SS_DISABLE);
     *thread.restart.lock() = None;
     fpu::load_initial();
+    super::scheduler::clear_selectors();
     super::scheduler::set_fs_base(0);
     super::scheduler::set_gs_base(0);
     *frame = Frame::new_user(entry, stack);

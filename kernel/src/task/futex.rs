@@ -16,6 +16,7 @@ use crate::user;
 use core::cell::Cell;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use ringwall_rules::futex as rules;
 use spin::{Mutex, MutexGuard};
 
 const BUCKETS: usize = 256;
@@ -262,51 +263,16 @@ pub fn wake_operation(
     let second_key = Key::of(second, private)?;
     let mut old = user::read_u32(second)?;
     loop {
-        let new = operate(operation, old)?;
+        let new = rules::operate(operation, old).ok_or(Errno::ENOSYS)?;
         match user::compare_exchange(second, old, new)? {
             seen if seen == old => break,
             seen => old = seen,
         }
     }
-    let also_second = compare(operation, old)?;
+    let also_second = rules::compare(operation, old).ok_or(Errno::ENOSYS)?;
     let mut woken = wake_in(&TABLE[first_key.bucket()].lock(), first_key, wake_first, u32::MAX);
     if also_second {
         woken += wake_in(&TABLE[second_key.bucket()].lock(), second_key, wake_second, u32::MAX);
     }
     Ok(woken)
-}
-
-/// A 12-bit signed field.
-fn field(operation: u32, shift: u32) -> i32 {
-    (operation << (20 - shift)).cast_signed() >> 20
-}
-
-fn operate(operation: u32, old: u32) -> Result<u32> {
-    let mut argument = field(operation, 12).cast_unsigned();
-    let code = operation >> 28;
-    if code & 8 != 0 {
-        argument = 1u32.wrapping_shl(argument);
-    }
-    Ok(match code & 7 {
-        0 => argument,
-        1 => old.wrapping_add(argument),
-        2 => old | argument,
-        3 => old & !argument,
-        4 => old ^ argument,
-        _ => return Err(Errno::ENOSYS),
-    })
-}
-
-fn compare(operation: u32, old: u32) -> Result<bool> {
-    let argument = field(operation, 0);
-    let old = old.cast_signed();
-    Ok(match operation >> 24 & 15 {
-        0 => old == argument,
-        1 => old != argument,
-        2 => old < argument,
-        3 => old >= argument,
-        4 => old <= argument,
-        5 => old > argument,
-        _ => return Err(Errno::ENOSYS),
-    })
 }

@@ -4,6 +4,7 @@
 //! says. While it moves on, its registers are not to be trusted: they are read twice until both
 //! readings agree and no update was in progress.
 
+use ringwall_rules::calendar::days_since_1970;
 use x86_64::instructions::port::Port;
 
 const SECONDS: u8 = 0x00;
@@ -69,13 +70,4 @@ fn seconds(reading: Reading, format: u8) -> u64 {
         + hour * 3600
         + plain(minute) * 60
         + plain(second)
-}
-
-/// Days from 1970-01-01 to a date of the Gregorian calendar from then on.
-fn days_since_1970(year: u64, month: u64, day: u64) -> u64 {
-    // Years that begin in March have their leap day at the end.
-    let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
-    let leap_days = year / 4 - year / 100 + year / 400;
-    // 306 days lie between March 1 and January 1; 719 468 days between year 0 (March) and 1970.
-    year * 365 + leap_days + (month * 306 + 5) / 10 + day - 1 - 719_468
 }

@@ -66,7 +66,7 @@ pub fn console() -> Arc<File> {
         && place.inode.metadata().special == device_number(5, 1)
     {
         let name = Some((walked.directory.inode, b"console".to_vec()));
-        return File::new(terminal, place, name, abi::O_RDWR);
+        return File::new(terminal, place, name, abi::O_RDWR, None);
     }
     let inode = super::nameless::Nameless::inode();
     File::with(terminal, inode, super::file::Origin::Nameless("/dev/console"), abi::O_RDWR)

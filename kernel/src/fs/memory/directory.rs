@@ -13,8 +13,9 @@ use alloc::{
 };
 use spin::Mutex;
 
-/// Spin-locked: never held across a copy to user memory. Of two directories, the one at the lower
-/// address is locked first; attributes are locked last.
+/// Spin-locked: never held across a copy to user memory. Of two directories, the one that contains
+/// the other is locked first; if neither does, the one at the lower address. Attributes are locked
+/// last.
 pub struct Directory(pub(super) Mutex<Names>);
 
 /// The names.
@@ -117,13 +118,14 @@ impl Directory {
         if names.get(&name).is_some() {
             return Err(Errno::EEXIST);
         }
-        let mut attributes = own.attributes.lock();
+        let is_directory = node.kind() == Kind::Directory;
         if let Ok(directory) = node.directory() {
             directory.0.lock().place = Some((Arc::downgrade(own), name.clone()));
-            attributes.links += 1;
         }
-        attributes.touch();
         names.add(name, node);
+        let mut attributes = own.attributes.lock();
+        attributes.links += u32::from(is_directory);
+        attributes.touch();
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use super::{Memory, attributes::Attributes, directory::Directory, regular::Regular};
 use crate::errno::{Errno, Result};
+use crate::fs::hold::Holds;
 use crate::fs::inode::{Change, Entry, Inode, Kind, Metadata, New, Statistics};
 use crate::fs::{Operations, device, pipe::Pipe};
 use crate::mm::Page;
@@ -268,6 +269,10 @@ impl Inode for Node {
             Body::Symlink(target) => Ok(target.to_vec()),
             _ => Err(Errno::EINVAL),
         }
+    }
+
+    fn holds(&self) -> Option<&Holds> {
+        self.regular().map(|regular| &regular.holds)
     }
 
     fn seals(&self, add: Option<u32>) -> Result<u32> {

@@ -14,16 +14,24 @@ use spin::{Mutex, MutexGuard};
 /// Locked before any directory.
 static RENAMING: Mutex<()> = Mutex::new(());
 
-/// Both directories' names, locked in order; the second is `None` if they are one.
+/// Both directories' names, locked in order; the second is `None` if they are one. No rename goes
+/// on elsewhere.
 fn lock_both<'a>(
-    first: &'a Node,
-    second: &'a Node,
+    first: &'a Arc<Node>,
+    second: &'a Arc<Node>,
 ) -> Result<(MutexGuard<'a, Names>, Option<MutexGuard<'a, Names>>)> {
     let (one, two) = (&first.directory()?.0, &second.directory()?.0);
     if core::ptr::eq(one, two) {
         return Ok((one.lock(), None));
     }
-    if core::ptr::from_ref(one) < core::ptr::from_ref(two) {
+    let in_order = if contains(first, second) {
+        true
+    } else if contains(second, first) {
+        false
+    } else {
+        core::ptr::from_ref(one) < core::ptr::from_ref(two)
+    };
+    if in_order {
         let guard = one.lock();
         Ok((guard, Some(two.lock())))
     } else {

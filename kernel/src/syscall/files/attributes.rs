@@ -2,6 +2,7 @@
 
 use super::arguments::{Target, Timespec, WORKING, file, target};
 use crate::errno::{Errno, Result};
+use crate::fs::hold::Hold;
 use crate::fs::inode::{Change, Kind};
 use crate::fs::{current, permission};
 use crate::{time, user};
@@ -188,6 +189,7 @@ pub fn truncate(frame: &mut Frame) -> Result<usize> {
     }
     target.check_writable()?;
     permission::check(&*target.inode, permission::WRITE)?;
+    let _hold = Hold::writing(&target.inode)?;
     target.inode.truncate(size as u64)?;
     Ok(0)
 }

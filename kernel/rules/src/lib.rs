@@ -1,0 +1,9 @@
+//! Rules of the kernel's interface that are data in and data out: no memory of programs, no locks,
+//! no machine. They live here so that the host tests them.
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod calendar;
+pub mod chacha;
+pub mod futex;
+pub mod script;
