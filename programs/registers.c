@@ -345,9 +345,87 @@ static void fork_copies(void)
     syscall(SYS_arch_prctl, SET_GS_BASE, 0);
 }
 
+/* ---- segment selectors: a process's own, and a new program's are 0 ---- */
+
+struct selectors {
+    uint16_t ds, es, fs, gs;
+};
+
+static struct selectors selectors(void)
+{
+    struct selectors now;
+    __asm__ volatile("mov %%ds, %0\nmov %%es, %1\nmov %%fs, %2\nmov %%gs, %3"
+                     : "=r"(now.ds), "=r"(now.es), "=r"(now.fs), "=r"(now.gs));
+    return now;
+}
+
+static long packed_selectors(void)
+{
+    struct selectors now = selectors();
+    return (long)now.ds << 48 | (long)now.es << 32 | (long)now.fs << 16 | now.gs;
+}
+
+/* FS stays as it is: its base is the C library's. */
+static void set_selectors(unsigned ds, unsigned es, unsigned gs)
+{
+    __asm__ volatile("mov %0, %%ds\nmov %1, %%es\nmov %2, %%gs" : : "r"(ds), "r"(es), "r"(gs));
+}
+
+enum { USER_DATA = 0x2b };
+
+static void keep_selectors(unsigned ds, unsigned es, unsigned gs)
+{
+    set_selectors(ds, es, gs);
+    long mine = packed_selectors();
+    require_long("selectors: ds", selectors().ds, (long)ds);
+    for (int round = 0; round < 200; round++) {
+        sched_yield();
+        require_long("selectors after a switch", packed_selectors(), mine);
+    }
+}
+
+static void segment_selectors(void)
+{
+    check_long("a new program's selectors are 0", packed_selectors(), 0);
+    pid_t children[3];
+    for (int child = 0; child < 3; child++) {
+        children[child] = fork();
+        if (children[child] == 0) {
+            check_failures = 0;
+            keep_selectors(child == 0 ? USER_DATA : 0, child == 1 ? USER_DATA : 0, child == 2 ? USER_DATA : 0);
+            long mine = packed_selectors();
+            pid_t grandchild = fork();
+            if (grandchild == 0)
+                _exit(packed_selectors() == mine ? 0 : 1);
+            int status = -1;
+            waitpid(grandchild, &status, 0);
+            require_long("selectors of a forked child", status, 0);
+            _exit(check_failures ? 1 : 0);
+        }
+    }
+    int failed = 0;
+    for (int child = 0; child < 3; child++) {
+        int status = -1;
+        waitpid(children[child], &status, 0);
+        failed |= status;
+    }
+    check_long("selectors through switches and fork", failed, 0);
+    check_long("selectors of the parent", packed_selectors(), 0);
+    /* A GS base that is set goes with selector 0. */
+    unsigned long base = 0;
+    set_selectors(0, 0, USER_DATA);
+    syscall(SYS_arch_prctl, SET_GS_BASE, 0x12345000ul);
+    check_long("setting the GS base clears GS", selectors().gs, 0);
+    sched_yield();
+    syscall(SYS_arch_prctl, GET_GS_BASE, &base);
+    check_long("the GS base that was set", (long)base, 0x12345000);
+    syscall(SYS_arch_prctl, SET_GS_BASE, 0ul);
+}
+
 int main(void)
 {
     detect_avx();
+    segment_selectors();
     calls();
     interruptions();
     signal_return();

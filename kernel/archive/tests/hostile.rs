@@ -6,9 +6,7 @@ use ringwall_archive::{Error, Reader, compression, gunzip};
 use std::io::Write;
 
 fn pad(bytes: &mut Vec<u8>) {
-    while bytes.len() % 4 != 0 {
-        bytes.push(0);
-    }
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
 
 fn member(magic: &str, fields: [u32; 11], name: &[u8], data: &[u8], sum: u32) -> Vec<u8> {
@@ -38,14 +36,17 @@ fn trailer() -> Vec<u8> {
     member("070701", [0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0], b"TRAILER!!!", b"", 0)
 }
 
-fn archive(files: &[(Vec<u8>, Vec<u8>)]) -> Vec<u8> {
+fn archive(files: &[File]) -> Vec<u8> {
     let mut bytes: Vec<u8> = files.iter().flat_map(|(name, data)| file(name, data)).collect();
     bytes.extend(trailer());
     bytes
 }
 
-/// All names and data, or the error and the byte it is at.
-fn read(image: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, (Error, usize)> {
+/// Name and data.
+type File = (Vec<u8>, Vec<u8>);
+
+/// All files, or the error and the byte it is at.
+fn read(image: &[u8]) -> Result<Vec<File>, (Error, usize)> {
     let mut reader = Reader::new(image);
     let mut found = Vec::new();
     loop {

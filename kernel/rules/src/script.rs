@@ -41,7 +41,10 @@ mod tests {
 
     use super::*;
 
-    fn read(head: &[u8]) -> Result<Option<(&[u8], Option<&[u8]>)>, Malformed> {
+    /// Interpreter and argument.
+    type Line<'a> = (&'a [u8], Option<&'a [u8]>);
+
+    fn read(head: &[u8]) -> Result<Option<Line<'_>>, Malformed> {
         Ok(interpreter(head)?.map(|parts| (parts.path, parts.argument)))
     }
 

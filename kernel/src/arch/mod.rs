@@ -9,6 +9,7 @@ pub mod fpu;
 pub mod frames;
 pub mod isolation;
 pub mod random;
+pub mod selectors;
 pub mod serial;
 pub mod smap;
 pub mod traps;

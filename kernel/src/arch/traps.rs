@@ -101,15 +101,12 @@ fn page_fault(frame: &mut Frame) {
     fault(frame, number, code as i32, address, 14, told, address);
 }
 
-/// There is no frame left for a page that the program may have: it is killed, as Linux would do.
+/// There is no frame left for a page that the program may have: the process with most memory is
+/// killed, and if that is another one, the program tries again.
 fn out_of_memory(frame: &mut Frame) {
-    let thread = task::current();
-    println!(
-        "ringwall: out of memory: process {} ({}) is killed",
-        thread.tid(),
-        thread.process.name()
-    );
-    signal::force(frame, signal::Info::kernel(linux::SIGKILL));
+    if !task::exit::relieve_memory() {
+        signal::force(frame, signal::Info::kernel(linux::SIGKILL));
+    }
 }
 
 /// `si_code` of signals that only say that the kernel sent them.

@@ -11,11 +11,12 @@ use super::poll;
 use super::transfer::{Sink, Source};
 use crate::errno::{Errno, Result};
 use crate::sync::{self, WaitQueue};
+use crate::task;
 use alloc::{
     sync::{Arc, Weak},
     vec::Vec,
 };
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use linux_raw_sys::general as abi;
 use spin::Mutex;
 
@@ -29,6 +30,8 @@ pub struct Epoll {
     interests: Mutex<Vec<Interest>>,
     changed: WaitQueue,
     activity: AtomicU32,
+    /// What the last look at the set found.
+    looked: Mutex<Looked>,
 }
 
 struct Interest {
@@ -56,9 +59,46 @@ pub fn create() -> Arc<File> {
         interests: Mutex::new(Vec::new()),
         changed: WaitQueue::new(),
         activity: AtomicU32::new(0),
+        looked: Mutex::new(Looked::default()),
     });
     let origin = Origin::Nameless("anon_inode:[eventpoll]");
     File::with(epoll, Nameless::inode(), origin, abi::O_RDWR)
+}
+
+/// What one walk over instances found at one of them.
+#[derive(Default)]
+struct Looked {
+    walk: u64,
+    /// How many levels below it may have had.
+    left: u32,
+    ready: bool,
+}
+
+/// One walk over instances that watch instances, by number. Walks do not sleep.
+struct Walk(u64, bool);
+
+impl Walk {
+    /// The walk that the running thread is on, or a new one.
+    fn enter() -> Walk {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let on = &task::current().epoll_walk;
+        match on.load(Ordering::Relaxed) {
+            0 => {
+                let number = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+                on.store(number, Ordering::Relaxed);
+                Walk(number, true)
+            }
+            number => Walk(number, false),
+        }
+    }
+}
+
+impl Drop for Walk {
+    fn drop(&mut self) {
+        if self.1 {
+            task::current().epoll_walk.store(0, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Epoll {
@@ -82,7 +122,7 @@ impl Epoll {
                 return Err(Errno::EPERM);
             }
             if let Some(inner) = file.operations().epoll() {
-                inner.check_depth(self, DEPTH)?;
+                inner.check_depth(self, DEPTH, &Walk::enter())?;
             }
         }
         let mut interests = self.interests.lock();
@@ -111,69 +151,107 @@ impl Epoll {
         Ok(())
     }
 
-    /// Checks that watching this from `outer` makes no loop and no deep chain.
-    fn check_depth(&self, outer: &Epoll, left: u32) -> Result<()> {
+    /// Checks that adding this to `outer` makes no ring and no tower.
+    fn check_depth(&self, outer: &Epoll, left: u32, walk: &Walk) -> Result<()> {
         if core::ptr::eq(self, outer) || left == 0 {
             return Err(Errno::ELOOP);
         }
-        for file in self.files() {
-            if let Some(inner) = file.operations().epoll() {
-                inner.check_depth(outer, left - 1)?;
+        {
+            let mut looked = self.looked.lock();
+            if looked.walk == walk.0 && looked.left <= left {
+                return Ok(());
+            }
+            *looked = Looked { walk: walk.0, left, ready: false };
+        }
+        for index in 0.. {
+            let Some(watched) = self.watched(index) else { break };
+            if let Some((file, _)) = watched
+                && let Some(inner) = file.operations().epoll()
+            {
+                inner.check_depth(outer, left - 1, walk)?;
             }
         }
         Ok(())
     }
 
-    fn files(&self) -> Vec<Arc<File>> {
-        self.interests.lock().iter().filter_map(|interest| interest.file.upgrade()).collect()
+    /// File and events at `index`, if the file still is open; `None` past the end. So the set is gone
+    /// through without its lock: a watched instance has one of its own, and a handle dropped may be a
+    /// file's last. What changes meanwhile may be missed; whoever changes it wakes.
+    #[allow(clippy::option_option)]
+    fn watched(&self, index: usize) -> Option<Option<(Arc<File>, u32)>> {
+        let interests = self.interests.lock();
+        let interest = interests.get(index)?;
+        Some(interest.file.upgrade().map(|file| (file, interest.events)))
     }
 
-    /// Collects what is ready, at most `most`.
+    /// All files that are open.
+    fn files(&self) -> Result<Vec<Arc<File>>> {
+        let interests = self.interests.lock();
+        let mut files = Vec::new();
+        files.try_reserve_exact(interests.len()).map_err(|_| Errno::ENOMEM)?;
+        files.extend(interests.iter().filter_map(|interest| interest.file.upgrade()));
+        Ok(files)
+    }
+
     fn collect(&self, most: usize, into: &mut Vec<Ready>) {
-        // Polled without the lock: a watched instance has one of its own, and a handle dropped
-        // here may be a file's last.
-        let files = self.files();
-        for file in &files {
-            if into.len() == most {
+        let _walk = Walk::enter();
+        for index in 0.. {
+            let Some(watched) = self.watched(index) else { break };
+            let Some((file, _)) = watched else { continue };
+            if into.len() == most || into.try_reserve(1).is_err() {
                 break;
             }
             let (now, activity) = (file.poll(), file.operations().activity());
             let mut interests = self.interests.lock();
-            let watching = interests
-                .iter_mut()
-                .filter(|interest| core::ptr::eq(interest.file.as_ptr(), Arc::as_ptr(file)));
-            for interest in watching {
-                let now = now & (interest.events | poll::ALWAYS);
-                let stale = interest.events & EDGE != 0
-                    && now & !interest.reported == 0
-                    && interest.seen == activity;
-                let disarmed = interest.events & !(EDGE | ONCE) == 0;
-                if now == 0 {
-                    interest.reported = 0;
-                }
-                if now == 0 || stale || disarmed || into.len() == most {
-                    continue;
-                }
-                interest.reported = now;
-                interest.seen = activity;
-                if interest.events & ONCE != 0 {
-                    interest.events &= EDGE | ONCE;
-                }
-                into.push(Ready { events: now, data: interest.data });
+            let Some(interest) = interests
+                .get_mut(index)
+                .filter(|interest| core::ptr::eq(interest.file.as_ptr(), Arc::as_ptr(&file)))
+            else {
+                continue;
+            };
+            let now = now & (interest.events | poll::ALWAYS);
+            let stale = interest.events & EDGE != 0
+                && now & !interest.reported == 0
+                && interest.seen == activity;
+            let disarmed = interest.events & !(EDGE | ONCE) == 0;
+            if now == 0 {
+                interest.reported = 0;
             }
+            if now == 0 || stale || disarmed {
+                continue;
+            }
+            interest.reported = now;
+            interest.seen = activity;
+            if interest.events & ONCE != 0 {
+                interest.events &= EDGE | ONCE;
+            }
+            into.push(Ready { events: now, data: interest.data });
         }
     }
 
-    /// Whether anything is ready, leaving edges as they are.
+    /// Whether a wait would find something. Instances can watch others many times over: in one walk
+    /// each is looked at once.
     fn is_ready(&self) -> bool {
-        let interests: Vec<(Arc<File>, u32)> = {
-            let interests = self.interests.lock();
-            let both = |one: &Interest| Some((one.file.upgrade()?, one.events));
-            interests.iter().filter_map(both).collect()
-        };
-        interests.iter().any(|(file, events)| {
-            events & !(EDGE | ONCE) != 0 && file.poll() & (events | poll::ALWAYS) != 0
-        })
+        let walk = Walk::enter();
+        {
+            let mut looked = self.looked.lock();
+            if looked.walk == walk.0 {
+                return looked.ready;
+            }
+            *looked = Looked { walk: walk.0, left: 0, ready: false };
+        }
+        let mut ready = false;
+        for index in 0.. {
+            let Some(watched) = self.watched(index) else { break };
+            ready = watched.is_some_and(|(file, events)| {
+                events & !(EDGE | ONCE) != 0 && file.poll() & (events | poll::ALWAYS) != 0
+            });
+            if ready {
+                break;
+            }
+        }
+        *self.looked.lock() = Looked { walk: walk.0, left: 0, ready };
+        ready
     }
 
     /// Waits until something is ready; at most `most` results.
@@ -181,6 +259,7 @@ impl Epoll {
     /// # Errors
     /// `EINTR`, `ENOMEM`.
     pub fn wait(&self, most: usize, deadline: Option<u64>) -> Result<Vec<Ready>> {
+        crate::mm::admit()?;
         let mut ready = Vec::new();
         ready.try_reserve(most.min(64)).map_err(|_| Errno::ENOMEM)?;
         loop {
@@ -189,7 +268,7 @@ impl Epoll {
             if !ready.is_empty() || deadline.is_some_and(|end| end <= crate::time::now()) {
                 return Ok(ready);
             }
-            let files = self.files();
+            let files = self.files()?;
             let mut queues = poll::queues(&files)?;
             queues.push(&self.changed);
             let waited = sync::wait_on_any(&queues, deadline, || {

@@ -40,6 +40,9 @@ pub struct Mount {
 pub const KEPT: u32 =
     MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_RELATIME | MS_SYNCHRONOUS;
 
+/// Most mounts at a time.
+const MOST: usize = 1000;
+
 /// All but the first mount, oldest first. Locked last, for moments.
 static MOUNTS: RwLock<Vec<Arc<Mount>>> = RwLock::new(Vec::new());
 
@@ -110,6 +113,9 @@ pub fn all() -> Vec<Arc<Mount>> {
 }
 
 /// Puts `root` over `covers`.
+///
+/// # Errors
+/// `ENOSPC` if there are too many.
 pub fn add(
     source: &str,
     kind: &'static str,
@@ -117,9 +123,25 @@ pub fn add(
     covers: Place,
     flags: u32,
     options: String,
-) {
+) -> Result<()> {
     let mount = Arc::new(new(source, kind, root, Some(covers), flags, options));
-    MOUNTS.write().push(mount);
+    let mut mounts = MOUNTS.write();
+    if mounts.len() >= MOST {
+        drop(mounts);
+        return Err(Errno::ENOSPC);
+    }
+    mounts.push(mount);
+    Ok(())
+}
+
+impl Drop for Mount {
+    /// Mounts can be stacked higher than a stack is deep: one after the other, not one in the other.
+    fn drop(&mut self) {
+        let mut next = self.covers.take();
+        while let Some(place) = next {
+            next = Arc::into_inner(place.mount).and_then(|mut below| below.covers.take());
+        }
+    }
 }
 
 /// Takes the mount away whose root `place` is. `lazily`: even if it is in use.

@@ -55,7 +55,9 @@ fn wait_with(
     if deadline.is_some_and(|deadline| deadline <= crate::time::now()) {
         return Ok(0);
     }
-    let files: Vec<Arc<File>> = watches.iter().filter_map(|watch| watch.file.clone()).collect();
+    let mut files: Vec<Arc<File>> = Vec::new();
+    files.try_reserve_exact(watches.len()).map_err(|_| Errno::ENOMEM)?;
+    files.extend(watches.iter().filter_map(|watch| watch.file.clone()));
     let queues = queues(&files)?;
     outcome(sync::wait_on_any(&queues, deadline, || look(watches)))
 }

@@ -42,6 +42,9 @@ impl Slots {
 
     fn put(&mut self, fd: u32, file: Arc<File>, on_exec: bool) -> Result<Option<Arc<File>>> {
         let (slot, word, bit) = (fd as usize, fd as usize / 64, 1 << (fd % 64));
+        if self.files.capacity() <= slot {
+            current::admit()?;
+        }
         if self.open.len() <= word {
             let more = word + 1 - self.open.len();
             self.open.try_reserve(more).map_err(|_| Errno::ENOMEM)?;
@@ -166,7 +169,12 @@ impl FileTable {
     /// Descriptors that are open, for /proc/PID/fd.
     pub fn descriptors(&self) -> Vec<u32> {
         let slots = self.slots.lock();
-        (0..slots.files.len() as u32).filter(|&fd| slots.files[fd as usize].is_some()).collect()
+        let open = (0..slots.files.len() as u32).filter(|&fd| slots.files[fd as usize].is_some());
+        let mut list = Vec::new();
+        if list.try_reserve_exact(open.clone().count()).is_ok() {
+            list.extend(open);
+        }
+        list
     }
 
     /// Closes (or, with `mark`, marks close-on-exec) the descriptors `first..=last`.

@@ -203,6 +203,7 @@ pub fn walk(root: &Place, start: &Place, path: &[u8], end: Final) -> Result<Walk
                 at = root.clone();
             }
             let mut joined = target;
+            joined.try_reserve(rest.len() + 1).map_err(|_| Errno::ENOMEM)?;
             if slash || !rest.is_empty() {
                 joined.push(b'/');
             }
@@ -247,9 +248,13 @@ fn split(path: &[u8]) -> (Option<&[u8]>, &[u8], bool) {
     (Some(&path[..end]), &rest[next..], !rest.is_empty())
 }
 
-/// The path of directory `place` below `root`; `None` if it was removed.
+/// Longest path that is put together. A tree can be deeper than any path is useful.
+const LONGEST: usize = 16 * PATH_MAX;
+
+/// The path of directory `place` below `root`; `None` if it was removed, or is absurdly long.
 pub fn path_of(root: &Place, place: &Place) -> Option<Vec<u8>> {
     let mut parts: Vec<Vec<u8>> = Vec::new();
+    let mut length = 1;
     let mut at = place.clone();
     while !at.is(root) {
         if at.inode.identity() == at.mount.root.identity() {
@@ -262,10 +267,16 @@ pub fn path_of(root: &Place, place: &Place) -> Option<Vec<u8>> {
             }
         }
         let (inode, name) = at.inode.location()?;
+        length += 1 + name.len();
+        if length > LONGEST {
+            return None;
+        }
         parts.push(name);
         at = Place { mount: at.mount, inode };
     }
     let mut path = Vec::new();
+    // Callers add a name, or a remark.
+    path.try_reserve_exact(length + 2 * NAME_MAX).ok()?;
     for part in parts.iter().rev() {
         path.push(b'/');
         path.extend_from_slice(part);

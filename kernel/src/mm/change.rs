@@ -84,7 +84,10 @@ impl Mm {
         if let Advice::Populate(access) = change {
             return self.touch(range, access);
         }
-        super::admit()?;
+        // Giving memory back has to work when there is none.
+        if matches!(change, Advice::Set(_) | Advice::Clear(_)) {
+            super::admit()?;
+        }
         self.space.lock().advise(self.roots(), range, change)
     }
 

@@ -18,8 +18,9 @@
 //! Every frame of RAM has a count, in an array that lies in RAM too. A counted frame ([`Page`]) is
 //! shared by page tables and page caches, and is free when the count falls to 0.
 //!
-//! The last frames are a reserve: what a program asks for is refused while fewer than that are
-//! free, so that the small allocations of the kernel's own, which cannot be refused, succeed.
+//! Some blocks are a stock for the kernel's heap alone: its small allocations cannot be refused, and
+//! single free frames are no use to it, however many a program leaves between its own. What makes
+//! such allocations is refused while the stock is low ([`admit`]).
 //!
 //! Lock order: last of all. Nothing is called with the lock of this module held.
 //!
@@ -42,6 +43,8 @@ const IN_LIST: u32 = u32::MAX;
 const LISTS: usize = 5;
 /// Order of the blocks that the lists are filled with.
 const REFILL: u8 = 6;
+/// Order of the blocks that the heap grows by, and that it has a stock of.
+const HEAP: u8 = 4;
 /// How many groups one reclaiming pass hands to the buddy system at most.
 const RECLAIM: usize = 256;
 
@@ -91,7 +94,12 @@ pub(super) fn count(physical: u64) -> &'static AtomicU32 {
 /// Frames in the machine and frames free now, for /proc/meminfo and sysinfo.
 pub fn totals() -> (usize, usize) {
     let frames = FRAMES.lock();
-    (frames.total, frames.free)
+    (frames.total, frames.free + (frames.stocked << HEAP))
+}
+
+/// Frames free now that programs can have.
+pub fn available() -> usize {
+    FRAMES.lock().free
 }
 
 /// Whether small allocations will succeed now. What a program can repeat without end, and what
@@ -99,36 +107,47 @@ pub fn totals() -> (usize, usize) {
 /// had, so that a program whose call fails can go on.
 ///
 /// # Errors
-/// `ENOMEM` when little more than the reserve is left.
+/// `ENOMEM` when the heap's stock is low and cannot be filled.
+#[inline]
 pub fn admit() -> Result<()> {
-    let left = {
-        let frames = FRAMES.lock();
-        frames.free > 2 * frames.reserve
-    };
-    if left && super::heap::has_spares() { Ok(()) } else { Err(Errno::ENOMEM) }
+    let mut frames = FRAMES.lock();
+    if frames.stocked == frames.target { Ok(()) } else { frames.admit(0) }
+}
+
+/// As [`admit`], for small allocations of `bytes` altogether.
+///
+/// # Errors
+/// `ENOMEM`.
+pub fn admit_bytes(bytes: usize) -> Result<()> {
+    FRAMES.lock().admit(bytes.div_ceil((FRAME as usize) << HEAP))
 }
 
 /// Raw frames for pages, page tables, task stacks and the library: `1 << order` frames, naturally
 /// aligned, contents undefined. Not counted.
 ///
 /// # Errors
-/// `ENOMEM`, also when only the reserve is left.
+/// `ENOMEM`.
 #[inline]
 pub fn allocate(order: u8) -> Result<u64> {
-    let mut frames = FRAMES.lock();
-    if frames.free < frames.reserve + (1 << order) {
-        return Err(Errno::ENOMEM);
-    }
-    frames.take(order).ok_or(Errno::ENOMEM)
+    FRAMES.lock().take(order).ok_or(Errno::ENOMEM)
 }
 
-/// As [`allocate`], from the reserve too: for the kernel's heap.
+/// A block for the kernel's heap: from its stock if there is nothing else.
 ///
 /// # Errors
 /// `ENOMEM`.
-pub(super) fn allocate_from_reserve(order: u8) -> Result<u64> {
-    FRAMES.lock().take(order).ok_or(Errno::ENOMEM)
+pub(super) fn allocate_for_heap() -> Result<u64> {
+    let mut frames = FRAMES.lock();
+    if let Some(block) = frames.take(HEAP) {
+        return Ok(block);
+    }
+    let block = frames.stock.pop().ok_or(Errno::ENOMEM)?;
+    frames.stocked -= 1;
+    Ok(block)
 }
+
+/// Bytes of a block that [`allocate_for_heap`] gives, which [`free`] takes back with this order.
+pub(super) const HEAP_BLOCK: (usize, u8) = ((FRAME as usize) << HEAP, HEAP);
 
 /// Gives back what [`allocate`] gave.
 ///
@@ -173,7 +192,10 @@ struct Frames {
     buddies: Heap<32>,
     free: usize,
     total: usize,
-    reserve: usize,
+    /// Blocks for the heap alone, which `free` leaves out: so many, and so many are wanted.
+    stock: List,
+    stocked: usize,
+    target: usize,
     /// First address past RAM.
     end: u64,
     /// Frame numbers that there are counts for and that may be free.
@@ -187,7 +209,9 @@ impl Frames {
             buddies: Heap::new(),
             free: 0,
             total: 0,
-            reserve: 0,
+            stock: List { head: 0 },
+            stocked: 0,
+            target: 0,
             end: 0,
             span: Range { start: u64::MAX, end: 0 },
         }
@@ -203,8 +227,29 @@ impl Frames {
         let frames = ((end - start) / FRAME) as usize;
         self.total += frames;
         self.free += frames;
-        self.reserve = (self.total / 64).clamp(64, 4096);
+        self.target = (self.total / 64).clamp(64, 4096) >> HEAP;
         self.span = self.span.start.min(start / FRAME)..self.span.end.max(end / FRAME);
+    }
+
+    /// Brings the stock to its size and `more` blocks; half its size will do.
+    #[cold]
+    #[inline(never)]
+    fn admit(&mut self, more: usize) -> Result<()> {
+        while self.stocked < self.target + more
+            && let Some(block) = self.take(HEAP)
+        {
+            // SAFETY: a free block that is in no list.
+            unsafe { self.stock.push(block) };
+            self.stocked += 1;
+        }
+        while self.stocked > self.target + more
+            && let Some(block) = self.stock.pop()
+        {
+            self.stocked -= 1;
+            // SAFETY: free, and in no list any more.
+            unsafe { self.give(block, HEAP) };
+        }
+        if self.stocked >= self.target / 2 + more { Ok(()) } else { Err(Errno::ENOMEM) }
     }
 
     #[inline(always)]

@@ -5,19 +5,15 @@
 //!   more           a block of frames, through the direct map
 //! ```
 //!
-//! It may use the frames' reserve ([`super::frame`]); allocation fails when that is gone too, as a
-//! null pointer. Sizes that a program controls go through `try_reserve` and the like.
+//! For its chunks it has a stock of frames ([`super::frame`]); when that is gone too, allocation
+//! fails, as a null pointer. Big blocks come from where programs' pages do: sizes that a program
+//! controls go through `try_reserve` and the like.
 //!
-//! Frames that are left may be scattered, so that none of them makes a chunk. Some chunks are
-//! therefore kept back, and [`super::frame::admit`] refuses new work before they are used up.
-//!
-//! Lock order: after every lock but the frames'; the spare chunks' before the frames'.
+//! Lock order: after every lock but the frames'.
 
-use super::frame::{self, FRAME};
+use super::frame::{self, FRAME, HEAP_BLOCK};
 use super::layout::{DIRECT_MAP, direct};
 use alloc::alloc::{GlobalAlloc, Layout};
-use core::sync::atomic::{AtomicBool, Ordering};
-use spin::Mutex;
 use talc::base::binning::DefaultBinning;
 use talc::source::GlobalAllocSource;
 use talc::sync::TalcLock;
@@ -25,63 +21,25 @@ use talc::sync::TalcLock;
 /// Sizes from here on are blocks of frames.
 const LARGE: usize = 32 << 10;
 /// What talc asks the frames for at a time.
-const CHUNK: usize = 64 << 10;
+const CHUNK: usize = HEAP_BLOCK.0;
 
-/// Chunks kept back: 1 MiB.
-const SPARES: usize = 16;
-const CHUNK_ORDER: u8 = (CHUNK / FRAME as usize).trailing_zeros() as u8;
-
-struct Spares {
-    blocks: [u64; SPARES],
-    count: usize,
-}
-
-static SPARE: Mutex<Spares> = Mutex::new(Spares { blocks: [0; SPARES], count: 0 });
-/// A chunk was taken from the spares.
-static SPARES_USED: AtomicBool = AtomicBool::new(true);
-
-/// Whether enough chunks are kept back for what a program's request may need.
-pub(super) fn has_spares() -> bool {
-    if !SPARES_USED.load(Ordering::Relaxed) {
-        return true;
-    }
-    let mut spares = SPARE.lock();
-    while spares.count < SPARES {
-        let Ok(block) = frame::allocate_from_reserve(CHUNK_ORDER) else { break };
-        let place = spares.count;
-        spares.blocks[place] = block;
-        spares.count += 1;
-    }
-    SPARES_USED.store(spares.count < SPARES, Ordering::Relaxed);
-    spares.count >= SPARES / 2
-}
-
-fn take_spare() -> Option<u64> {
-    let mut spares = SPARE.lock();
-    spares.count = spares.count.checked_sub(1)?;
-    SPARES_USED.store(true, Ordering::Relaxed);
-    Some(spares.blocks[spares.count])
-}
-
-/// Blocks of frames as an allocator.
+/// Blocks of frames as an allocator: from 64 KiB on, and talc's chunks.
 #[derive(Debug)]
 struct Blocks;
 
-/// The order of the smallest block with room for `layout`.
+/// The order of the smallest block with room for `layout`, no less than a chunk's.
 fn order(layout: Layout) -> u8 {
     let frames = layout.size().max(layout.align()).div_ceil(FRAME as usize);
-    frames.next_power_of_two().trailing_zeros() as u8
+    (frames.next_power_of_two().trailing_zeros() as u8).max(HEAP_BLOCK.1)
 }
 
 // SAFETY: the frame allocator gives each block to one caller; blocks are as long as their order
 // says and aligned to their length, which is no less than what `layout` asks for.
 unsafe impl GlobalAlloc for Blocks {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        let order = order(layout);
-        let block = match frame::allocate_from_reserve(order) {
-            Ok(block) => Some(block),
-            Err(_) if order == CHUNK_ORDER => take_spare(),
-            Err(_) => None,
+        let block = match order(layout) {
+            order if order == HEAP_BLOCK.1 => frame::allocate_for_heap(),
+            order => frame::allocate(order),
         };
         block.map_or(core::ptr::null_mut(), direct)
     }

@@ -19,14 +19,14 @@ impl Mm {
     pub fn maps(&self) -> String {
         let space = self.space.lock();
         let mut text = String::new();
-        // What a line needs at most, names apart; a program with very many regions may get less.
-        if text.try_reserve(space.regions.count().saturating_mul(NAME_COLUMN + 16)).is_err() {
-            return text;
-        }
         for region in space.regions.iter() {
+            let name = space.name(region);
+            // A byte of a name that is no text takes three.
+            if text.try_reserve(2 * NAME_COLUMN + 3 * name.len()).is_err() {
+                return text;
+            }
             let line = text.len();
             let _ = write_line(&mut text, region);
-            let name = space.name(region);
             if !name.is_empty() {
                 while text.len() < line + NAME_COLUMN {
                     text.push(' ');

@@ -47,6 +47,10 @@ impl Mm {
         if space.regions.find(old).is_none() {
             return Err(Errno::EFAULT);
         }
+        // What is cut off has to be a program's memory, mapped or not.
+        if old_length > new_length && old_length > USER_END - old {
+            return Err(Errno::EINVAL);
+        }
         let fixed = flags & MREMAP_FIXED != 0;
         if fixed {
             space.make_way(self.roots(), old..old + old_length, new, new_length)?;

@@ -84,7 +84,9 @@ impl Mm {
     /// # Errors
     /// `ENOMEM`.
     pub fn fork(&self) -> Result<Arc<Mm>> {
-        super::admit()?;
+        // All regions are copied, each a small allocation or a part of one.
+        const REGION: usize = 192;
+        super::frame::admit_bytes(self.space.lock().regions.count() * REGION)?;
         let child = Mm::empty()?;
         child.stack_limit.store(self.stack_limit.load(Relaxed), Relaxed);
         {

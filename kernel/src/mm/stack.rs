@@ -81,6 +81,10 @@ pub(super) fn make(
     let start = (pointer - ROOM_TO_GROW) & !(PAGE - 1);
     let mut rights = Protection::READ | Protection::WRITE;
     rights.set(Protection::EXECUTE, told.executable);
+    if !space.regions.is_free(start..top) {
+        // The image asks for the place of the stack.
+        return Err(Errno::ENOMEM);
+    }
     space.regions.insert(start, top, Mapping::anonymous(rights, RegionFlags::GROWS_DOWN));
     space.stack = pointer;
     space.arguments = base..base + strings.arguments_end;

@@ -205,10 +205,25 @@ pub(super) fn for_each(
 }
 
 /// Empties all leaves in `range`; gives how many held a page of the program's own.
+#[inline(always)]
 pub(super) fn clear(roots: &AddressSpace, range: Range<u64>, stale: &mut Stale) -> usize {
+    clear_if(roots, range, |_, _| true, stale)
+}
+
+/// [`clear`] for leaves of which `wanted` says so, given the address and the frame.
+#[inline(always)]
+pub(super) fn clear_if(
+    roots: &AddressSpace,
+    range: Range<u64>,
+    wanted: impl Fn(u64, u64) -> bool,
+    stale: &mut Stale,
+) -> usize {
     let mut pages = 0;
     for_each(roots, range, |address, entry| {
         let frame = frame_of(entry.load(Relaxed));
+        if !wanted(address, frame) {
+            return;
+        }
         entry.store(0, Relaxed);
         pages += usize::from(!is_zeros(frame));
         // SAFETY: the entry held it and is empty now.

@@ -10,25 +10,31 @@ use super::table;
 use super::tlb::Stale;
 use core::ops::Range;
 
-/// Forgets pages `gone` (page indices) of the file known by `identity` in all address spaces.
-/// `copies`: private copies of them too, as when the file ends before them.
-pub fn forget_pages(identity: (u64, u64), gone: Range<u64>, copies: bool) {
+/// Forgets pages `gone` (page indices) of the file known by `identity` in all address spaces: those
+/// that `is_gone` says of, given the index and the frame. A private copy is another frame than the
+/// file's page, which private regions show too until they write.
+pub fn forget_pages(identity: (u64, u64), gone: Range<u64>, is_gone: &dyn Fn(u64, u64) -> bool) {
     for process in crate::task::all() {
         if let Some(mm) = process.mm.get() {
-            mm.forget_pages(identity, &gone, copies);
+            mm.forget_pages(identity, &gone, is_gone);
         }
     }
 }
 
 impl Mm {
-    fn forget_pages(&self, identity: (u64, u64), gone: &Range<u64>, copies: bool) {
+    fn forget_pages(
+        &self,
+        identity: (u64, u64),
+        gone: &Range<u64>,
+        is_gone: &dyn Fn(u64, u64) -> bool,
+    ) {
         let mut space = self.space.lock();
         let mut stale = Stale::new(self.roots());
         let mut pages = 0;
         for region in space.regions.iter() {
             let mapping = &region.attributes;
             let Some(file) = &mapping.file else { continue };
-            if file.inode.identity() != identity || !(copies || mapping.is_shared()) {
+            if file.inode.identity() != identity {
                 continue;
             }
             // The region's own first and last page, as pages of the file.
@@ -37,7 +43,9 @@ impl Mm {
             let part = gone.start.clamp(first, last)..gone.end.clamp(first, last);
             let address = |index: u64| region.start + (index - first) * PAGE;
             let range = address(part.start)..address(part.end);
-            pages += table::clear(self.roots(), range, &mut stale);
+            let index = |at: u64| first + (at - region.start) / PAGE;
+            let is_gone = |at: u64, frame| is_gone(index(at), frame);
+            pages += table::clear_if(self.roots(), range, is_gone, &mut stale);
         }
         space.lose_pages(pages);
     }

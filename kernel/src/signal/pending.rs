@@ -2,6 +2,7 @@
 
 use super::{FIRST_REAL_TIME, SYNCHRONOUS, bit};
 use crate::errno::{Errno, Result};
+use crate::mm::admit;
 use crate::task;
 use alloc::collections::VecDeque;
 use linux_raw_sys::general as raw;
@@ -98,7 +99,8 @@ impl Pending {
             return Ok(());
         }
         let fits = (self.queue.len() as u64) < limit || signal < FIRST_REAL_TIME;
-        if fits && self.queue.try_reserve(1).is_ok() {
+        let roomy = self.queue.len() < self.queue.capacity();
+        if fits && (roomy || admit().is_ok() && self.queue.try_reserve(1).is_ok()) {
             self.queue.push_back(info);
         } else if signal >= FIRST_REAL_TIME && info.code != raw::SI_USER as i32 {
             return Err(Errno::EAGAIN);

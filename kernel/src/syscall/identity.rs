@@ -201,7 +201,7 @@ fn getgroups(frame: &mut Frame) -> Result<usize> {
         return Err(Errno::EINVAL);
     }
     if size != 0 {
-        user::write_bytes(frame.rsi(), groups.as_bytes())?;
+        user::write_bytes(frame.rsi(), groups.as_slice().as_bytes())?;
     }
     Ok(groups.len())
 }
@@ -220,7 +220,7 @@ fn setgroups(frame: &mut Frame) -> Result<usize> {
     user::read_bytes(frame.rsi(), groups.as_mut_bytes())?;
     groups.sort_unstable();
     change(|credentials| {
-        credentials.groups = groups.into();
+        credentials.groups = Arc::new(groups);
         Ok(())
     })
 }

@@ -354,6 +354,7 @@ fn timer_create(frame: &mut Frame) -> Result<usize> {
             (notify, Some(event.value))
         }
     };
+    crate::mm::admit()?;
     let number = process.timers.create(process, realtime, notify, value)?;
     if let Err(error) = user::write(id, &number) {
         process.timers.delete(number)?;

@@ -17,7 +17,7 @@ use super::switch::SAVED_BYTES;
 use super::table;
 use super::thread::Thread;
 use super::{current, exec, scheduler};
-use crate::arch::{cpu, fpu::FpuState};
+use crate::arch::{cpu, fpu::FpuState, selectors::Selectors};
 use crate::errno::{Errno, Result};
 use crate::fs::{FileTable, Paths};
 use crate::mm::frame;
@@ -131,7 +131,12 @@ fn make(parent: &Thread, tid: u32, frame: &Frame, wanted: &Wanted) -> Result<Arc
     }
     let (fs_base, gs_base) = scheduler::user_bases();
     let fs_base = if wanted.has(raw::CLONE_SETTLS) { wanted.tls } else { fs_base };
-    prepare(&child, &registers, fs_base, gs_base);
+    let selectors = Selectors::present();
+    let selectors = if wanted.has(raw::CLONE_SETTLS) { selectors.without_fs() } else { selectors };
+    prepare(&child, &registers, (fs_base, gs_base), selectors);
+    if !is_thread {
+        table::lock().reserve_member(parent.process.group())?;
+    }
     process.add_thread(&child)?;
     let mut table = table::lock();
     if !is_thread {
@@ -190,7 +195,12 @@ fn inherit(parent: &Thread, child: &Thread, wanted: &Wanted) {
 }
 
 /// Makes a thread that nobody knows yet ready to be switched to.
-fn prepare(thread: &Thread, registers: &Frame, fs_base: u64, gs_base: u64) {
+fn prepare(
+    thread: &Thread,
+    registers: &Frame,
+    (fs_base, gs_base): (u64, u64),
+    selectors: Selectors,
+) {
     let frame = thread.frame_pointer();
     // SAFETY: the top of a mapped task stack that nobody runs on, aligned for a frame.
     unsafe { frame.write(*registers) };
@@ -205,6 +215,7 @@ fn prepare(thread: &Thread, registers: &Frame, fs_base: u64, gs_base: u64) {
     context.stack_pointer = entry - SAVED_BYTES;
     context.fs_base = fs_base;
     context.gs_base = gs_base;
+    context.selectors = selectors;
 }
 
 /// Where a new thread begins, on its own stack.
@@ -278,7 +289,12 @@ fn make_first(
         FpuState::initial()?,
     ));
     thread.set_name(&program.name);
-    prepare(&thread, &Frame::new_user(program.loaded.entry, program.loaded.stack), 0, 0);
+    prepare(
+        &thread,
+        &Frame::new_user(program.loaded.entry, program.loaded.stack),
+        (0, 0),
+        Selectors::default(),
+    );
     process.add_thread(&thread)?;
     let mut table = table::lock();
     table.add_process(&process, None);

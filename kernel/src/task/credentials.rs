@@ -1,7 +1,7 @@
 //! Whom a process acts for. Everybody is root here until a program decides otherwise.
 
 use crate::errno::{Errno, Result};
-use alloc::sync::Arc;
+use alloc::{sync::Arc, vec::Vec};
 
 /// Users, groups and capabilities of a process.
 #[derive(Clone, Default)]
@@ -14,7 +14,7 @@ pub struct Credentials {
     pub effective_group: u32,
     pub saved_group: u32,
     /// Supplementary groups.
-    pub groups: Arc<[u32]>,
+    pub groups: Arc<Vec<u32>>,
     /// PR_SET_KEEPCAPS.
     pub keep_capabilities: bool,
 }

@@ -66,7 +66,8 @@ fn prepare_image(
         }
         // The script's name takes the place of its own first argument.
         let own = core::mem::replace(&mut executable, script.path.to_vec());
-        let mut new = Vec::with_capacity(arguments.len() + 2);
+        let mut new = Vec::new();
+        new.try_reserve_exact(arguments.len() + 2).map_err(|_| Errno::ENOMEM)?;
         new.push(script.path.to_vec());
         new.extend(script.argument.map(<[u8]>::to_vec));
         new.push(own);
@@ -175,6 +176,7 @@ fn take_over(
     thread.alternate_stack.set(0, 0, raw::SS_DISABLE);
     *thread.restart.lock() = None;
     fpu::load_initial();
+    super::scheduler::clear_selectors();
     super::scheduler::set_fs_base(0);
     super::scheduler::set_gs_base(0);
     *frame = Frame::new_user(entry, stack);

@@ -13,6 +13,7 @@ use super::process::Process;
 use super::thread::{Sleep, Thread, work};
 use super::{current, robust, scheduler, table, wait};
 use crate::signal::{self, Info};
+use alloc::collections::BTreeMap;
 use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as raw;
@@ -85,6 +86,44 @@ pub fn kill_process(process: &Process, signal: u32) {
     kill_threads(process);
 }
 
+/// Memory is short: kills the process that has most of it, or lets one that is being killed get on
+/// with it. False if that is the current one, which has to end at once.
+///
+/// Process 1 goes last: without it the machine ends.
+pub fn relieve_memory() -> bool {
+    let current = current();
+    let mut victim: Option<(usize, Arc<Process>)> = None;
+    {
+        let table = table::lock();
+        for process in table.processes() {
+            let Some(mm) = process.mm.get() else { continue };
+            let pages = if process.is_init() { 0 } else { mm.sizes().1 };
+            if process.ending().is_some() && process.pid != current.process.pid {
+                // What it has comes back soon.
+                victim = Some((pages, Arc::clone(process)));
+                break;
+            }
+            if victim.as_ref().is_none_or(|(most, _)| pages > *most) {
+                victim = Some((pages, Arc::clone(process)));
+            }
+        }
+    }
+    let Some((pages, victim)) = victim else { return false };
+    if victim.ending().is_none() {
+        let name = victim.name();
+        crate::println!(
+            "ringwall: out of memory: process {} ({name}), {} KiB, is killed",
+            victim.pid,
+            pages * 4
+        );
+        if victim.pid != current.process.pid {
+            kill_process(&victim, raw::SIGKILL);
+        }
+    }
+    current.add_work(work::RESCHEDULE);
+    victim.pid != current.process.pid
+}
+
 fn kill_threads(process: &Process) {
     signal::release(process);
     for thread in process.threads.lock().iter() {
@@ -141,20 +180,20 @@ fn end_whole(process: &Arc<Process>) {
         let hung_up = groups_to_hang_up(&table, process, &children);
         (children, hung_up, reaper)
     };
-    for child in &children {
+    for child in children.into_values() {
+        let Some(child) = super::find(child).filter(|child| child.parent_id() == reaper) else {
+            continue;
+        };
         let death_signal = child.death_signal.load(Ordering::Relaxed);
         if death_signal != 0 {
-            signal::send_to_process(child, Info::kernel(death_signal));
+            signal::send_to_process(&child, Info::kernel(death_signal));
+        }
+        if child.is_zombie()
+            && let Some(reaper) = super::find(reaper)
+        {
+            notify_parent(&child, &reaper);
         }
     }
-    if children.iter().any(|child| child.is_zombie())
-        && let Some(reaper) = super::find(reaper)
-    {
-        for child in children.iter().filter(|child| child.is_zombie()) {
-            notify_parent(child, &reaper);
-        }
-    }
-    drop(children);
     for group in hung_up {
         let _ = super::signal_group(group, raw::SIGHUP);
         let _ = super::signal_group(group, raw::SIGCONT);
@@ -192,7 +231,7 @@ fn find_reaper(table: &table::Table, process: &Process) -> u32 {
 fn groups_to_hang_up(
     table: &table::Table,
     process: &Process,
-    children: &[Arc<Process>],
+    children: &BTreeMap<u64, u32>,
 ) -> Vec<u32> {
     let mut groups = Vec::new();
     let mut consider = |group: u32, ignored: Option<&Process>| {
@@ -209,7 +248,7 @@ fn groups_to_hang_up(
     // Only stopped processes matter, and there hardly ever are any.
     if signal::any_stopped() {
         consider(process.group(), Some(process));
-        for child in children {
+        for child in children.values().filter_map(|child| table.process(*child)) {
             if child.group() != process.group() && child.session() == process.session() {
                 consider(child.group(), None);
             }

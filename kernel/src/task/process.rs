@@ -206,7 +206,8 @@ impl Process {
 
     /// Its threads.
     pub fn threads(&self) -> Vec<Arc<Thread>> {
-        self.threads.lock().clone()
+        let threads = self.threads.lock();
+        table::collected(threads.len(), threads.iter().cloned())
     }
 
     /// Number of its threads.
@@ -216,7 +217,10 @@ impl Process {
 
     /// Identifiers of its threads, in order.
     pub fn thread_ids(&self) -> Vec<u32> {
-        let mut ids: Vec<u32> = self.threads.lock().iter().map(|thread| thread.tid()).collect();
+        let mut ids = {
+            let threads = self.threads.lock();
+            table::collected(threads.len(), threads.iter().map(|thread| thread.tid()))
+        };
         ids.sort_unstable();
         ids
     }

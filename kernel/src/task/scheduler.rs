@@ -10,7 +10,7 @@
 
 use super::switch::switch;
 use super::thread::{CurrentThread, Sleep, Thread, work};
-use crate::arch::cpu;
+use crate::arch::{cpu, selectors::Selectors};
 use crate::mm::Mm;
 use crate::time;
 use alloc::sync::Arc;
@@ -26,6 +26,10 @@ use x86_64::registers::segmentation::{FS, Segment64};
 pub const MAXIMUM_CPUS: usize = 64;
 /// Length of a slice, in nanoseconds.
 pub const SLICE: u64 = 6_000_000;
+
+/// The timer fires no sooner than in so many nanoseconds, so that programs get somewhere between
+/// interrupts however short the periods are that some ask for. Linux, too, is late by as much.
+const SHORTEST: u64 = 50_000;
 
 struct RunQueue {
     head: *mut Thread,
@@ -267,9 +271,18 @@ fn save_context(thread: &Thread) {
     // SAFETY: this CPU runs the thread.
     let context = unsafe { &mut *thread.context() };
     context.fpu.save();
+    context.selectors = Selectors::present();
     if USER_CHANGES_BASES.load(Ordering::Relaxed) {
         context.fs_base = FS::read_base().as_u64();
         context.gs_base = KernelGsBase::read().as_u64();
+    } else {
+        // Loading a selector is the one way for it, and all descriptors have base 0.
+        if context.selectors.has_fs() {
+            context.fs_base = 0;
+        }
+        if context.selectors.has_gs() {
+            context.gs_base = 0;
+        }
     }
 }
 
@@ -277,6 +290,8 @@ fn load_context(thread: &Thread) {
     // SAFETY: this CPU runs the thread.
     let context = unsafe { &*thread.context() };
     context.fpu.load();
+    // Before the bases: loading FS or GS sets its base too.
+    context.selectors.load();
     if USER_CHANGES_BASES.load(Ordering::Relaxed) {
         // SAFETY: the kernel does not use FS; the value is canonical (see `user_base`).
         unsafe { FS::write_base(VirtAddr::new_truncate(context.fs_base)) };
@@ -292,8 +307,24 @@ pub fn user_bases() -> (u64, u64) {
     (FsBase::read().as_u64(), KernelGsBase::read().as_u64())
 }
 
+/// Makes the running thread's segment registers those of a new program.
+pub fn clear_selectors() {
+    change_selectors(|_| Selectors::default());
+}
+
+/// Changes selectors and keeps the bases.
+fn change_selectors(change: fn(Selectors) -> Selectors) {
+    let (fs_base, gs_base) = user_bases();
+    change(Selectors::present()).load();
+    FsBase::write(VirtAddr::new_truncate(fs_base));
+    KernelGsBase::write(VirtAddr::new_truncate(gs_base));
+}
+
 /// Sets the running thread's FS base; `base` lies in the user half.
 pub fn set_fs_base(base: u64) {
+    if Selectors::present().has_fs() {
+        change_selectors(Selectors::without_fs);
+    }
     FsBase::write(VirtAddr::new_truncate(base));
     // SAFETY: this CPU runs the thread.
     unsafe { (*current().context()).fs_base = base };
@@ -301,6 +332,9 @@ pub fn set_fs_base(base: u64) {
 
 /// Sets the running thread's GS base as user mode sees it; `base` lies in the user half.
 pub fn set_gs_base(base: u64) {
+    if Selectors::present().has_gs() {
+        change_selectors(Selectors::without_gs);
+    }
     KernelGsBase::write(VirtAddr::new_truncate(base));
     // SAFETY: this CPU runs the thread.
     unsafe { (*current().context()).gs_base = base };
@@ -311,7 +345,7 @@ pub fn arm_no_later_than(deadline: u64) {
     let cpu = this_cpu();
     if deadline < cpu.armed.load(Ordering::Relaxed) {
         cpu.armed.store(deadline, Ordering::Relaxed);
-        cpu::arm_timer(deadline.saturating_sub(time::now()).max(1));
+        cpu::arm_timer(deadline.saturating_sub(time::now()).max(SHORTEST));
     }
 }
 

@@ -128,6 +128,11 @@ impl Table {
         self.entries.get_mut(&pid)?.node.as_deref_mut()
     }
 
+    /// All processes, in no order.
+    pub(super) fn processes(&self) -> impl Iterator<Item = &Arc<Process>> {
+        self.entries.values().filter_map(|entry| Some(&entry.node.as_ref()?.process))
+    }
+
     /// The process of an identifier, ended or not.
     pub(super) fn process(&self, pid: u32) -> Option<&Arc<Process>> {
         Some(&self.node(pid)?.process)
@@ -183,6 +188,15 @@ impl Table {
         let (group, session) = parent.map_or((0, 0), |parent| (parent.group(), parent.session()));
         self.join_group(process, group);
         self.join_session(process, session);
+    }
+
+    /// Makes room for one more in `group`: joining it cannot fail then.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(super) fn reserve_member(&mut self, group: u32) -> Result<()> {
+        let Some(entry) = self.entries.get_mut(&group) else { return Ok(()) };
+        entry.group.try_reserve(1).map_err(|_| Errno::ENOMEM)
     }
 
     fn join_group(&mut self, process: &Process, group: u32) {
@@ -282,17 +296,17 @@ impl Table {
         }
     }
 
-    /// Gives all children of `pid` to `reaper`. The children, for their notifications.
-    pub(super) fn reparent(&mut self, pid: u32, reaper: u32) -> Vec<Arc<Process>> {
+    /// Gives all children of `pid` to `reaper`. Their identifiers, for their notifications: in what
+    /// they were kept in, since an ending process cannot be refused memory.
+    pub(super) fn reparent(&mut self, pid: u32, reaper: u32) -> BTreeMap<u64, u32> {
         let children = match self.node_mut(pid) {
             Some(node) if !node.children.is_empty() => {
                 node.ended.clear();
                 core::mem::take(&mut node.children)
             }
-            _ => return Vec::new(),
+            _ => return BTreeMap::new(),
         };
-        let mut moved = Vec::with_capacity(children.len());
-        for child in children.into_values() {
+        for &child in children.values() {
             self.order += 1;
             let order = self.order;
             let Some(node) = self.node_mut(child) else { continue };
@@ -305,9 +319,8 @@ impl Table {
                     node.ended.insert(order, child);
                 }
             }
-            moved.push(process);
         }
-        moved
+        children
     }
 
     /// Takes an ended process out. The caller drops it after unlocking.
@@ -335,23 +348,30 @@ pub fn find_thread(tid: u32) -> Option<Arc<Thread>> {
     lock().thread(tid).cloned()
 }
 
+/// A list of as many as `most`; an empty one if there is no memory for it.
+pub(super) fn collected<T>(most: usize, items: impl Iterator<Item = T>) -> Vec<T> {
+    let mut list = Vec::new();
+    if list.try_reserve_exact(most).is_ok() {
+        list.extend(items.take(most));
+    }
+    list
+}
+
 /// All processes, for /proc, by identifier.
 pub fn all() -> Vec<Arc<Process>> {
-    let mut processes = Vec::new();
-    {
+    let mut processes = {
         let table = lock();
-        if processes.try_reserve(table.processes).is_ok() {
-            let nodes = table.entries.values().filter_map(|entry| entry.node.as_ref());
-            processes.extend(nodes.map(|node| Arc::clone(&node.process)));
-        }
-    }
+        let nodes = table.entries.values().filter_map(|entry| entry.node.as_ref());
+        collected(table.processes, nodes.map(|node| Arc::clone(&node.process)))
+    };
     processes.sort_unstable_by_key(|process| process.pid);
     processes
 }
 
 /// The processes of a group.
 pub fn members(group: u32) -> Vec<Arc<Process>> {
-    lock().group(group).cloned().collect()
+    let table = lock();
+    collected(table.group(group).count(), table.group(group).cloned())
 }
 
 /// Whether a process has children.
@@ -416,6 +436,7 @@ pub fn set_group(pid: i32, group: i32) -> Result<()> {
     if group != process.pid && table.session_of_group(group) != Some(process.session()) {
         return Err(Errno::EPERM);
     }
+    table.reserve_member(group)?;
     table.set_group(&process, group);
     Ok(())
 }

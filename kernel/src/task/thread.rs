@@ -5,7 +5,7 @@
 //! away from it after its end; run queues and CPUs point to threads on the strength of that one.
 
 use super::{Process, scheduler, stack::Stack};
-use crate::arch::fpu::FpuState;
+use crate::arch::{fpu::FpuState, selectors::Selectors};
 use crate::errno::Result;
 use crate::signal::{AlternateStack, Pending};
 use alloc::sync::Arc;
@@ -60,6 +60,8 @@ pub(super) struct Context {
     pub(super) fs_base: u64,
     /// User mode's GS base.
     pub(super) gs_base: u64,
+    /// User mode's DS, ES, FS and GS.
+    pub(super) selectors: Selectors,
     pub(super) fpu: FpuState,
 }
 
@@ -104,6 +106,8 @@ pub struct Thread {
     pub(crate) robust_list: AtomicU64,
     /// How restart_syscall goes on.
     pub(crate) restart: Mutex<Option<Restart>>,
+    /// Number of the walk over epoll instances that it is on, or 0.
+    pub(crate) epoll_walk: AtomicU64,
     /// Nanoseconds on a CPU, up to the last switch.
     pub(super) cpu_time: AtomicU64,
     /// When it was switched to.
@@ -134,7 +138,13 @@ impl Thread {
             link: AtomicPtr::new(core::ptr::null_mut()),
             slot: AtomicUsize::new(0),
             stack,
-            context: UnsafeCell::new(Context { stack_pointer: 0, fs_base: 0, gs_base: 0, fpu }),
+            context: UnsafeCell::new(Context {
+                stack_pointer: 0,
+                fs_base: 0,
+                gs_base: 0,
+                selectors: Selectors::default(),
+                fpu,
+            }),
             name: Mutex::new([0; 16]),
             blocked: AtomicU64::new(0),
             saved_mask: AtomicU64::new(0),
@@ -145,6 +155,7 @@ impl Thread {
             set_child_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
             restart: Mutex::new(None),
+            epoll_walk: AtomicU64::new(0),
             cpu_time: AtomicU64::new(0),
             since: AtomicU64::new(0),
             switches: AtomicU64::new(0),

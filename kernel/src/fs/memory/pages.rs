@@ -29,8 +29,7 @@ pub struct Pages {
 /// # Errors
 /// `ENOSPC` when memory is almost used up.
 pub fn new_page() -> Result<Page> {
-    let (total, free) = frame::totals();
-    if free < total / RESERVE {
+    if frame::available() < RESERVE {
         return Err(Errno::ENOSPC);
     }
     Page::zeroed().map_err(|_| Errno::ENOSPC)
@@ -71,25 +70,33 @@ impl Pages {
         Ok(place.get_or_insert(page))
     }
 
-    /// Removes the pages from `first` to before `end`.
-    pub fn remove(&mut self, first: u64, end: u64) {
-        if first >= end {
-            return;
+    /// Takes out the pages from `first` to before `end`.
+    pub fn take(&mut self, first: u64, end: u64) -> Pages {
+        let mut taken = Pages::new();
+        let mut number = first / CHUNK;
+        while let Some((&at, _)) = self.chunks.range(number..).next()
+            && at * CHUNK < end
+        {
+            number = at + 1;
+            let Some(mut chunk) = self.chunks.remove(&at) else { break };
+            let base = at * CHUNK;
+            let inside = |slot: usize| (first..end).contains(&(base + slot as u64));
+            let mut rest = Vec::new();
+            if !inside(0) || !inside(chunk.len() - 1) {
+                rest.resize_with(chunk.len(), || None);
+                for (slot, page) in chunk.iter_mut().enumerate().filter(|(slot, _)| !inside(*slot))
+                {
+                    rest[slot] = page.take();
+                }
+            }
+            taken.count += chunk.iter().flatten().count() as u64;
+            taken.chunks.insert(at, chunk);
+            if rest.iter().any(Option::is_some) {
+                self.chunks.insert(at, rest);
+            }
         }
-        let mut gone = 0;
-        self.chunks.retain(|&number, chunk| {
-            let base = number * CHUNK;
-            if base + CHUNK <= first || base >= end {
-                return true;
-            }
-            let from = first.saturating_sub(base).min(chunk.len() as u64) as usize;
-            let to = (end - base).min(chunk.len() as u64) as usize;
-            for slot in &mut chunk[from..to] {
-                gone += u64::from(slot.take().is_some());
-            }
-            chunk.iter().any(Option::is_some)
-        });
-        self.count -= gone;
+        self.count -= taken.count;
+        taken
     }
 
     /// Index of the first page at or after `index`.

@@ -236,13 +236,16 @@ impl Regular {
             zero(last * PAGE, end);
         }
         let mut pages = self.pages.lock();
-        let before = pages.count();
-        pages.remove(first, last);
-        node.memory.discharge(before - pages.count());
+        let gone = pages.take(first, last);
         drop(pages);
+        node.memory.discharge(gone.count());
         if self.mapped.load(Ordering::Relaxed) {
             // Private copies stay where only a hole is made, as on Linux.
-            crate::mm::forget_pages(node.identity(), first..last, end == u64::MAX);
+            let copies = end == u64::MAX;
+            let is_gone = |index, physical| {
+                copies || gone.get(index).is_some_and(|page| page.address() == physical)
+            };
+            crate::mm::forget_pages(node.identity(), first..last, &is_gone);
         }
     }
 
@@ -266,7 +269,7 @@ impl Regular {
             }
             // Refused at once if it cannot fit, rather than after filling all memory.
             let wanted = (end - offset).div_ceil(PAGE);
-            if wanted > crate::mm::frame::totals().1 as u64 {
+            if wanted > crate::mm::frame::available() as u64 {
                 return Err(Errno::ENOSPC);
             }
             for index in offset / PAGE..end.div_ceil(PAGE) {

@@ -24,9 +24,12 @@ pub fn own_mounts(_: &Subject) -> Text {
 }
 
 pub fn processes(_: &Subject) -> Vec<u32> {
-    let mut all: Vec<u32> = task::all().iter().map(|process| process.pid).collect();
-    all.sort_unstable();
-    all
+    let all = task::all();
+    let mut numbers = Vec::new();
+    if numbers.try_reserve_exact(all.len()).is_ok() {
+        numbers.extend(all.iter().map(|process| process.pid));
+    }
+    numbers
 }
 
 pub fn find_process(_: &Subject, pid: u32) -> Option<Subject> {

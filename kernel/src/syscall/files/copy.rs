@@ -21,6 +21,7 @@ fn pump(
     count: usize,
     mut put: impl FnMut(&mut Source<'_>, u64) -> Result<usize>,
 ) -> Result<usize> {
+    crate::mm::admit()?;
     let mut buffer = Vec::new();
     buffer.try_reserve_exact(CHUNK.min(count)).map_err(|_| Errno::ENOMEM)?;
     buffer.resize(CHUNK.min(count), 0);

@@ -25,6 +25,8 @@ fn poll_until(address: u64, count: u64, deadline: Option<u64>) -> Result<usize> 
     if count > current::descriptor_limit() as usize {
         return Err(Errno::EINVAL);
     }
+    // A list is kept while it sleeps.
+    current::admit()?;
     let mut list: Vec<Polled> = Vec::new();
     let mut watches = Vec::new();
     list.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;

@@ -56,7 +56,7 @@ pub fn mount(frame: &mut Frame) -> Result<usize> {
         let kept = from.mount.flags.load(Ordering::Relaxed);
         let (name, kind) = (from.mount.source.clone(), from.mount.kind);
         current::admit()?;
-        mount::add(&name, kind, from.inode, target, kept, options);
+        mount::add(&name, kind, from.inode, target, kept, options)?;
         return Ok(0);
     }
     if flags & propagation != 0 {
@@ -82,7 +82,7 @@ pub fn mount(frame: &mut Frame) -> Result<usize> {
     }
     let source = if source.is_empty() { b"none".to_vec() } else { source };
     let source = String::from_utf8_lossy(&source).into_owned();
-    mount::add(&source, kind.name, root, target, flags, text);
+    mount::add(&source, kind.name, root, target, flags, text)?;
     Ok(0)
 }
 

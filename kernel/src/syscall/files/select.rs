@@ -37,6 +37,8 @@ fn select_until(count: u64, addresses: [u64; 3], deadline: Option<u64>) -> Resul
     let count = usize::try_from(count as i32).map_err(|_| Errno::EINVAL)?;
     let count = count.min(current::descriptor_limit() as usize);
     let words = count.div_ceil(64);
+    // The sets are kept while it sleeps.
+    current::admit()?;
     let mut sets = [
         read_set(addresses[0], words)?,
         read_set(addresses[1], words)?,
@@ -62,8 +64,7 @@ fn select_until(count: u64, addresses: [u64; 3], deadline: Option<u64>) -> Resul
     poll::wait_exactly(&mut watches, deadline)?;
     let mut total = 0;
     for (set, wait) in sets.iter_mut().zip(WAITS) {
-        let asked = core::mem::take(set);
-        set.resize(words, 0);
+        let asked = core::mem::replace(set, read_set(0, words)?);
         for (watch, &fd) in watches.iter().zip(&numbers) {
             if has(&asked, fd) && watch.result & wait != 0 {
                 set[fd / 64] |= 1 << (fd % 64);

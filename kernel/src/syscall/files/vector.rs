@@ -26,6 +26,8 @@ fn segments(address: u64, count: u64) -> Result<Vec<Segment>> {
     if count > MOST {
         return Err(Errno::EINVAL);
     }
+    // A list is kept while the call sleeps.
+    crate::mm::admit()?;
     let mut list = Vec::new();
     list.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
     list.resize(count, Segment::new_zeroed());
