@@ -39,6 +39,7 @@ programs!(
     forkstorm,
     gates,
     int80,
+    mapstorm,
     memory,
     pipestorm,
     processes,
