@@ -37,6 +37,7 @@ programs!(
     execstorm,
     files,
     forkstorm,
+    hoard,
     gates,
     int80,
     mapstorm,

@@ -2,6 +2,7 @@
 
 use super::Mm;
 use super::fault::{Access, Fault};
+use super::map::check_commit;
 use super::mapping::{Mapping, Protection, RegionFlags};
 use super::page::{PAGE, Page};
 use super::space::{MOST_REGIONS, Space};
@@ -93,12 +94,16 @@ impl Mm {
 
     /// Faults in every page of `range`.
     fn touch(&self, range: Range<u64>, access: Access) -> Result<()> {
+        check_commit(range.end - range.start)?;
         for address in range.step_by(PAGE as usize) {
             self.fault(address, access).map_err(|fault| match fault {
                 Fault::NotMapped | Fault::NoMemory => Errno::ENOMEM,
                 Fault::Denied => Errno::EINVAL,
                 Fault::BeyondFile => Errno::EFAULT,
             })?;
+            if address.is_multiple_of(super::fault::BREATH) && super::fault::was_killed() {
+                return Err(Errno::EINTR);
+            }
         }
         Ok(())
     }
@@ -118,6 +123,7 @@ impl Mm {
     /// `EINVAL`, `ENOMEM`.
     pub fn lock(&self, start: u64, length: u64) -> Result<()> {
         let range = self.lockable(start, length)?;
+        check_commit(range.end - range.start)?;
         self.populate(range).map_err(|fault| match fault {
             Fault::Denied => Errno::EAGAIN,
             _ => Errno::ENOMEM,

@@ -97,8 +97,11 @@ impl Mm {
         };
         let eager = request.flags & (MAP_POPULATE | MAP_NONBLOCK) == MAP_POPULATE;
         if eager || request.flags & MAP_LOCKED != 0 {
-            // What cannot be made present now is tried again when it is touched.
-            let _ = self.populate(start..start + length);
+            // What cannot be made present now is tried again when it is touched. More than the
+            // machine has would only keep everybody waiting.
+            if check_commit(length).is_ok() {
+                let _ = self.populate(start..start + length);
+            }
         }
         Ok(start)
     }
