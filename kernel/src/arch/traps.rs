@@ -9,6 +9,7 @@ use crate::mm::layout::USER_END;
 use crate::mm::{Access, Fault};
 use crate::signal::{self, fault};
 use crate::{println, syscall, task, time, user};
+use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general as linux;
 use ringwall::{DoubleFault, Frame, Handlers};
 use x86_64::registers::control::Cr2;
@@ -203,9 +204,10 @@ fn in_kernel(frame: &mut Frame, vector: u8) {
     if vector == 14 {
         let address = Cr2::read_raw();
         if address < USER_END {
-            let outcome = task::current().mm().fault(address, access(frame.error_code()));
-            if outcome.is_ok() {
-                return;
+            match task::current().mm().fault(address, access(frame.error_code())) {
+                Ok(()) => return,
+                Err(Fault::NoMemory) => task::current().short_of_memory.store(true, Relaxed),
+                Err(_) => {}
             }
         }
     } else if vector != 13 {
