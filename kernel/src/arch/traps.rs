@@ -203,9 +203,17 @@ fn in_kernel(frame: &mut Frame, vector: u8) {
     if vector == 14 {
         let address = Cr2::read_raw();
         if address < USER_END {
-            let outcome = task::current().mm().fault(address, access(frame.error_code()));
-            if outcome.is_ok() {
-                return;
+            let thread = task::current();
+            match thread.mm().fault(address, access(frame.error_code())) {
+                Ok(()) => return,
+                // A copy holds no lock, so it can wait for what another process gives back.
+                Err(Fault::NoMemory)
+                    if thread.pending_work() & task::work::KILL == 0
+                        && task::exit::relieve_memory() =>
+                {
+                    return task::schedule();
+                }
+                Err(_) => {}
             }
         }
     } else if vector != 13 {
