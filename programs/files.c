@@ -603,6 +603,47 @@ static void mounts(void)
     rmdir("mnt");
 }
 
+/* Things of which there can be many on top of one another, or one in the other. */
+static void towers(void)
+{
+    /* Four layers of instances, each watching all of the next: 40^4 ways down. */
+    enum { LAYERS = 4, WIDTH = 40 };
+    static int layers[LAYERS][WIDTH];
+    struct epoll_event event = {.events = EPOLLIN}, found;
+    long refused = 0;
+    for (int layer = LAYERS - 1; layer >= 0; layer--)
+        for (int index = 0; index < WIDTH; index++) {
+            layers[layer][index] = epoll_create1(0);
+            for (int below = 0; layer + 1 < LAYERS && below < WIDTH; below++)
+                refused |= result(epoll_ctl(layers[layer][index], EPOLL_CTL_ADD, layers[layer + 1][below], &event));
+        }
+    /* Linux allows 1000 ways down from one instance at most, and says EINVAL. */
+    check_that("epoll on epoll on epoll", refused == 0 || refused == -EINVAL);
+    check_long("nothing is ready", epoll_wait(layers[0][0], &found, 1, 0), 0);
+    check_long("no ring of epolls", result(epoll_ctl(layers[LAYERS - 1][0], EPOLL_CTL_ADD, layers[0][0], &event)), -ELOOP);
+    for (int layer = 0; layer < LAYERS; layer++)
+        for (int index = 0; index < WIDTH; index++)
+            close(layers[layer][index]);
+    if (geteuid() != 0 || mkdir("tower", 0700) != 0) {
+        check_skip("mounts in mounts", "needs root");
+        return;
+    }
+    /* Mounts one in the other, taken away at once. */
+    char *start = getcwd(NULL, 0);
+    long depth = 0;
+    long failed = chdir("tower");
+    while (failed == 0 && depth < 300) {
+        failed = mount("none", ".", "tmpfs", 0, "") != 0 || chdir("../tower") != 0;
+        failed = failed || mkdir("tower", 0700) != 0 || chdir("tower") != 0;
+        depth++;
+    }
+    check_long("mounts in mounts", failed, 0);
+    chdir(start);
+    check_long("all taken away at once", result(umount2("tower", MNT_DETACH)), 0);
+    check_long("nothing is left", result(rmdir("tower")), 0);
+    free(start);
+}
+
 int main(void)
 {
     snprintf(directory, sizeof directory, "%s/files-%d", access("/tmp", W_OK) == 0 ? "/tmp" : "", getpid());
@@ -630,5 +671,6 @@ int main(void)
     unlink("p");
     check_long("chdir out", result(chdir("/")), 0);
     check_long("nothing left", result(rmdir(directory)), 0);
+    towers();
     return check_end("files");
 }

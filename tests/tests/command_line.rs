@@ -14,7 +14,17 @@ fn an_unknown_value_of_pti_is_named_and_taken_as_auto() {
     let output = shell().pti("banana").run();
     output.powered_off().says("here\n");
     if kernel_file().is_some() {
-        output.says("banana").says("isolation on");
+        output.says("unknown value pti=banana: expected auto, on or off; going on with auto\n");
+        output.says("isolation on");
+    }
+}
+
+#[test]
+fn a_long_value_of_pti_is_named_in_part() {
+    let output = shell().pti(&"b".repeat(1000)).run();
+    output.powered_off().says("here\n");
+    if kernel_file().is_some() {
+        output.says(&format!("unknown value pti={}...: expected", "b".repeat(32)));
     }
 }
 

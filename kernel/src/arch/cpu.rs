@@ -80,6 +80,14 @@ pub fn wait_for_interrupt() {
     x86_64::instructions::interrupts::disable();
 }
 
+/// Lets interrupts come in that wait. For long stretches of the kernel, with no lock held.
+pub fn let_interrupts_in() {
+    x86_64::instructions::interrupts::enable();
+    // The instruction after STI still runs undisturbed (SDM vol. 2, STI).
+    x86_64::instructions::nop();
+    x86_64::instructions::interrupts::disable();
+}
+
 /// Asks the local APIC timer for an interrupt in `nanoseconds`.
 pub fn arm_timer(nanoseconds: u64) {
     apic::arm_timer(nanoseconds);

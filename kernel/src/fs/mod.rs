@@ -46,10 +46,10 @@ pub fn process_ended(pid: u32, session: u32) {
 }
 
 pub use file::{File, Operations};
-pub use initramfs::{find_init, unpack};
+pub use initramfs::unpack;
 pub use inode::Inode;
 pub use paths::Paths;
-pub use process::{BUGS, COMMAND_LINE};
+pub use process::COMMAND_LINE;
 pub use system::MELTDOWN;
 pub use table::FileTable;
 pub use terminal::input as terminal_input;

@@ -82,8 +82,12 @@ impl Paths {
     /// The path of `place` below this root, as getcwd gives it.
     ///
     /// # Errors
-    /// `ENOENT` if it was removed.
+    /// `ENOENT` if it was removed, `ENAMETOOLONG`.
     pub fn path_of(&self, place: &Place) -> Result<Vec<u8>> {
-        walk::path_of(&self.top(), place).ok_or(Errno::ENOENT)
+        let none = || match place.inode.location() {
+            Some(_) => Errno::ENAMETOOLONG,
+            None => Errno::ENOENT,
+        };
+        walk::path_of(&self.top(), place).ok_or_else(none)
     }
 }

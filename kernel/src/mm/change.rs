@@ -101,6 +101,9 @@ impl Mm {
                 Fault::Denied => Errno::EINVAL,
                 Fault::BeyondFile => Errno::EFAULT,
             })?;
+            if address.is_multiple_of(super::fault::BREATH) && super::fault::was_killed() {
+                return Err(Errno::EINTR);
+            }
         }
         Ok(())
     }

@@ -16,6 +16,7 @@ use super::space::Space;
 use super::table::{self, Entry, leaf};
 use super::tlb::flush_page;
 use crate::errno::Errno;
+use crate::task;
 use core::ops::Range;
 use core::sync::atomic::Ordering::{Relaxed, Release};
 use ringwall::AddressSpace;
@@ -63,6 +64,15 @@ impl Access {
     }
 }
 
+/// What is made present between two looks at what else there is to do.
+pub(super) const BREATH: u64 = 2 << 20;
+
+/// Lets others have the CPU; whether the thread is being killed.
+pub(super) fn was_killed() -> bool {
+    task::breathe();
+    task::current().pending_work() & task::work::KILL != 0
+}
+
 impl Mm {
     /// Resolves a page fault at `address`.
     ///
@@ -104,7 +114,11 @@ impl Mm {
                 return Err(Fault::Denied);
             }
             space.resident += provide(self.roots(), region, address, writes)?;
+            drop(space);
             address += PAGE;
+            if address.is_multiple_of(BREATH) && was_killed() {
+                return Err(Fault::NoMemory);
+            }
         }
         Ok(())
     }

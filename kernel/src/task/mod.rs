@@ -31,7 +31,7 @@ pub mod wait;
 
 pub use create::run_first;
 pub use process::Process;
-pub use scheduler::{current, schedule};
+pub use scheduler::{breathe, current, schedule};
 pub use table::{all, find, find_thread};
 pub use thread::{CurrentThread, Sleep, Thread, work};
 

@@ -257,6 +257,18 @@ pub(super) fn finish_switch() {
     }
 }
 
+/// Called now and then by what may take long, with no lock held: lets interrupts in, and others run
+/// if it is their turn. Gives whether a signal waits, for which the caller may want to stop.
+pub fn breathe() -> bool {
+    cpu::let_interrupts_in();
+    let thread = current();
+    if thread.pending_work() & work::RESCHEDULE != 0 {
+        thread.clear_work(work::RESCHEDULE);
+        schedule();
+    }
+    thread.has_signal()
+}
+
 /// Keeps `memory` as long as this CPU idles on its page tables, instead of what it kept before.
 pub(super) fn borrow_memory(memory: Option<Arc<Mm>>) {
     let new = memory.map_or(ptr::null_mut(), |memory| Arc::into_raw(memory).cast_mut());

@@ -10,10 +10,9 @@
 
 mod place;
 
-use super::inode::{Inode, Kind, New, device_number};
+use super::inode::{Kind, New, device_number};
 use super::mount;
-use super::walk::{Final, walk};
-use alloc::{format, string::String, sync::Arc, vec::Vec};
+use alloc::{format, string::String};
 use ringwall_archive::{Reader, compression, gunzip};
 
 /// What is wrong, and where.
@@ -107,18 +106,4 @@ fn unpack_one(
             }
         }
     }
-}
-
-/// The program that becomes process 1: what `rdinit=` on the command line names, or /init. `None`
-/// if there is no such file.
-pub fn find_init(command_line: &[u8]) -> (Vec<u8>, Option<Arc<dyn Inode>>) {
-    let path = command_line
-        .split(|byte| byte.is_ascii_whitespace())
-        .filter_map(|word| word.strip_prefix(b"rdinit="))
-        .next_back()
-        .unwrap_or(b"/init")
-        .to_vec();
-    let top = mount::root().top();
-    let found = walk(&top, &top, &path, Final::Follow).and_then(|walked| walked.found());
-    (path, found.ok().map(|place| place.inode))
 }

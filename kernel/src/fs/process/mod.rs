@@ -1,7 +1,6 @@
 //! /proc.
 
 pub use kernel::COMMAND_LINE;
-pub use processor::BUGS;
 
 mod kernel;
 mod links;

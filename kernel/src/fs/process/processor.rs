@@ -4,10 +4,6 @@ use crate::errno::Result;
 use crate::fs::generated::Subject;
 use alloc::{format, string::String, vec::Vec};
 use core::arch::x86_64::{__cpuid, __cpuid_count};
-use spin::Once;
-
-/// What the "bugs" line says, set at boot by who decided on the mitigation.
-pub static BUGS: Once<String> = Once::new();
 
 /// Flag names by leaf, subleaf, register (0 to 3 for EAX to EDX), lowest bit first; "" is not shown.
 const FLAGS: &[(u32, u32, usize, &str)] = &[
@@ -112,7 +108,8 @@ pub fn information(_: &Subject) -> Result<Vec<u8>> {
         name => name,
     };
     let sizes = leaf(0x8000_0008, 0)[0];
-    let bugs = BUGS.get().cloned().unwrap_or_default();
+    let affected = crate::fs::MELTDOWN.get().is_none_or(|status| status != "Not affected");
+    let bugs = if affected { "cpu_meltdown" } else { "" };
     Ok(format!(
         "processor\t: 0\nvendor_id\t: {vendor}\ncpu family\t: {}\nmodel\t\t: {model}\n\
          model name\t: {name}\nstepping\t: {}\nphysical id\t: 0\nsiblings\t: 1\ncore id\t\t: 0\n\

@@ -303,7 +303,8 @@ impl Operations for Terminal {
             batch.send();
             drop(discipline);
             done += taken;
-            if taken < length {
+            // The line is slow, and whoever writes much may be wanted to stop.
+            if taken < length || task::breathe() {
                 break;
             }
         }
