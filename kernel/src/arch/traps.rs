@@ -9,7 +9,6 @@ use crate::mm::layout::USER_END;
 use crate::mm::{Access, Fault};
 use crate::signal::{self, fault};
 use crate::{println, syscall, task, time, user};
-use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general as linux;
 use ringwall::{DoubleFault, Frame, Handlers};
 use x86_64::registers::control::Cr2;
@@ -204,9 +203,16 @@ fn in_kernel(frame: &mut Frame, vector: u8) {
     if vector == 14 {
         let address = Cr2::read_raw();
         if address < USER_END {
-            match task::current().mm().fault(address, access(frame.error_code())) {
+            let thread = task::current();
+            match thread.mm().fault(address, access(frame.error_code())) {
                 Ok(()) => return,
-                Err(Fault::NoMemory) => task::current().short_of_memory.store(true, Relaxed),
+                // A copy holds no lock, so it can wait for what another process gives back.
+                Err(Fault::NoMemory)
+                    if thread.pending_work() & task::work::KILL == 0
+                        && task::exit::relieve_memory() =>
+                {
+                    return task::schedule();
+                }
                 Err(_) => {}
             }
         }

@@ -39,7 +39,8 @@ impl Mm {
         {
             return Err(Errno::EINVAL);
         }
-        let mut old_length = whole_pages(old_length).map_err(|_| Errno::EINVAL)?;
+        // As Linux rounds it: what is no number of pages is 0.
+        let mut old_length = old_length.checked_next_multiple_of(PAGE).unwrap_or(0);
         let new_length = whole_pages(new_length).map_err(|_| Errno::EINVAL)?;
         super::admit()?;
         let mut space = self.space.lock();

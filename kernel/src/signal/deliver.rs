@@ -119,18 +119,7 @@ fn handle(thread: &Thread, frame: &mut Frame, info: &Info, action: &Action) {
     } else {
         thread.blocked()
     };
-    let is_short = || thread.short_of_memory.swap(false, Ordering::Relaxed);
-    is_short();
-    let mut pushed = frame::push(thread, frame, info, action, mask);
-    // A stack without a page yet, and no memory for it: the handler is not to blame.
-    while pushed.is_err() && is_short() && exit::relieve_memory() {
-        task::schedule();
-        if thread.pending_work() & work::KILL != 0 {
-            return;
-        }
-        pushed = frame::push(thread, frame, info, action, mask);
-    }
-    if pushed.is_err() {
+    if frame::push(thread, frame, info, action, mask).is_err() {
         // There is nowhere to write: SIGSEGV, and for good if that was the signal.
         if signal == raw::SIGSEGV {
             end_init_or(raw::SIGSEGV, thread, frame);

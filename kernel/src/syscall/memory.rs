@@ -4,6 +4,7 @@
 
 use super::{Calls, calls};
 use crate::errno::{Errno, Result};
+use crate::fs::inode::{Kind, device_number};
 use crate::mm::{MappedFile, Mm, PAGE, Protection, Request};
 use crate::{task, user};
 use alloc::sync::Arc;
@@ -40,7 +41,11 @@ const KNOWN_FLAGS: u32 = linux::MAP_TYPE
     | linux::MAP_POPULATE
     | linux::MAP_NONBLOCK
     | linux::MAP_STACK
+    | linux::MAP_UNINITIALIZED
     | linux::MAP_FIXED_NOREPLACE;
+
+/// The device whose mappings are zeros.
+const ZERO: u64 = device_number(1, 5);
 
 /// Pages that mincore answers for at a time.
 const MINCORE_PART: u64 = 256;
@@ -55,8 +60,7 @@ fn mmap(frame: &mut Frame) -> Result<usize> {
     if !offset.is_multiple_of(PAGE) {
         return Err(Errno::EINVAL);
     }
-    let kind = flags & linux::MAP_TYPE;
-    let shared = kind != linux::MAP_PRIVATE;
+    let shared = flags & linux::MAP_TYPE != linux::MAP_PRIVATE;
     let mut request = Request {
         address,
         length,
@@ -69,49 +73,72 @@ fn mmap(frame: &mut Frame) -> Result<usize> {
         limit: Protection::all(),
     };
     if flags & linux::MAP_ANONYMOUS == 0 {
-        let file = task::current().files().get(descriptor as u32)?;
-        if length == 0 {
-            return Err(Errno::EINVAL);
-        }
-        let (readable, writable) = file.modes();
-        check_kind(kind, flags)?;
-        if shared && !writable {
-            if request.protection.contains(Protection::WRITE) {
-                return Err(Errno::EACCES);
-            }
-            request.limit.remove(Protection::WRITE);
-        }
-        if !readable {
-            return Err(Errno::EACCES);
-        }
-        let seals = file.inode().seals(None).unwrap_or(0);
-        if shared && seals & (linux::F_SEAL_WRITE | linux::F_SEAL_FUTURE_WRITE) != 0 {
-            if request.protection.contains(Protection::WRITE) {
-                return Err(Errno::EPERM);
-            }
-            request.limit.remove(Protection::WRITE);
-        }
-        let inode = file.mappable().ok_or(Errno::ENODEV)?;
-        if flags & linux::MAP_GROWSDOWN != 0 {
-            return Err(Errno::EINVAL);
-        }
-        request.file = Some(Arc::new(MappedFile { inode, path: file.path() }));
+        ask_for_file(&mut request, descriptor as u32)?;
     } else {
-        if length == 0 {
-            return Err(Errno::EINVAL);
-        }
-        if flags & linux::MAP_HUGETLB != 0 {
-            return Err(Errno::ENOMEM);
-        }
-        if !matches!(kind, linux::MAP_SHARED | linux::MAP_PRIVATE) {
-            return Err(Errno::EINVAL);
-        }
-        if shared && flags & linux::MAP_GROWSDOWN != 0 {
-            return Err(Errno::EINVAL);
-        }
-        request.offset = 0;
+        ask_for_memory(&mut request)?;
     }
     memory().map(request).map(|address| address as usize)
+}
+
+/// Completes a request for memory without a file.
+fn ask_for_memory(request: &mut Request) -> Result<()> {
+    let kind = request.flags & linux::MAP_TYPE;
+    if request.length == 0 {
+        return Err(Errno::EINVAL);
+    }
+    if request.flags & linux::MAP_HUGETLB != 0 {
+        return Err(Errno::ENOMEM);
+    }
+    let grows = request.flags & linux::MAP_GROWSDOWN != 0;
+    if !matches!(kind, linux::MAP_SHARED | linux::MAP_PRIVATE) || (request.shared && grows) {
+        return Err(Errno::EINVAL);
+    }
+    request.offset = 0;
+    Ok(())
+}
+
+/// Completes a request for a file's pages.
+fn ask_for_file(request: &mut Request, descriptor: u32) -> Result<()> {
+    let file = task::current().files().get(descriptor)?;
+    if request.length == 0 || request.flags & linux::MAP_HUGETLB != 0 {
+        return Err(Errno::EINVAL);
+    }
+    check_kind(request.flags & linux::MAP_TYPE, request.flags)?;
+    let (readable, writable) = file.modes();
+    if request.shared && !writable {
+        refuse_writing(request, Errno::EACCES)?;
+    }
+    if !readable {
+        return Err(Errno::EACCES);
+    }
+    let seals = file.inode().seals(None).unwrap_or(0);
+    if request.shared && seals & (linux::F_SEAL_WRITE | linux::F_SEAL_FUTURE_WRITE) != 0 {
+        refuse_writing(request, Errno::EPERM)?;
+    }
+    let inode = file.mappable();
+    let is_zeros =
+        file.inode().kind() == Kind::Character && file.inode().metadata().special == ZERO;
+    if inode.is_none() && !is_zeros {
+        return Err(Errno::ENODEV);
+    }
+    if request.flags & linux::MAP_GROWSDOWN != 0 {
+        return Err(Errno::EINVAL);
+    }
+    match inode {
+        Some(inode) => request.file = Some(Arc::new(MappedFile { inode, path: file.path() })),
+        // A mapping of /dev/zero is memory without a file.
+        None => request.offset = 0,
+    }
+    Ok(())
+}
+
+/// A shared mapping of a file that this program may not write.
+fn refuse_writing(request: &mut Request, error: Errno) -> Result<()> {
+    if request.protection.contains(Protection::WRITE) {
+        return Err(error);
+    }
+    request.limit.remove(Protection::WRITE);
+    Ok(())
 }
 
 /// Checks the type of a file's mapping.

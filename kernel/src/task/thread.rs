@@ -94,8 +94,6 @@ pub struct Thread {
     pub(crate) blocked: AtomicU64,
     /// The mask to come back to when [`work::RESTORE_MASK`] is set.
     pub(crate) saved_mask: AtomicU64,
-    /// A copy to or from the program's memory failed for want of memory, and nothing else.
-    pub(crate) short_of_memory: AtomicBool,
     /// Signals sent to this thread.
     pub(crate) pending: Mutex<Pending>,
     pub(crate) alternate_stack: AlternateStack,
@@ -150,7 +148,6 @@ impl Thread {
             name: Mutex::new([0; 16]),
             blocked: AtomicU64::new(0),
             saved_mask: AtomicU64::new(0),
-            short_of_memory: AtomicBool::new(false),
             pending: Mutex::new(Pending::new()),
             alternate_stack: AlternateStack::new(),
             trap: [const { AtomicU64::new(0) }; 3],
