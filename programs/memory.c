@@ -230,11 +230,7 @@ static void remap(void)
     check_long("mremap odd address", result((long)mremap(target + 1, PAGE, PAGE, 0)), -EINVAL);
     check_long("mremap to 0", result((long)mremap(target, PAGE, 0, 0)), -EINVAL);
     check_long("mremap of more than there is",
-<<<<<<< HEAD
-               result((long)mremap(target, (size_t)1 << 57, PAGE, 0)), -EINVAL);
-=======
                result((long)mremap(target, (size_t)1 << 56, PAGE, 0)), -EINVAL);
->>>>>>> main
     check_long("mremap unknown flag", result((long)mremap(target, PAGE, PAGE, 64)), -EINVAL);
     check_long("mremap fixed overlap",
                result((long)mremap(target, 4 * PAGE, 4 * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, target + PAGE)), -EINVAL);
