@@ -196,6 +196,23 @@ impl EntryArea {
         Self::new(first + position as u64 * PAGE_SIZE)
     }
 
+    /// Whether bytes of the IDT, read as one unaligned word, give an address in a kernel-only page.
+    ///
+    /// Bytes 4 to 11 of a gate are the stack's number, the type (8E, or EE where ring 3 may use the
+    /// gate) and the entry text's address from bit 16 up: read as a word, an address in the text's own
+    /// 64 KiB, at 8E00 or EE00 there. It leads nowhere, but whoever searches visible memory for
+    /// pointers cannot know that, so such a base is better avoided. 7 of 16 bases are left: of
+    /// [`choose`](Self::choose)'s entropy, that takes 1.2 bits.
+    #[must_use]
+    pub const fn gates_read_as_pointers(self) -> bool {
+        let block = self.base & !0xffff;
+        self.is_kernel_only(block | 0x8000) || self.is_kernel_only(block | 0xe000)
+    }
+
+    const fn is_kernel_only(self, addr: u64) -> bool {
+        matches!(self.describe(addr), Some(Place { page: Page::Alias | Page::Data, .. }))
+    }
+
     /// First and last base that fit.
     const fn bases(within: &RangeInclusive<u64>) -> Option<(u64, u64)> {
         let (start, end) = (*within.start(), *within.end());

@@ -26,7 +26,8 @@ pub const KERNEL_ENTRIES: usize = 32;
 pub struct Setup<'a> {
     /// The kernel's root: its kernel half is complete, and its top-level entries will not change.
     pub kernel_root: PhysFrame,
-    /// Addresses in the top 2 GiB that nothing uses; the entry area gets a random place there.
+    /// Addresses in the top 2 GiB that nothing uses; the entry area gets a random place there, of
+    /// [`EntryArea::positions`] less the places at which [`EntryArea::gates_read_as_pointers`].
     pub region: RangeInclusive<u64>,
     /// A random number, from the best source there is.
     pub random: u64,
@@ -113,7 +114,7 @@ impl Isolation {
         frames: &mut impl Frames,
     ) -> Result<Isolation, SetupError> {
         check(setup)?;
-        let area = EntryArea::choose(setup.random, &setup.region)?;
+        let area = choose(setup)?;
         let root = tables::table(frames, setup.kernel_root);
         let kernel_level_3 = tables::level_3(root, area.base(), frames)?;
         let user_level_3 = match setup.isolate {
@@ -308,6 +309,23 @@ fn check(setup: &Setup<'_>) -> Result<(), SetupError> {
         Some(vector) => Err(SetupError::BadUserVector(*vector)),
         None => Ok(()),
     }
+}
+
+/// A random place, at which no gate reads as a pointer if there is one.
+fn choose(setup: &Setup<'_>) -> Result<EntryArea, AreaError> {
+    /// More than enough: each try succeeds with 7 chances of 16.
+    const TRIES: usize = 64;
+    let mut random = setup.random;
+    let mut area = EntryArea::choose(random, &setup.region)?;
+    for _ in 0..TRIES {
+        if !area.gates_read_as_pointers() {
+            break;
+        }
+        // Knuth's MMIX generator: the high bits, which choose, are its good ones.
+        random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        area = EntryArea::choose(random, &setup.region)?;
+    }
+    Ok(area)
 }
 
 /// Why a kernel range could not be shared.

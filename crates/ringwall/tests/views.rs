@@ -186,6 +186,31 @@ fn no_visible_word_is_an_address_outside_the_area() {
     }
 }
 
+/// Wherever the area is, and however the words are aligned.
+#[test]
+fn no_visible_bytes_read_as_a_pointer_to_kernel_only_pages() {
+    for step in 0..200u64 {
+        let mut machine = Machine::new();
+        let random = step.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let setup = Setup { random, ..machine.setup(true) };
+        // SAFETY: no CPU runs on these tables.
+        let isolation = unsafe { Isolation::new(&setup, &mut machine.memory) };
+        let mut isolation = isolation.expect("entry area");
+        machine.add_cpu(&mut isolation, 0).expect("a CPU");
+        let visible = machine.visible(&isolation);
+        let kernel = machine.leaves(machine.root.start_address().as_u64());
+        for (address, leaf) in &visible {
+            for offset in 0..4096 - 7 {
+                let word = machine.memory.word((leaf & ADDRESS_MASK) + offset);
+                // SAFETY: inside a frame of the test's.
+                let page = unsafe { word.read_unaligned() } & !0xfff;
+                let hidden = kernel.contains_key(&page) && !visible.contains_key(&page);
+                assert!(!hidden, "{address:#x}+{offset:#x} reads as an address in {page:#x}");
+            }
+        }
+    }
+}
+
 #[test]
 fn every_gate_leads_into_the_entry_text() {
     let mut machine = Machine::new();
