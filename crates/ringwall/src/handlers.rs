@@ -124,3 +124,54 @@ fn double_fault_report(cr3: u64) -> DoubleFault {
     }
     DoubleFault { fault_address: Cr2::read_raw(), cr3, task_stack_top }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BASE: u64 = 0xffff_ffff_c000_7000;
+    /// What a register holds that must not stay.
+    const ROOT: u64 = 0x12_3000;
+
+    fn interrupted(offset: u64) -> Frame {
+        let mut frame = Frame::new_user(BASE + offset, ROOT);
+        frame.cs = u64::from(crate::descriptors::KERNEL_CODE_SELECTOR);
+        (frame.rdi, frame.rsi) = (ROOT, ROOT);
+        frame
+    }
+
+    #[test]
+    fn no_root_goes_back_through_a_landing_stack() {
+        let text = Text::new(true);
+        let mut seen = 0;
+        for offset in 0..4096 {
+            let Some(spot) = text.spot(offset) else { continue };
+            seen += 1;
+            let mut frame = interrupted(offset);
+            forget_root(&mut frame, BASE);
+            assert_eq!(frame.rip, BASE + u64::from(spot.resume), "at {offset:#x}");
+            let kept = [frame.rsp, frame.rdi, frame.rsi].map(|register| register == ROOT);
+            let expected = match spot.registers {
+                IN_RSP => [false, true, true],
+                IN_RDI => [true, false, true],
+                _ => [true, false, false],
+            };
+            assert_eq!(kept, expected, "at {offset:#x}");
+        }
+        assert!(seen > 0);
+    }
+
+    #[test]
+    fn everywhere_else_and_in_ring_3_nothing_changes() {
+        let text = Text::new(true);
+        for offset in (0..4096).filter(|offset| text.spot(*offset).is_none()) {
+            let mut frame = interrupted(offset);
+            forget_root(&mut frame, BASE);
+            assert_eq!(frame, interrupted(offset));
+        }
+        let spot = (0..4096).find(|offset| text.spot(*offset).is_some()).expect("a spot");
+        let mut program = Frame::new_user(BASE + spot, ROOT);
+        forget_root(&mut program, BASE);
+        assert_eq!(program, Frame::new_user(BASE + spot, ROOT));
+    }
+}

@@ -3,26 +3,20 @@
 //! Word 0 of the library's local words points to the CPU's [`CpuLocal`], word 1 to the running
 //! thread: one instruction each.
 
-use super::{apic, clock, isolation};
+use super::{apic, clock};
 use crate::task::Thread;
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use core::sync::atomic::AtomicU32;
 use x86_64::VirtAddr;
 
 /// One CPU's data, found through GS while the kernel runs.
 pub struct CpuLocal {
     /// 0 for the boot CPU.
     pub index: u32,
-    /// The running thread; owned by the scheduler (an `Arc<Thread>`'s pointer).
-    pub current: AtomicPtr<Thread>,
     /// Identifier for getcpu.
     pub apic_id: AtomicU32,
 }
 
-static BOOT_LOCAL: CpuLocal = CpuLocal {
-    index: 0,
-    current: AtomicPtr::new(core::ptr::null_mut()),
-    apic_id: AtomicU32::new(0),
-};
+static BOOT_LOCAL: CpuLocal = CpuLocal { index: 0, apic_id: AtomicU32::new(0) };
 
 /// The local words of the boot CPU.
 pub fn boot_local() -> [u64; 4] {
@@ -39,7 +33,7 @@ pub fn local() -> &'static CpuLocal {
     unsafe { &*(address as *const CpuLocal) }
 }
 
-/// The running thread: null before the first one runs.
+/// The running thread, an `Arc<Thread>`'s pointer that the scheduler owns: null before the first one runs.
 #[inline(always)]
 pub fn current_thread() -> *const Thread {
     // SAFETY: the CPU is made active at boot, before anything asks.
@@ -49,7 +43,6 @@ pub fn current_thread() -> *const Thread {
 /// Makes `thread` the running one. The scheduler alone calls it.
 #[inline(always)]
 pub fn set_current_thread(thread: *const Thread) {
-    local().current.store(thread.cast_mut(), Ordering::Relaxed);
     // SAFETY: as in `current_thread`.
     unsafe { ringwall::set_local_word::<1>(thread.addr() as u64) };
 }
@@ -102,9 +95,4 @@ pub fn nanoseconds() -> u64 {
 /// Ends the machine: powers it off, or resets it.
 pub fn power_off(reset: bool) -> ! {
     if reset { super::acpi::reset() } else { super::acpi::power_off() }
-}
-
-/// Where the entry text is, for reports about code that no symbol names.
-pub fn entry_text() -> u64 {
-    isolation::boot_cpu().text()
 }
