@@ -1,7 +1,8 @@
 //! Locks and wait queues.
 //!
 //! Invariant: nobody sleeps, and nobody touches user memory, with a spin lock held. The kernel
-//! runs with interrupts off, so a lock needs no interrupt-safe twin.
+//! runs with interrupts off, and lets them in only where no lock is held, so a lock needs no
+//! interrupt-safe twin.
 //!
 //! No wake-up can be lost: a thread first says that it is about to sleep, then enrolls, then looks
 //! at its condition. Whoever makes the condition true afterwards finds it enrolled, and puts its
