@@ -25,8 +25,8 @@
 //! Only four-level paging is described: with five levels (CR4.LA57) the user half, the slots and
 //! [`paging::canonical`] differ.
 //!
-//! Read on in this order: [`paging`], [`root`], [`area`], [`exposed`], [`shared`], [`user_mapped`],
-//! [`policy`].
+//! Read on in this order: [`paging`], [`root`], [`area`], [`exposed`], [`shared`], [`private`],
+//! [`user_mapped`], [`policy`].
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -37,6 +37,7 @@ pub mod area;
 pub mod exposed;
 pub mod paging;
 pub mod policy;
+pub mod private;
 pub mod root;
 pub mod shared;
 pub mod user_mapped;

@@ -14,6 +14,7 @@ use crate::tables;
 use core::mem::offset_of;
 use core::ptr::NonNull;
 use ringwall_core::area::{CpuArea, Page};
+use ringwall_core::private;
 use x86_64::VirtAddr;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags};
 use x86_64::registers::model_specific::{GsBase, KernelGsBase, LStar, Msr, SFMask, Star};
@@ -113,9 +114,10 @@ impl Isolation {
         // SAFETY: the bytes are inside the page, 16-aligned, and nobody else uses them yet.
         unsafe { tss.write(task_state(area)) };
 
+        let gdt = frames.pointer(gdt_frame).cast::<[u64; GDT_ENTRIES]>();
         let data: NonNull<KernelData> = frames.pointer(data_frame).cast();
         // SAFETY: the frame is ours alone and of the type's size and alignment.
-        unsafe { data.write(kernel_data::<H>(self, area, stacks, local)) };
+        unsafe { data.write(kernel_data::<H>(self, area, stacks, gdt, local)) };
 
         #[cfg(feature = "break-kernel-pointer")]
         tables::bytes(frames, user_stack)[offset_of!(StackPage, user_mapped)..][..8]
@@ -130,7 +132,7 @@ impl Isolation {
         Ok(Cpu {
             area,
             isolated: self.isolated,
-            gdt: frames.pointer(gdt_frame).cast(),
+            gdt,
             idt: self.area.idt(),
             text,
             syscall_entry: text + u64::from(points.syscall_entry),
@@ -161,6 +163,7 @@ fn kernel_data<H: Handlers>(
     isolation: &Isolation,
     area: CpuArea,
     stacks: &Stacks,
+    gdt: NonNull<[u64; GDT_ENTRIES]>,
     local: [u64; LOCAL_WORDS],
 ) -> KernelData {
     let text = isolation.area.text();
@@ -181,6 +184,9 @@ fn kernel_data<H: Handlers>(
         double_fault_stack: stacks.double_fault.as_u64(),
         text_base: text,
         landed: 0,
+        espfix_stack: private::espfix_page(isolation.private_slot, area.index()),
+        ldt: 0,
+        gdt: gdt.addr().get() as u64,
         local,
     }
 }

@@ -19,6 +19,7 @@ fn space(memory: &mut Memory) -> AddressSpace {
         isolate: true,
         smap: false,
         user_vectors: &[],
+        private_slot: ringwall::core::private::DEFAULT_SLOT,
     };
     // SAFETY: no CPU runs on these tables.
     let isolation = unsafe { Isolation::new(&setup, memory) }.expect("entry area");

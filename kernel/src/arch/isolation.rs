@@ -4,7 +4,7 @@ use super::features::{self, Features};
 use super::frames::KernelFrames;
 use super::traps::KernelHandlers;
 use super::{cpu, random};
-use crate::mm::layout::ENTRY_REGION;
+use crate::mm::layout::{ENTRY_REGION, PRIVATE_SLOT};
 use crate::println;
 use crate::sync::{Mutex, Once};
 use ringwall::policy::{Decision, Policy};
@@ -56,6 +56,7 @@ pub fn start(command_line: &[u8], features: &Features) {
         isolate: decision.isolate,
         smap: features.smap,
         user_vectors: &USER_VECTORS,
+        private_slot: PRIVATE_SLOT,
     };
     // SAFETY: the root is the kernel's own, made with all its top-level entries; nothing else is in
     // the region.

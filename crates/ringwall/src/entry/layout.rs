@@ -115,6 +115,13 @@ pub struct KernelData {
     /// Set when an IST vector landed under the user root: the landing stacks want scrubbing before
     /// another address space runs.
     pub landed: u64,
+    /// This CPU's stack page in the private slot ([`ringwall_core::private::espfix_page`]): an exit to a
+    /// 16-bit stack segment adds the program's bits 16 to 31 and the frame's offset in the page.
+    pub espfix_stack: u64,
+    /// The word of the LDT that LDTR names ([`crate::ldt`]), 0 for none.
+    pub ldt: u64,
+    /// The GDT where it can be written: in the direct map.
+    pub gdt: u64,
     /// Words of the kernel's own.
     pub local: [u64; LOCAL_WORDS],
 }
