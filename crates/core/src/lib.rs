@@ -25,7 +25,7 @@
 //! Only four-level paging is described: with five levels (CR4.LA57) the user half, the slots and
 //! [`paging::canonical`] differ.
 //!
-//! Read on in this order: [`paging`], [`root`], [`area`], [`exposed`], [`shared`], [`private`],
+//! Read on in this order: [`paging`], [`root`], [`area`], [`exposed`], [`shared`], [`private`], [`segment`],
 //! [`user_mapped`], [`policy`].
 #![no_std]
 #![forbid(unsafe_code)]
@@ -39,6 +39,7 @@ pub mod paging;
 pub mod policy;
 pub mod private;
 pub mod root;
+pub mod segment;
 pub mod shared;
 pub mod user_mapped;
 

@@ -91,7 +91,7 @@ pub const fn slot_ok(slot: usize) -> bool {
 #[must_use]
 pub const fn base(slot: usize) -> u64 {
     assert!(slot_ok(slot), "the private slot is in the kernel half, beside the entry area's");
-    0xffff_0000_0000_0000 | slot as u64 * TOP_LEVEL_BYTES
+    0xffff_0000_0000_0000 + slot as u64 * TOP_LEVEL_BYTES
 }
 
 /// CPU `cpu`'s stack page, where the user's bits 16 to 31 are zero.

@@ -104,7 +104,7 @@ impl Isolation {
         let user_stack = if self.isolated { tables::zeroed(frames)? } else { kernel_stack };
         let data_frame = tables::zeroed(frames)?;
 
-        let descriptors = gdt(area.gdt() + TSS_OFFSET as u64);
+        let descriptors = gdt(area.gdt() + TSS_OFFSET as u64, index);
         let page = tables::bytes(frames, gdt_frame);
         for (word, value) in page.chunks_exact_mut(8).zip(descriptors) {
             word.copy_from_slice(&value.to_le_bytes());
@@ -115,9 +115,10 @@ impl Isolation {
         unsafe { tss.write(task_state(area)) };
 
         let gdt = frames.pointer(gdt_frame).cast::<[u64; GDT_ENTRIES]>();
+        let espfix_group = self.add_espfix(index, user_stack, frames)?;
         let data: NonNull<KernelData> = frames.pointer(data_frame).cast();
         // SAFETY: the frame is ours alone and of the type's size and alignment.
-        unsafe { data.write(kernel_data::<H>(self, area, stacks, gdt, local)) };
+        unsafe { data.write(kernel_data::<H>(self, area, stacks, (gdt, espfix_group), local)) };
 
         #[cfg(feature = "break-kernel-pointer")]
         tables::bytes(frames, user_stack)[offset_of!(StackPage, user_mapped)..][..8]
@@ -163,7 +164,7 @@ fn kernel_data<H: Handlers>(
     isolation: &Isolation,
     area: CpuArea,
     stacks: &Stacks,
-    gdt: NonNull<[u64; GDT_ENTRIES]>,
+    (gdt, espfix_group): (NonNull<[u64; GDT_ENTRIES]>, u64),
     local: [u64; LOCAL_WORDS],
 ) -> KernelData {
     let text = isolation.area.text();
@@ -185,6 +186,7 @@ fn kernel_data<H: Handlers>(
         text_base: text,
         landed: 0,
         espfix_stack: private::espfix_page(isolation.private_slot, area.index()),
+        espfix_group,
         ldt: 0,
         gdt: gdt.addr().get() as u64,
         local,

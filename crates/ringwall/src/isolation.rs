@@ -108,6 +108,8 @@ pub struct Isolation {
     kernel_entries: [(usize, u64); KERNEL_ENTRIES],
     kernel_entry_count: usize,
     shared: SharedRanges<SHARED_RANGES>,
+    /// Of each group of CPUs, the level-2 table and the level-1 table of its stack pages in the private slot.
+    espfix: [Option<(PhysFrame, PhysFrame)>; private::GROUPS],
 }
 
 impl Isolation {
@@ -147,6 +149,7 @@ impl Isolation {
             kernel_entries: [(0, 0); KERNEL_ENTRIES],
             kernel_entry_count: 0,
             shared: SharedRanges::new(area),
+            espfix: [None; private::GROUPS],
         };
         isolation.copy_kernel_entries(root)?;
         isolation.make_text(setup.smap, frames)?;
@@ -214,6 +217,33 @@ impl Isolation {
             tables::map_below(level_3, address, leaf, frames)?;
         }
         Ok(())
+    }
+
+    /// Adds the stack page of CPU `index` to the espfix tables; gives the level-3 entry for its group.
+    pub(crate) fn add_espfix(
+        &mut self,
+        index: usize,
+        stack: PhysFrame,
+        frames: &mut impl Frames,
+    ) -> Result<u64, MapError> {
+        let group = &mut self.espfix[index / private::GROUP_CPUS];
+        let (level_2, level_1) = match *group {
+            Some(made) => made,
+            None => {
+                let (level_2, level_1) = (tables::zeroed(frames)?, tables::zeroed(frames)?);
+                let entry = level_1.start_address().as_u64() | KERNEL_TABLE;
+                for slot in tables::table(frames, level_2) {
+                    slot.store(entry, Ordering::Relaxed);
+                }
+                *group.insert((level_2, level_1))
+            }
+        };
+        let leaf = stack.start_address().as_u64() | private::LEAF;
+        let slots = tables::table(frames, level_1).iter().skip(index % private::GROUP_CPUS);
+        for slot in slots.step_by(private::GROUP_CPUS) {
+            slot.store(leaf, Ordering::Release);
+        }
+        Ok(level_2.start_address().as_u64() | KERNEL_TABLE)
     }
 
     /// Where the entry area is.

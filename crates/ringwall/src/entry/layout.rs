@@ -118,6 +118,8 @@ pub struct KernelData {
     /// This CPU's stack page in the private slot ([`ringwall_core::private::espfix_page`]): an exit to a
     /// 16-bit stack segment adds the program's bits 16 to 31 and the frame's offset in the page.
     pub espfix_stack: u64,
+    /// The level-3 entry for the 4 GiB that page is in.
+    pub espfix_group: u64,
     /// The word of the LDT that LDTR names ([`crate::ldt`]), 0 for none.
     pub ldt: u64,
     /// The GDT where it can be written: in the direct map.
