@@ -41,7 +41,7 @@ pub mod user_mapped;
 pub use address_space::AddressSpace;
 pub use cpu::{Cpu, CpuError, Stacks};
 pub use current::{local_word, return_to_user, set_local_word, switch_to};
-pub use descriptors::{USER_CODE_SELECTOR, USER_DATA_SELECTOR};
+pub use descriptors::{USER_CODE_32_SELECTOR, USER_CODE_SELECTOR, USER_DATA_SELECTOR};
 pub use frame::Frame;
 pub use frames::Frames;
 pub use handlers::{DoubleFault, Handlers};
