@@ -9,6 +9,7 @@ pub mod files;
 pub mod identity;
 pub mod int80;
 pub mod memory;
+pub mod ports;
 pub mod process;
 pub mod resources;
 pub mod segments;
@@ -47,6 +48,7 @@ static TABLE: [Call; NUMBERS] = build(&[
     files::CALLS,
     identity::CALLS,
     memory::CALLS,
+    ports::CALLS,
     process::CALLS,
     resources::CALLS,
     segments::CALLS,
@@ -79,7 +81,8 @@ fn unknown(frame: &mut Frame) -> u64 {
 /// Serves the call in `frame` and sets its RAX.
 #[inline(always)]
 pub fn dispatch(frame: &mut Frame) {
-    let number = frame.number();
+    // As on Linux, a number is 32 bits; what is above them does not count.
+    let number = frame.number() as u32;
     let value = match TABLE.get(number as usize) {
         Some(call) => call(frame),
         None => unknown(frame),
