@@ -4,7 +4,7 @@
 //! memory, or a fault of an FPU instruction on a program's own area; anything else is a kernel bug,
 //! reported and the end.
 
-use super::{apic, fpu};
+use super::{apic, fpu, umip};
 use crate::mm::layout::USER_END;
 use crate::mm::{Access, Fault};
 use crate::signal::{self, fault};
@@ -109,10 +109,15 @@ fn out_of_memory(frame: &mut Frame) {
     }
 }
 
+const GENERAL_PROTECTION: u8 = 13;
+
 /// `si_code` of signals that only say that the kernel sent them.
 const SI_KERNEL: i32 = 0x80;
 
 fn exception(frame: &mut Frame, vector: u8) {
+    if vector == GENERAL_PROTECTION && umip::emulate(frame) {
+        return;
+    }
     let rip = frame.rip();
     let (number, code, address) = match vector {
         0 => (linux::SIGFPE, linux::FPE_INTDIV as i32, rip),
