@@ -226,6 +226,7 @@ enum { FLAG_TRAP = 0x100, FLAGS_TAKEN = 0x50dd5, FLAG_RESUME = 0x10000, FLAGS_FI
 
 static uint32_t state_bytes; /* the kernel's size of an XSAVE area */
 static uint64_t state_components;
+static uint16_t ldt_data;    /* a data segment of the LDT, if there is one */
 
 /* One frame as it was asked for. */
 static struct {
@@ -429,7 +430,7 @@ static void make_frame(bool blocking_allowed)
     context->mask = asked.kind[MASK] == MASK_RANDOM ? draw() & ~needed : asked.kind[MASK] == MASK_ALL ? UINT64_MAX : 0;
     context->state = make_state(asked.kind[STATE]);
     for (int i = 0; i < 3; i++)
-        asked.segments[i] = asked.kind[SEGMENTS] == 0 ? 0 : asked.kind[SEGMENTS] == 1 ? USER_DATA : LDT(LDT_DATA32);
+        asked.segments[i] = asked.kind[SEGMENTS] == 0 ? 0 : asked.kind[SEGMENTS] == 1 ? USER_DATA : ldt_data;
     asked.frame = pick_place(asked.kind[PLACE]);
     if (asked.kind[PLACE] == PLACE_GOOD || asked.kind[PLACE] == PLACE_TAIL) {
         asked.frame->context = *context;
@@ -573,6 +574,7 @@ static const char *judge_address(void)
 }
 
 static char verdict[200];
+static bool early; /* sigreturn failed before it touched a register */
 
 static void judge(void)
 {
@@ -584,7 +586,9 @@ static void judge(void)
     if (seen.context.trap == 14 && seen.code != SI_KERNEL)
         last_fault = seen.address;
     bool segments_stay = memcmp(seen.segments, asked.segments, sizeof seen.segments) == 0;
-    const char *registers = register_verdicts[judge_registers(failed)];
+    enum registers whose = judge_registers(failed);
+    const char *registers = register_verdicts[whose];
+    early = whose == OF_THE_CALL;
     if (failed)
         snprintf(verdict, sizeof verdict, "SIGSEGV by sigreturn, registers %s", registers);
     else
@@ -592,7 +596,7 @@ static void judge(void)
                  seen.signal, seen.code, (unsigned long)seen.context.trap, judge_error(), judge_address(), registers,
                  trapped ? "" : ", no trap");
     size_t length = strlen(verdict);
-    snprintf(verdict + length, sizeof verdict - length, ", state %s%s%s%s", judge_state(),
+    snprintf(verdict + length, sizeof verdict - length, ", state %s%s%s%s", early ? "of the call" : judge_state(),
              segments_stay ? "" : ", SEGMENTS CHANGED", seen.context.cr2 == last_fault ? "" : ", CR2 CHANGED",
              seen.context.flags == (seen.context.cs == USER_CODE ? 7u : 3u) ? "" : ", UC_FLAGS");
 }
@@ -634,6 +638,16 @@ static uint32_t mix(uint32_t digest, const void *bytes, size_t count)
     return digest;
 }
 
+/* What XSAVE writes of x87 and SSE state; between that, the area has what was there before. */
+static uint32_t mix_state(uint32_t digest)
+{
+    digest = mix(digest, seen.area, 5); /* control, status, tags */
+    digest = mix(digest, seen.area + MXCSR, 4);
+    for (int i = 0; i < 8; i++)
+        digest = mix(digest, seen.area + 32 + 16 * i, 10);
+    return mix(digest, seen.area + 160, 256);
+}
+
 static bool add_to(struct tally *tallies, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -673,8 +687,8 @@ static void note(bool in_child)
     int odd = odd_dimension();
     uint32_t digest = odd < DIMENSIONS ? lines[odd][asked.kind[odd]].digest : random_digest;
     digest = mix(digest, verdict, strlen(verdict));
-    if (!in_child)
-        digest = mix(digest, seen.area, 416);
+    if (!in_child && !early)
+        digest = mix_state(digest);
     if (odd == DIMENSIONS) {
         random_digest = digest;
         add_to(random_ends, COUNT_OF(random_ends));
@@ -730,6 +744,7 @@ static void prepare(void)
     memset((void *)REGION, 0xcc, 0x10000);
     memcpy((void *)(REGION + LANDING), "\x90\x0f\x0b", 3);
     map(DATA, PAGE, PROT_READ | PROT_WRITE);
+    *(volatile char *)DATA = 0; /* present from the start */
     map(NO_ACCESS, PAGE, PROT_NONE);
     map(STACK, PAGE, PROT_READ | PROT_WRITE);
     map(FRAMES, PAGE, PROT_NONE);
@@ -744,6 +759,7 @@ static void prepare(void)
     long installed = 0;
     for (size_t i = 0; i < COUNT_OF(descriptors); i++)
         installed += syscall(SYS_modify_ldt, 0x11, &descriptors[i], sizeof descriptors[i]) == 0;
+    ldt_data = installed ? LDT(LDT_DATA32) : USER_DATA;
     say("ldt entries: %ld", installed);
     /* The first frame is the kernel's own, and tells the size of the floating-point state. */
     if (_setjmp(back) == 0)
