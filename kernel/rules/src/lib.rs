@@ -7,4 +7,6 @@ pub mod calendar;
 pub mod chacha;
 pub mod futex;
 pub mod script;
+
+pub mod segments;
 pub mod umip;
