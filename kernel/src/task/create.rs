@@ -187,6 +187,9 @@ fn fork_process(parent: &Process, pid: u32, wanted: &Wanted) -> Result<Process> 
 fn inherit(parent: &Thread, child: &Thread, wanted: &Wanted) -> Result<()> {
     child.blocked.store(parent.blocked(), Ordering::Relaxed);
     child.set_name(&parent.name());
+    for (to, from) in child.trap.iter().zip(&parent.trap) {
+        to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
     // A thread on a stack of its own in the same memory must not share the alternate one.
     if !wanted.has(raw::CLONE_VM) || wanted.has(raw::CLONE_VFORK) {
         child.alternate_stack.copy(&parent.alternate_stack);
