@@ -6,7 +6,10 @@ use crate::descriptors::{
     GDT_ENTRIES, KERNEL_CODE_SELECTOR, KERNEL_DATA_SELECTOR, TSS_OFFSET, TSS_SELECTOR,
     USER_CODE_SELECTOR, USER_DATA_SELECTOR, gdt, interrupt_stack,
 };
-use crate::entry::layout::{ENTRY_STACK_TOP, KernelData, LOCAL_WORDS, StackPage, landing_top};
+use crate::entry::Points;
+use crate::entry::layout::{
+    ENTRY_STACK_TOP, EXIT_WORDS, KernelData, LOCAL_WORDS, StackPage, landing_top,
+};
 use crate::frames::Frames;
 use crate::handlers::{self, Handlers};
 use crate::isolation::{Isolation, SetupError};
@@ -23,6 +26,11 @@ use x86_64::registers::segmentation::{CS, DS, ES, FS, GS, SS, Segment, SegmentSe
 use x86_64::structures::DescriptorTablePointer;
 use x86_64::structures::tss::TaskStateSegment;
 
+const IA32_CSTAR: u32 = 0xc000_0083;
+const IA32_SYSENTER_CS: u32 = 0x174;
+const IA32_SYSENTER_ESP: u32 = 0x175;
+const IA32_SYSENTER_EIP: u32 = 0x176;
+
 /// Ends of the stacks that the paranoid vectors run on: 16-aligned, kernel-only, one CPU's own, with
 /// room for the handlers.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +43,8 @@ pub struct Stacks {
     pub machine_check: VirtAddr,
     /// #DF.
     pub double_fault: VirtAddr,
+    /// Bytes of each, so that the way back knows what is the NMI's.
+    pub bytes: u64,
 }
 
 /// Why a CPU cannot be made ready: a control register that the kernel has to set first.
@@ -69,8 +79,7 @@ pub struct Cpu {
     gdt: NonNull<[u64; GDT_ENTRIES]>,
     idt: u64,
     text: u64,
-    syscall_entry: u64,
-    syscall_compatibility_entry: u64,
+    points: &'static Points,
 }
 
 // SAFETY: the pointer is to this CPU's GDT in the direct map, valid on every CPU; only `activate`
@@ -120,6 +129,9 @@ impl Isolation {
         // SAFETY: the frame is ours alone and of the type's size and alignment.
         unsafe { data.write(kernel_data::<H>(self, area, stacks, (gdt, espfix_group), local)) };
 
+        tables::bytes(frames, user_stack)[offset_of!(StackPage, kernel_selector)..][..8]
+            .copy_from_slice(&u64::from(KERNEL_DATA_SELECTOR).to_le_bytes());
+
         #[cfg(feature = "break-kernel-pointer")]
         tables::bytes(frames, user_stack)[offset_of!(StackPage, user_mapped)..][..8]
             .copy_from_slice(&stacks.nmi.as_u64().wrapping_sub(64).to_le_bytes());
@@ -128,16 +140,13 @@ impl Isolation {
         self.map_page(Page::Stack, area.stack(), kernel_stack, user_stack, frames)?;
         self.map_page(Page::Alias, area.alias(), user_stack, user_stack, frames)?;
         self.map_page(Page::Data, area.data(), data_frame, data_frame, frames)?;
-        let text = self.area.text();
-        let points = self.text.points();
         Ok(Cpu {
             area,
             isolated: self.isolated,
             gdt,
             idt: self.area.idt(),
-            text,
-            syscall_entry: text + u64::from(points.syscall_entry),
-            syscall_compatibility_entry: text + u64::from(points.syscall_compatibility_entry),
+            text: self.area.text(),
+            points: self.text.points(),
         })
     }
 }
@@ -185,7 +194,9 @@ fn kernel_data<H: Handlers>(
         double_fault_stack: stacks.double_fault.as_u64(),
         text_base: text,
         landed: 0,
-        espfix_stack: private::espfix_page(isolation.private_slot, area.index()),
+        stack_bytes: stacks.bytes,
+        espfix_stack: private::espfix_page(isolation.private_slot, area.index())
+            + (ENTRY_STACK_TOP - EXIT_WORDS * 8) as u64,
         espfix_group,
         ldt: 0,
         gdt: gdt.addr().get() as u64,
@@ -265,15 +276,19 @@ impl Cpu {
             selector(KERNEL_DATA_SELECTOR),
         );
         assert!(set.is_ok(), "the GDT's order is not what SYSCALL needs");
-        LStar::write(VirtAddr::new(self.syscall_entry));
-        /// SYSCALL from 32-bit code, which exists on AMD alone (APM vol. 3, SYSCALL).
-        const IA32_CSTAR: u32 = 0xc000_0083;
-        /// With a null selector in it, SYSENTER is #GP (SDM vol. 2, SYSENTER).
-        const IA32_SYSENTER_CS: u32 = 0x174;
-        // SAFETY: the address of a stub in the entry text.
-        unsafe { Msr::new(IA32_CSTAR).write(self.syscall_compatibility_entry) };
-        // SAFETY: disables SYSENTER.
-        unsafe { Msr::new(IA32_SYSENTER_CS).write(0) };
+        let at = |offset: u16| self.text + u64::from(offset);
+        LStar::write(VirtAddr::new(at(self.points.syscall_entry)));
+        // SYSCALL from 32-bit code exists on AMD alone (APM vol. 3, SYSCALL), SYSENTER in 64-bit mode on Intel
+        // alone (SDM vol. 2, SYSENTER). Neither is a call here, and neither may run into nothing.
+        for (register, value) in [
+            (IA32_CSTAR, at(self.points.syscall_compatibility_entry)),
+            (IA32_SYSENTER_CS, KERNEL_CODE_SELECTOR.into()),
+            (IA32_SYSENTER_ESP, self.area.stack() + ENTRY_STACK_TOP as u64),
+            (IA32_SYSENTER_EIP, at(self.points.sysenter_entry)),
+        ] {
+            // SAFETY: addresses in the entry area of stubs that expect just this state.
+            unsafe { Msr::new(register).write(value) };
+        }
         SFMask::write(
             RFlags::INTERRUPT_FLAG
                 | RFlags::TRAP_FLAG

@@ -7,7 +7,8 @@
 use crate::address_space::AddressSpace;
 use crate::descriptors::{self, LDT_SELECTOR, THREAD_ENTRIES, THREAD_ENTRY, slot};
 use crate::entry::layout::{
-    ENTRY_STACK_TOP, LANDED_WORDS, LOCAL_WORDS, Landing, StackPage, data_offset, landing_top,
+    ENTRY_STACK_TOP, EXIT_WORDS, LANDED_WORDS, LOCAL_WORDS, Landing, StackPage, data_offset,
+    landing_top,
 };
 use crate::frame::Frame;
 use crate::ldt;
@@ -222,8 +223,6 @@ fn forget_last_user() {
         );
     }
     let alias = base - ENTRY_STACK_TOP as u64;
-    /// What an exit by IRETQ wrote: five words and RDI.
-    const EXIT_WORDS: usize = 6;
     clear_below(alias + ENTRY_STACK_TOP as u64, EXIT_WORDS);
     let landed: u64;
     // SAFETY: a word of this CPU's kernel-only data. An NMI between the two instructions lands in the

@@ -3,7 +3,7 @@
 //! Invariant: a page is in the user view only because [`ringwall_core::exposed::EXPOSED`] says so, or
 //! because the kernel asked for it by [`Isolation::map_shared`], which remembers it.
 
-use crate::entry::Text;
+use crate::entry::{Features, Text};
 use crate::flush::FlushShared;
 use crate::frames::Frames;
 use crate::tables::{self, MapError, Table};
@@ -11,6 +11,7 @@ use core::ops::RangeInclusive;
 use core::sync::atomic::Ordering;
 use ringwall_core::area::{AreaError, EntryArea, PAGE_SIZE, Page};
 use ringwall_core::exposed::{View, row};
+use ringwall_core::hardening::Hardening;
 use ringwall_core::paging::{GLOBAL, KERNEL_TABLE, PRESENT, index};
 use ringwall_core::private;
 use ringwall_core::root::{ENTRY_SLOT, KERNEL_HALF, ROOT_PAIR_BYTES};
@@ -34,8 +35,12 @@ pub struct Setup<'a> {
     pub random: u64,
     /// Whether to isolate: [`ringwall_core::policy`] decides.
     pub isolate: bool,
-    /// Whether CR4.SMAP is on.
-    pub smap: bool,
+    /// What the entry code does beyond isolation: [`ringwall_core::hardening`] decides.
+    pub hardening: Hardening,
+    /// Whether CR4.FSGSBASE is on, on every CPU.
+    pub fsgsbase: bool,
+    /// Whether SYSRET leaves SS's attributes as they are: AMD's and Hygon's CPUs.
+    pub sysret_keeps_ss: bool,
     /// Vectors that ring 3 may raise by INT n: 3 and 4 and whatever the ABI has.
     pub user_vectors: &'a [u8],
     /// A top-level slot that the kernel root does not use: it is filled in the roots of processes that
@@ -120,7 +125,8 @@ impl Isolation {
     ///
     /// # Safety
     /// `setup.kernel_root` is the root that the kernel runs on, its region is the library's from now
-    /// on, and its top-level kernel entries stay as they are. `setup.smap` tells the truth.
+    /// on, and its top-level kernel entries stay as they are. `setup.fsgsbase` tells the truth; what
+    /// `setup.hardening` has on, the CPU has.
     pub unsafe fn new(
         setup: &Setup<'_>,
         frames: &mut impl Frames,
@@ -152,7 +158,8 @@ impl Isolation {
             espfix: [None; private::GROUPS],
         };
         isolation.copy_kernel_entries(root)?;
-        isolation.make_text(setup.smap, frames)?;
+        let features = Features::new(&setup.hardening, setup.fsgsbase, setup.sysret_keeps_ss);
+        isolation.make_text(features, frames)?;
         isolation.make_idt(setup.user_vectors, frames)?;
         Ok(isolation)
     }
@@ -170,13 +177,14 @@ impl Isolation {
         Ok(())
     }
 
-    fn make_text(&self, smap: bool, frames: &mut impl Frames) -> Result<(), SetupError> {
+    fn make_text(&self, features: Features, frames: &mut impl Frames) -> Result<(), SetupError> {
         let kernel = tables::zeroed(frames)?;
-        self.text.write_kernel_view(tables::bytes(frames, kernel), smap);
+        let kernel_view = tables::bytes(frames, kernel);
+        self.text.write_kernel_view(kernel_view, features);
         let user = match self.isolated {
             true => {
                 let user = tables::zeroed(frames)?;
-                self.text.write_user_view(tables::bytes(frames, user));
+                self.text.write_user_view(tables::bytes(frames, user), kernel_view);
                 user
             }
             false => kernel,

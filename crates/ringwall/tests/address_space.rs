@@ -17,7 +17,9 @@ fn space(memory: &mut Memory) -> AddressSpace {
         region: 0xffff_ffff_c000_0000..=0xffff_ffff_fffe_ffff,
         random: 0,
         isolate: true,
-        smap: false,
+        hardening: ringwall::core::Hardening::NONE,
+        fsgsbase: false,
+        sysret_keeps_ss: false,
         user_vectors: &[],
         private_slot: ringwall::core::private::DEFAULT_SLOT,
     };

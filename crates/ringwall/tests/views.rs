@@ -4,6 +4,7 @@ mod host;
 
 use host::Memory;
 use ringwall::core::exposed::visible_bytes;
+use ringwall::core::hardening::Hardening;
 use ringwall::core::paging::{ADDRESS_MASK, NO_EXECUTE, PRESENT, USER, WRITABLE, index};
 use ringwall::isolation::MapSharedError;
 use ringwall::{
@@ -48,7 +49,9 @@ impl Machine {
             region: 0xffff_ffff_c000_0000..=0xffff_ffff_fffe_ffff,
             random: 0x1234_5678_9abc_def0,
             isolate,
-            smap: false,
+            hardening: Hardening::NONE,
+            fsgsbase: false,
+            sysret_keeps_ss: false,
             user_vectors: &[3],
             private_slot: ringwall::core::private::DEFAULT_SLOT,
         }
@@ -84,7 +87,13 @@ impl Machine {
 
     fn add_cpu(&mut self, isolation: &mut Isolation, index: usize) -> Result<(), SetupError> {
         let stack = VirtAddr::new(0xffff_8000_0000_4000);
-        let stacks = Stacks { nmi: stack, debug: stack, machine_check: stack, double_fault: stack };
+        let stacks = Stacks {
+            nmi: stack,
+            debug: stack,
+            machine_check: stack,
+            double_fault: stack,
+            bytes: 4096,
+        };
         // SAFETY: no CPU will use them.
         let cpu =
             unsafe { isolation.make_cpu::<NoHandlers>(index, &stacks, [0; 4], &mut self.memory) };
