@@ -17,8 +17,17 @@
 
 static uint8_t bytes[MOST_ENTRIES * 8 + 16];
 
+/* SLDT, which UMIP leaves to the kernel. */
+static uint32_t table_selector(void)
+{
+    uint32_t selector;
+    __asm__ volatile("sldt %0" : "=r"(selector));
+    return selector;
+}
+
 static void an_empty_table(void)
 {
+    check_long("SLDT gives no selector", table_selector(), 0);
     check_long("there is no LDT at first", modify_ldt(READ, bytes, sizeof bytes), 0);
     check_long("and nothing is at its place", rights_of(of_ldt(0)), -1);
     memset(bytes, 0xff, sizeof bytes);
@@ -58,6 +67,7 @@ static uint64_t entry(int number)
 static void descriptors(void)
 {
     check_long("the first entry", set_entry(flat(0, DATA)), 0);
+    check_long("gives SLDT a selector", table_selector(), 0x50);
     check_long("is all of the table", modify_ldt(READ, bytes, sizeof bytes), MOST_ENTRIES * 8);
     check_long("with its bits", (long)entry(0), 0x00cff3000000ffff);
     check_long("less can be read", modify_ldt(READ, bytes, 3), 3);
