@@ -14,3 +14,4 @@ pub mod selectors;
 pub mod serial;
 pub mod smap;
 pub mod traps;
+mod umip;

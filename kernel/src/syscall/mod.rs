@@ -12,6 +12,7 @@ pub mod memory;
 pub mod ports;
 pub mod process;
 pub mod resources;
+pub mod segments;
 pub mod signal;
 pub mod system;
 pub mod time;
@@ -50,6 +51,7 @@ static TABLE: [Call; NUMBERS] = build(&[
     ports::CALLS,
     process::CALLS,
     resources::CALLS,
+    segments::CALLS,
     signal::CALLS,
     system::CALLS,
     time::CALLS,
@@ -73,13 +75,13 @@ const fn build(areas: &[Calls]) -> [Call; NUMBERS] {
 #[cold]
 #[inline(never)]
 fn unknown(frame: &mut Frame) -> u64 {
-    for_rax(Err(system::unknown(frame.number(), false)))
+    for_rax(Err(system::unknown(frame.number() & 0xffff_ffff, false)))
 }
 
-/// Serves the call in `frame` and sets its RAX.
+/// Serves the call in `frame` and sets its RAX. A call's number is EAX: the upper half of RAX is not
+/// looked at.
 #[inline(always)]
 pub fn dispatch(frame: &mut Frame) {
-    // As on Linux, a number is 32 bits; what is above them does not count.
     let number = frame.number() as u32;
     let value = match TABLE.get(number as usize) {
         Some(call) => call(frame),
