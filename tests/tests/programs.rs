@@ -45,6 +45,7 @@ programs!(
     pipestorm,
     processes,
     registers,
+    sigreturnstorm,
     signals,
     threadstorm,
     usercopy,

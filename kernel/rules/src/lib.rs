@@ -7,6 +7,5 @@ pub mod calendar;
 pub mod chacha;
 pub mod futex;
 pub mod script;
-
 pub mod segments;
 pub mod umip;
