@@ -10,6 +10,5 @@ pub mod chacha;
 pub mod futex;
 pub mod ports;
 pub mod script;
-
 pub mod segments;
 pub mod umip;
