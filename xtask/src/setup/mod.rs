@@ -1,7 +1,7 @@
 //! Set-up that does itself: what is missing is fetched, what is there is not mentioned.
 //!
 //! - [`toolchain`]: a compiler for the bare-metal target, by one of three routes,
-//! - [`packages`]: QEMU, busybox, musl, a C compiler, Debian's Linux kernel.
+//! - [`packages`]: QEMU, Bochs with GRUB, busybox, musl, a C compiler, Debian's Linux kernel.
 
 pub mod debian;
 pub mod distribution;
@@ -30,6 +30,7 @@ pub fn run(options: &Options) -> Result<()> {
     packages::c_compiler()?;
     println!("busybox:   {}", packages::busybox()?.display());
     println!("musl:      {}", packages::musl()?.display());
+    println!("bochs:     {}", packages::bochs()?.display());
     if options.linux {
         println!("linux:     {}", packages::linux()?.display());
     }

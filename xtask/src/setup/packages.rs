@@ -77,6 +77,19 @@ pub fn c_compiler() -> Result<()> {
     Ok(())
 }
 
+/// Bochs, and GRUB's tools for a CD that boots in it, unpacked with their libraries. Returns the root of
+/// the tree.
+///
+/// # Errors
+///
+/// As [`debian::unpacked`].
+pub fn bochs() -> Result<PathBuf> {
+    // Without bochs-term, apt would take a display library with a desktop behind it.
+    const PACKAGES: [&str; 7] =
+        ["bochs", "bochs-term", "bochsbios", "vgabios", "grub-common", "grub-pc-bin", "xorriso"];
+    debian::unpacked("bochs", || debian::with_dependencies(&PACKAGES))
+}
+
 /// Debian's Linux kernel, unpacked. Returns the bootable image's path.
 ///
 /// # Errors
