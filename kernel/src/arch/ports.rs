@@ -110,7 +110,7 @@ fn string(frame: &mut Frame, instruction: &Instruction, port: u16, text: Text) -
     if let Some(address) = failed {
         const BY_USER: u64 = 4;
         let code = linux::SEGV_MAPERR as i32;
-        fault(frame, linux::SIGSEGV, code, address, 14, BY_USER, address);
+        fault(frame, linux::SIGSEGV, code, address, 14, BY_USER, Some(address));
         return false;
     }
     let step = size as u64;
