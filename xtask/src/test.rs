@@ -22,8 +22,14 @@ use crate::{build, programs, tidy};
 use tally::Tally;
 
 /// Deliberate breaks of the kernel that scenarios must notice: the features `break-NAME`.
-const BREAKS: [&str; 5] =
-    ["task-stack-visible", "cr3-write", "kernel-pointer", "user-half-nx", "register"];
+const BREAKS: [&str; 6] = [
+    "task-stack-visible",
+    "cr3-write",
+    "kernel-pointer",
+    "ldt-writable",
+    "user-half-nx",
+    "register",
+];
 
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]

@@ -25,8 +25,8 @@
 //! Only four-level paging is described: with five levels (CR4.LA57) the user half, the slots and
 //! [`paging::canonical`] differ.
 //!
-//! Read on in this order: [`paging`], [`root`], [`area`], [`exposed`], [`shared`], [`user_mapped`],
-//! [`policy`].
+//! Read on in this order: [`paging`], [`root`], [`area`], [`exposed`], [`shared`], [`private`], [`segment`],
+//! [`user_mapped`], [`policy`], [`hardening`].
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -35,15 +35,19 @@ extern crate std;
 
 pub mod area;
 pub mod exposed;
+pub mod hardening;
 pub mod paging;
 pub mod policy;
+pub mod private;
 pub mod root;
+pub mod segment;
 pub mod shared;
 pub mod user_mapped;
 
 pub use area::{AREA_BYTES, AREA_PAGES, CPU_PAGES, MAX_CPUS, PAGE_SIZE, SHARED_PAGES};
 pub use area::{AreaError, CpuArea, EntryArea, Page, Place};
 pub use exposed::{Access, EXPOSED, Exposed, Scope, View};
+pub use hardening::{Hardening, Measure};
 pub use policy::{CpuFacts, Decision, Policy, Status};
 pub use root::{Halves, Pcid, RootError, RootPair};
 pub use shared::{ShareError, SharedRange, SharedRanges};

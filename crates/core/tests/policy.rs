@@ -268,6 +268,18 @@ fn the_facts_can_be_anybodys() {
         fn fsgsbase(&self) -> bool {
             true
         }
+        fn smep(&self) -> bool {
+            true
+        }
+        fn smap(&self) -> bool {
+            true
+        }
+        fn md_clear(&self) -> bool {
+            true
+        }
+        fn spec_ctrl(&self) -> bool {
+            true
+        }
     }
     let facts: &dyn CpuFacts = &Made;
     assert_eq!(Policy::default().decide(facts).reason.exposure, Exposure::RdclNo);

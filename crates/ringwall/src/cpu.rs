@@ -6,7 +6,10 @@ use crate::descriptors::{
     GDT_ENTRIES, KERNEL_CODE_SELECTOR, KERNEL_DATA_SELECTOR, TSS_OFFSET, TSS_SELECTOR,
     USER_CODE_SELECTOR, USER_DATA_SELECTOR, gdt, interrupt_stack,
 };
-use crate::entry::layout::{ENTRY_STACK_TOP, KernelData, LOCAL_WORDS, StackPage, landing_top};
+use crate::entry::Points;
+use crate::entry::layout::{
+    ENTRY_STACK_TOP, EXIT_WORDS, KernelData, LOCAL_WORDS, StackPage, landing_top,
+};
 use crate::frames::Frames;
 use crate::handlers::{self, Handlers};
 use crate::isolation::{Isolation, SetupError};
@@ -14,6 +17,7 @@ use crate::tables;
 use core::mem::offset_of;
 use core::ptr::NonNull;
 use ringwall_core::area::{CpuArea, Page};
+use ringwall_core::private;
 use x86_64::VirtAddr;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags};
 use x86_64::registers::model_specific::{GsBase, KernelGsBase, LStar, Msr, SFMask, Star};
@@ -21,6 +25,11 @@ use x86_64::registers::rflags::RFlags;
 use x86_64::registers::segmentation::{CS, DS, ES, FS, GS, SS, Segment, SegmentSelector};
 use x86_64::structures::DescriptorTablePointer;
 use x86_64::structures::tss::TaskStateSegment;
+
+const IA32_CSTAR: u32 = 0xc000_0083;
+const IA32_SYSENTER_CS: u32 = 0x174;
+const IA32_SYSENTER_ESP: u32 = 0x175;
+const IA32_SYSENTER_EIP: u32 = 0x176;
 
 /// Ends of the stacks that the paranoid vectors run on: 16-aligned, kernel-only, one CPU's own, with
 /// room for the handlers.
@@ -34,6 +43,8 @@ pub struct Stacks {
     pub machine_check: VirtAddr,
     /// #DF.
     pub double_fault: VirtAddr,
+    /// Bytes of each, so that the way back knows what is the NMI's.
+    pub bytes: u64,
 }
 
 /// Why a CPU cannot be made ready: a control register that the kernel has to set first.
@@ -68,8 +79,7 @@ pub struct Cpu {
     gdt: NonNull<[u64; GDT_ENTRIES]>,
     idt: u64,
     text: u64,
-    syscall_entry: u64,
-    syscall_compatibility_entry: u64,
+    points: &'static Points,
 }
 
 // SAFETY: the pointer is to this CPU's GDT in the direct map, valid on every CPU; only `activate`
@@ -103,7 +113,7 @@ impl Isolation {
         let user_stack = if self.isolated { tables::zeroed(frames)? } else { kernel_stack };
         let data_frame = tables::zeroed(frames)?;
 
-        let descriptors = gdt(area.gdt() + TSS_OFFSET as u64);
+        let descriptors = gdt(area.gdt() + TSS_OFFSET as u64, index);
         let page = tables::bytes(frames, gdt_frame);
         for (word, value) in page.chunks_exact_mut(8).zip(descriptors) {
             word.copy_from_slice(&value.to_le_bytes());
@@ -113,9 +123,14 @@ impl Isolation {
         // SAFETY: the bytes are inside the page, 16-aligned, and nobody else uses them yet.
         unsafe { tss.write(task_state(area)) };
 
+        let gdt = frames.pointer(gdt_frame).cast::<[u64; GDT_ENTRIES]>();
+        let espfix_group = self.add_espfix(index, user_stack, frames)?;
         let data: NonNull<KernelData> = frames.pointer(data_frame).cast();
         // SAFETY: the frame is ours alone and of the type's size and alignment.
-        unsafe { data.write(kernel_data::<H>(self, area, stacks, local)) };
+        unsafe { data.write(kernel_data::<H>(self, area, stacks, (gdt, espfix_group), local)) };
+
+        tables::bytes(frames, user_stack)[offset_of!(StackPage, kernel_selector)..][..8]
+            .copy_from_slice(&u64::from(KERNEL_DATA_SELECTOR).to_le_bytes());
 
         #[cfg(feature = "break-kernel-pointer")]
         tables::bytes(frames, user_stack)[offset_of!(StackPage, user_mapped)..][..8]
@@ -125,16 +140,13 @@ impl Isolation {
         self.map_page(Page::Stack, area.stack(), kernel_stack, user_stack, frames)?;
         self.map_page(Page::Alias, area.alias(), user_stack, user_stack, frames)?;
         self.map_page(Page::Data, area.data(), data_frame, data_frame, frames)?;
-        let text = self.area.text();
-        let points = self.text.points();
         Ok(Cpu {
             area,
             isolated: self.isolated,
-            gdt: frames.pointer(gdt_frame).cast(),
+            gdt,
             idt: self.area.idt(),
-            text,
-            syscall_entry: text + u64::from(points.syscall_entry),
-            syscall_compatibility_entry: text + u64::from(points.syscall_compatibility_entry),
+            text: self.area.text(),
+            points: self.text.points(),
         })
     }
 }
@@ -161,6 +173,7 @@ fn kernel_data<H: Handlers>(
     isolation: &Isolation,
     area: CpuArea,
     stacks: &Stacks,
+    (gdt, espfix_group): (NonNull<[u64; GDT_ENTRIES]>, u64),
     local: [u64; LOCAL_WORDS],
 ) -> KernelData {
     let text = isolation.area.text();
@@ -181,6 +194,12 @@ fn kernel_data<H: Handlers>(
         double_fault_stack: stacks.double_fault.as_u64(),
         text_base: text,
         landed: 0,
+        stack_bytes: stacks.bytes,
+        espfix_stack: private::espfix_page(isolation.private_slot, area.index())
+            + (ENTRY_STACK_TOP - EXIT_WORDS * 8) as u64,
+        espfix_group,
+        ldt: 0,
+        gdt: gdt.addr().get() as u64,
         local,
     }
 }
@@ -257,15 +276,19 @@ impl Cpu {
             selector(KERNEL_DATA_SELECTOR),
         );
         assert!(set.is_ok(), "the GDT's order is not what SYSCALL needs");
-        LStar::write(VirtAddr::new(self.syscall_entry));
-        /// SYSCALL from 32-bit code, which exists on AMD alone (APM vol. 3, SYSCALL).
-        const IA32_CSTAR: u32 = 0xc000_0083;
-        /// With a null selector in it, SYSENTER is #GP (SDM vol. 2, SYSENTER).
-        const IA32_SYSENTER_CS: u32 = 0x174;
-        // SAFETY: the address of a stub in the entry text.
-        unsafe { Msr::new(IA32_CSTAR).write(self.syscall_compatibility_entry) };
-        // SAFETY: disables SYSENTER.
-        unsafe { Msr::new(IA32_SYSENTER_CS).write(0) };
+        let at = |offset: u16| self.text + u64::from(offset);
+        LStar::write(VirtAddr::new(at(self.points.syscall_entry)));
+        // SYSCALL from 32-bit code exists on AMD alone (APM vol. 3, SYSCALL), SYSENTER in 64-bit mode on Intel
+        // alone (SDM vol. 2, SYSENTER). Neither is a call here, and neither may run into nothing.
+        for (register, value) in [
+            (IA32_CSTAR, at(self.points.syscall_compatibility_entry)),
+            (IA32_SYSENTER_CS, KERNEL_CODE_SELECTOR.into()),
+            (IA32_SYSENTER_ESP, self.area.stack() + ENTRY_STACK_TOP as u64),
+            (IA32_SYSENTER_EIP, at(self.points.sysenter_entry)),
+        ] {
+            // SAFETY: addresses in the entry area of stubs that expect just this state.
+            unsafe { Msr::new(register).write(value) };
+        }
         SFMask::write(
             RFlags::INTERRUPT_FLAG
                 | RFlags::TRAP_FLAG

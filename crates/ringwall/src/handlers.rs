@@ -3,11 +3,28 @@
 //! Invariant: a handler runs with the kernel root, the kernel GS base, interrupts off, on a stack that
 //! only the kernel root maps.
 
-use crate::entry::layout::data_offset;
+use crate::entry::layout::{ALIAS, ENTRY_STACK_TOP, Landing, StackPage, data_offset};
 use crate::entry::{IN_RDI, IN_RDI_RSI, IN_RSP, Text};
 use crate::frame::Frame;
+use core::mem::offset_of;
+use core::ops::Range;
 use ringwall_core::root::is_user;
 use x86_64::registers::control::{Cr2, Cr3};
+
+/// A word of this CPU's kernel-only data.
+macro_rules! data_word {
+    ($field:ident) => {{
+        let word: u64;
+        // SAFETY: a handler runs with the kernel's GS base, from which the word is at this offset.
+        unsafe {
+            core::arch::asm!(
+                "mov {}, gs:[{}]", out(reg) word, const data_offset!($field),
+                options(nostack, preserves_flags, readonly),
+            );
+        }
+        word
+    }};
+}
 
 /// What is known of a double fault.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +33,8 @@ pub struct DoubleFault {
     pub fault_address: u64,
     /// CR3 when it came.
     pub cr3: u64,
+    /// GS base when it came.
+    pub gs_base: u64,
     /// End of the task stack of the thread that ran.
     pub task_stack_top: u64,
 }
@@ -30,13 +49,15 @@ pub trait Handlers {
     /// the exit's IRETQ arrives as if the program had raised it where it was to go on.
     fn trap(frame: &mut Frame);
 
-    /// A non-maskable interrupt, from anywhere. Must not fault, nor enable interrupts.
+    /// A non-maskable interrupt, from anywhere; DR7 is 0, and gets its value back afterwards. Must not enable
+    /// interrupts, and finds any lock taken and any data half-written.
     fn nmi(frame: &mut Frame);
 
-    /// A #DB in ring 0. One from ring 3 is a [`Handlers::trap`].
+    /// A #DB in ring 0; DR7 as in [`Handlers::nmi`], DR6 as the CPU left it. One from ring 3 is a
+    /// [`Handlers::trap`].
     fn debug(frame: &mut Frame);
 
-    /// A machine check in ring 0. One from ring 3 is a [`Handlers::trap`].
+    /// A machine check in ring 0; DR7 as in [`Handlers::nmi`]. One from ring 3 is a [`Handlers::trap`].
     fn machine_check(frame: &mut Frame);
 
     /// A double fault: a stack overflow or a bug. There is nothing to go back to.
@@ -58,39 +79,100 @@ pub(crate) extern "sysv64" fn trap<H: Handlers>(frame: *mut Frame) {
 
 /// What the paranoid entries call in the variant without switches. No root was found, and none is a
 /// user root: the second argument means nothing there.
-pub(crate) extern "sysv64" fn paranoid_plain<H: Handlers>(frame: *mut Frame) {
+pub(crate) extern "sysv64" fn paranoid_plain<H: Handlers>(
+    frame: *mut Frame,
+    _: u64,
+    gs_base: u64,
+) -> u64 {
     // SAFETY: as in `syscall`; the frame is on the vector's own stack.
-    paranoid::<H>(unsafe { &mut *frame }, Cr3::read_raw().0.start_address().as_u64());
+    let frame = unsafe { &mut *frame };
+    let cr3 = Cr3::read_raw().0.start_address().as_u64();
+    paranoid::<H>(frame, cr3, gs_base, &Text::new(false))
 }
 
 /// What the paranoid entries call in the variant with switches.
-pub(crate) extern "sysv64" fn paranoid_isolated<H: Handlers>(frame: *mut Frame, entered_cr3: u64) {
+pub(crate) extern "sysv64" fn paranoid_isolated<H: Handlers>(
+    frame: *mut Frame,
+    entered_cr3: u64,
+    gs_base: u64,
+) -> u64 {
     // SAFETY: as in `syscall`; the frame is on the vector's own stack.
     let frame = unsafe { &mut *frame };
     if is_user(entered_cr3) {
-        let base: u64;
-        // SAFETY: GS is this CPU's; both are words of its kernel-only data.
+        // SAFETY: GS is this CPU's; the word is of its kernel-only data.
         unsafe {
             core::arch::asm!(
-                "mov {base}, gs:[{text_base}]",
                 "mov qword ptr gs:[{landed}], 1",
-                base = out(reg) base,
-                text_base = const data_offset!(text_base),
                 landed = const data_offset!(landed),
                 options(nostack, preserves_flags),
             );
         }
-        forget_root(frame, base);
+        forget_root(frame, data_word!(text_base));
     }
-    paranoid::<H>(frame, entered_cr3);
+    paranoid::<H>(frame, entered_cr3, gs_base, &Text::new(true))
 }
 
-fn paranoid<H: Handlers>(frame: &mut Frame, entered_cr3: u64) {
-    match frame.vector() {
+/// Runs the handler. The answer is for the entry code: 1 to go back without IRET.
+fn paranoid<H: Handlers>(frame: &mut Frame, cr3: u64, gs_base: u64, text: &Text) -> u64 {
+    let vector = frame.vector();
+    // A handler of the kernel's may take a page fault; what it interrupted may not have read CR2 yet.
+    let fault_address = Cr2::read_raw();
+    match vector {
         Some(1) => H::debug(frame),
-        Some(8) => H::double_fault(frame, &double_fault_report(entered_cr3)),
+        Some(8) => H::double_fault(frame, &double_fault_report(fault_address, cr3, gs_base)),
         Some(18) => H::machine_check(frame),
-        _ => H::nmi(frame),
+        _ => return nmi::<H>(frame, fault_address),
+    }
+    restore_fault_address(fault_address);
+    let interrupted = NmiStacks::of_this_cpu().interrupted(frame, text);
+    u64::from(interrupted && cfg!(not(feature = "break-nmi-iret")))
+}
+
+/// An NMI's own way back is always IRET: NMIs are unmasked by it.
+fn nmi<H: Handlers>(frame: &mut Frame, fault_address: u64) -> u64 {
+    H::nmi(frame);
+    restore_fault_address(fault_address);
+    0
+}
+
+fn restore_fault_address(address: u64) {
+    if Cr2::read_raw() != address {
+        // SAFETY: CR2 is a plain register; this is the value that it had.
+        unsafe { core::arch::asm!("mov cr2, {}", in(reg) address, options(nostack, nomem)) };
+    }
+}
+
+/// Where an NMI's code has its RSP, from the landing to the last IRETQ.
+struct NmiStacks {
+    text_base: u64,
+    landing: Range<u64>,
+    own: Range<u64>,
+}
+
+impl NmiStacks {
+    fn of_this_cpu() -> Self {
+        let page = data_word!(entry_stack_alias) - (ALIAS + ENTRY_STACK_TOP) as u64;
+        let landing = page + offset_of!(StackPage, nmi_landing) as u64;
+        let own = data_word!(nmi_stack);
+        NmiStacks {
+            text_base: data_word!(text_base),
+            landing: landing..landing + size_of::<Landing>() as u64,
+            own: own - data_word!(stack_bytes)..own,
+        }
+    }
+
+    /// Whether `frame` is of code that runs with NMIs masked because one runs. RSP tells, but for the few
+    /// instructions of SYSCALL's ways in and out at which RSP is whatever the program made it.
+    fn interrupted(&self, frame: &Frame, text: &Text) -> bool {
+        if frame.from_user() {
+            return false;
+        }
+        let offset = frame.rip.wrapping_sub(self.text_base);
+        let on_user_stack = text.windows().any(|(range, window)| {
+            window.rsp_is_users && (u64::from(range.start)..u64::from(range.end)).contains(&offset)
+        });
+        let inside = |stack: &Range<u64>| stack.start < frame.rsp && frame.rsp <= stack.end;
+        !on_user_stack && (inside(&self.landing) || inside(&self.own))
     }
 }
 
@@ -113,16 +195,8 @@ fn forget_root(frame: &mut Frame, text_base: u64) {
     }
 }
 
-fn double_fault_report(cr3: u64) -> DoubleFault {
-    let task_stack_top: u64;
-    // SAFETY: GS is this CPU's; the word is of its kernel-only data.
-    unsafe {
-        core::arch::asm!(
-            "mov {}, gs:[{}]", out(reg) task_stack_top, const data_offset!(task_stack_top),
-            options(nostack, preserves_flags, readonly),
-        );
-    }
-    DoubleFault { fault_address: Cr2::read_raw(), cr3, task_stack_top }
+fn double_fault_report(fault_address: u64, cr3: u64, gs_base: u64) -> DoubleFault {
+    DoubleFault { fault_address, cr3, gs_base, task_stack_top: data_word!(task_stack_top) }
 }
 
 #[cfg(test)]
@@ -173,5 +247,42 @@ mod tests {
         let mut program = Frame::new_user(BASE + spot, ROOT);
         forget_root(&mut program, BASE);
         assert_eq!(program, Frame::new_user(BASE + spot, ROOT));
+    }
+
+    const STACKS: NmiStacks =
+        NmiStacks { text_base: BASE, landing: 0x1000..0x1100, own: 0x8000..0xc000 };
+
+    fn in_ring_0(rip: u64, rsp: u64) -> Frame {
+        let mut frame = Frame::new_user(rip, rsp);
+        frame.cs = 0x10;
+        frame
+    }
+
+    #[test]
+    fn rsp_tells_that_an_nmi_runs() {
+        let text = Text::new(true);
+        let nmi = u64::from(text.gate(2)) + BASE;
+        for (rsp, expected) in [
+            (0x10d8, true),
+            (0x1100, true),
+            (0x1000, false),
+            (0x9000, true),
+            (0xc000, true),
+            (0x8000, false),
+            (0xd000, false),
+        ] {
+            assert_eq!(STACKS.interrupted(&in_ring_0(nmi, rsp), &text), expected, "{rsp:#x}");
+        }
+        assert!(STACKS.interrupted(&in_ring_0(0xffff_ffff_8000_0000, 0x9000), &text), "a handler");
+        assert!(!STACKS.interrupted(&Frame::new_user(nmi, 0x9000), &text), "ring 3");
+    }
+
+    /// A program that puts an NMI stack's address into RSP and calls must not choose the way back.
+    #[test]
+    fn a_programs_own_rsp_does_not_tell() {
+        for text in [Text::new(true), Text::new(false)] {
+            let syscall = u64::from(text.points().syscall_entry) + BASE;
+            assert!(!STACKS.interrupted(&in_ring_0(syscall, 0x9000), &text));
+        }
     }
 }

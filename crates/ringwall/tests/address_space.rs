@@ -17,8 +17,11 @@ fn space(memory: &mut Memory) -> AddressSpace {
         region: 0xffff_ffff_c000_0000..=0xffff_ffff_fffe_ffff,
         random: 0,
         isolate: true,
-        smap: false,
+        hardening: ringwall::core::Hardening::NONE,
+        fsgsbase: false,
+        sysret_keeps_ss: false,
         user_vectors: &[],
+        private_slot: ringwall::core::private::DEFAULT_SLOT,
     };
     // SAFETY: no CPU runs on these tables.
     let isolation = unsafe { Isolation::new(&setup, memory) }.expect("entry area");

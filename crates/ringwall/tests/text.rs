@@ -6,23 +6,36 @@ use iced_x86::{
     Code, Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter, Mnemonic, OpKind,
     Register,
 };
-use ringwall::entry::Text;
+use ringwall::core::hardening::{Hardening, Measure};
+use ringwall::core::policy::CpuidFacts;
 use ringwall::entry::layout::{ALIAS, DATA};
+use ringwall::entry::{Features, Text};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
 const PAGE: usize = 4096;
 
-fn kernel_view(text: &Text) -> [u8; PAGE] {
+/// As on an AMD CPU with SMAP and FSGSBASE: what the emulator's best one is.
+fn features(line: &str) -> Features {
+    let leaf_0 = [7, 0x6874_7541, 0x444d_4163, 0x6974_6e65];
+    let facts = CpuidFacts::from_leaves(leaf_0, [0; 4], [0, 1 << 7 | 1 << 20, 0, 0]);
+    Features::new(&Hardening::decide(line, &facts), true, true)
+}
+
+fn kernel_view_with(text: &Text, line: &str) -> [u8; PAGE] {
     let mut page = [0; PAGE];
-    text.write_kernel_view(&mut page, true);
+    text.write_kernel_view(&mut page, features(line));
     page
+}
+
+fn kernel_view(text: &Text) -> [u8; PAGE] {
+    kernel_view_with(text, "")
 }
 
 fn user_view(text: &Text) -> [u8; PAGE] {
     let mut page = [0; PAGE];
-    text.write_user_view(&mut page);
+    text.write_user_view(&mut page, &kernel_view(text));
     page
 }
 
@@ -175,6 +188,80 @@ fn null_call_instructions(text: &Text) -> usize {
     before_sysret + 2
 }
 
+/// Each measure changes the text, and taking it away leaves no instruction in a null call.
+#[test]
+fn every_measure_is_in_the_text_only_if_it_is_on() {
+    let text = Text::new(true);
+    for measure in Measure::ALL {
+        let on = kernel_view_with(&text, &format!("ringwall.{}=force", measure.name()));
+        let off = kernel_view_with(&text, &format!("ringwall.{}=off", measure.name()));
+        assert_ne!(on, off, "{}", measure.name());
+        for (line, page) in [("on", on), ("off", off)] {
+            for instruction in decode(&page[..text.size()], 0) {
+                assert!(!instruction.is_invalid(), "{} {line}: {instruction}", measure.name());
+            }
+        }
+    }
+    for (measure, mnemonics) in [
+        ("clac", &[Mnemonic::Clac][..]),
+        ("verw", &[Mnemonic::Verw]),
+        ("ibrs", &[Mnemonic::Wrmsr]),
+        ("lfence", &[Mnemonic::Lfence]),
+    ] {
+        let page = kernel_view_with(&text, &format!("ringwall.{measure}=off ringwall.rsb=off"));
+        let reached = reachable(&text, &page);
+        let left = reached.iter().find(|instruction| mnemonics.contains(&instruction.mnemonic()));
+        assert!(left.is_none(), "{measure} is off and there is {left:?}");
+        let page = kernel_view_with(&text, &format!("ringwall.{measure}=force ringwall.rsb=off"));
+        let reached = reachable(&text, &page);
+        let there = reached.iter().any(|instruction| mnemonics.contains(&instruction.mnemonic()));
+        assert!(there, "{measure} is on and nobody gets there");
+    }
+}
+
+/// Every instruction that some way in leads to, following jumps.
+fn reachable(text: &Text, page: &[u8; PAGE]) -> Vec<Instruction> {
+    let points = text.points();
+    let mut todo: Vec<u16> = (0..=255).map(|vector| text.gate(vector)).collect();
+    todo.extend([points.syscall_entry, points.syscall_compatibility_entry, points.sysenter_entry]);
+    todo.push(points.exit_to_user);
+    let mut seen = BTreeMap::new();
+    while let Some(offset) = todo.pop() {
+        if seen.contains_key(&offset) {
+            continue;
+        }
+        let code = &page[usize::from(offset)..text.size()];
+        let instruction = Decoder::with_ip(64, code, offset.into(), DecoderOptions::NONE).decode();
+        seen.insert(offset, instruction);
+        let near = instruction.is_jmp_short_or_near()
+            || instruction.is_jcc_short_or_near()
+            || instruction.is_call_near();
+        if near {
+            todo.push(instruction.near_branch_target() as u16);
+        }
+        let ends = matches!(
+            instruction.mnemonic(),
+            Mnemonic::Jmp | Mnemonic::Iretq | Mnemonic::Sysret | Mnemonic::Sysretq | Mnemonic::Ret
+        );
+        if !ends {
+            todo.push(instruction.next_ip() as u16);
+        }
+    }
+    seen.into_values().collect()
+}
+
+/// IRET unmasks NMIs: the exit's, the NMI's own from both kinds of stack, and nothing else.
+#[test]
+fn few_instructions_unmask_nmis() {
+    for (isolated, expected) in [(true, 3), (false, 2)] {
+        let text = Text::new(isolated);
+        let reached = reachable(&text, &kernel_view(&text));
+        let count =
+            reached.iter().filter(|instruction| instruction.mnemonic() == Mnemonic::Iretq).count();
+        assert_eq!(count, expected);
+    }
+}
+
 #[test]
 fn isolation_costs_five_instructions_a_call() {
     let (on, off) = (Text::new(true), Text::new(false));
@@ -201,6 +288,9 @@ fn listing(text: &Text) -> String {
         }
         if let Some(name) = starts.get(&offset) {
             writeln!(out, "---- window: {name}").expect("to a string");
+        }
+        if instruction.mnemonic() == Mnemonic::Int3 {
+            continue;
         }
         let mut line = String::new();
         formatter.format(&instruction, &mut line);

@@ -4,6 +4,7 @@ mod host;
 
 use host::Memory;
 use ringwall::core::exposed::visible_bytes;
+use ringwall::core::hardening::Hardening;
 use ringwall::core::paging::{ADDRESS_MASK, NO_EXECUTE, PRESENT, USER, WRITABLE, index};
 use ringwall::isolation::MapSharedError;
 use ringwall::{
@@ -48,8 +49,11 @@ impl Machine {
             region: 0xffff_ffff_c000_0000..=0xffff_ffff_fffe_ffff,
             random: 0x1234_5678_9abc_def0,
             isolate,
-            smap: false,
+            hardening: Hardening::NONE,
+            fsgsbase: false,
+            sysret_keeps_ss: false,
             user_vectors: &[3],
+            private_slot: ringwall::core::private::DEFAULT_SLOT,
         }
     }
 
@@ -83,7 +87,13 @@ impl Machine {
 
     fn add_cpu(&mut self, isolation: &mut Isolation, index: usize) -> Result<(), SetupError> {
         let stack = VirtAddr::new(0xffff_8000_0000_4000);
-        let stacks = Stacks { nmi: stack, debug: stack, machine_check: stack, double_fault: stack };
+        let stacks = Stacks {
+            nmi: stack,
+            debug: stack,
+            machine_check: stack,
+            double_fault: stack,
+            bytes: 4096,
+        };
         // SAFETY: no CPU will use them.
         let cpu =
             unsafe { isolation.make_cpu::<NoHandlers>(index, &stacks, [0; 4], &mut self.memory) };
@@ -282,6 +292,14 @@ fn mistakes_in_the_setup_are_named() {
         // SAFETY: no CPU runs on these tables.
         let refused = unsafe { Isolation::new(&setup, &mut machine.memory) }.err();
         assert_eq!(refused, Some(SetupError::BadUserVector(vector)));
+    }
+    // SAFETY: an entry of the test's own root.
+    unsafe { *machine.memory.word(machine.root.start_address().as_u64() + 300 * 8) = PRESENT };
+    for slot in [0, 255, 300, 511, 512] {
+        let setup = Setup { private_slot: slot, ..machine.setup(true) };
+        // SAFETY: no CPU runs on these tables.
+        let refused = unsafe { Isolation::new(&setup, &mut machine.memory) }.err();
+        assert_eq!(refused, Some(SetupError::PrivateSlot(slot)));
     }
     let mut isolation = machine.isolation(true);
     machine.add_cpu(&mut isolation, 0).expect("a CPU");

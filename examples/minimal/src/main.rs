@@ -11,6 +11,7 @@ use core::cell::UnsafeCell;
 use core::fmt::Write;
 use core::panic::PanicInfo;
 use core::ptr::NonNull;
+use ringwall::core::Hardening;
 use ringwall::policy::{CpuidFacts, Policy};
 use ringwall::{AddressSpace, DoubleFault, Frame, Frames, Handlers, Isolation, Setup, Stacks};
 use uart_16550::{Config, Uart16550};
@@ -191,8 +192,9 @@ extern "sysv64" fn kernel_main(boot_root: u64) -> ! {
         let leaf = core::arch::x86_64::__cpuid_count(number, 0);
         [leaf.eax, leaf.ebx, leaf.ecx, leaf.edx]
     };
-    let policy = Policy::from_command_line("pti=on");
-    let decision = policy.decide(&CpuidFacts::from_leaves(leaf(0), leaf(1), leaf(7)));
+    let facts = CpuidFacts::from_leaves(leaf(0), leaf(1), leaf(7));
+    let command_line = "pti=on";
+    let decision = Policy::from_command_line(command_line).decide(&facts);
     print(format_args!("{decision}\n"));
 
     // 2. Build the entry area, and this CPU's part of it.
@@ -202,8 +204,11 @@ extern "sysv64" fn kernel_main(boot_root: u64) -> ! {
         // SAFETY: RDTSC; a real kernel has a better source.
         random: unsafe { core::arch::x86_64::_rdtsc() }.wrapping_mul(0x9e37_79b9_7f4a_7c15),
         isolate: decision.isolate,
-        smap: false,
+        hardening: Hardening::decide(command_line, &facts),
+        fsgsbase: false,
+        sysret_keeps_ss: true,
         user_vectors: &[3, 4],
+        private_slot: ringwall::core::private::DEFAULT_SLOT,
     };
     // SAFETY: the boot root is this kernel's root and does not change; the region is free.
     let mut isolation = unsafe { Isolation::new(&setup, &mut memory) }.expect("entry area");
@@ -212,6 +217,7 @@ extern "sysv64" fn kernel_main(boot_root: u64) -> ! {
         debug: memory.stack(),
         machine_check: memory.stack(),
         double_fault: memory.stack(),
+        bytes: STACK_PAGES * Size4KiB::SIZE,
     };
     // SAFETY: four stacks of this CPU's own, never freed.
     let cpu = unsafe { isolation.make_cpu::<Kernel>(0, &stacks, [0; 4], &mut memory) };

@@ -7,3 +7,4 @@ pub mod calendar;
 pub mod chacha;
 pub mod futex;
 pub mod script;
+pub mod segments;

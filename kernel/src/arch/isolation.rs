@@ -4,10 +4,11 @@ use super::features::{self, Features};
 use super::frames::KernelFrames;
 use super::traps::KernelHandlers;
 use super::{cpu, random};
-use crate::mm::layout::ENTRY_REGION;
+use crate::mm::layout::{ENTRY_REGION, PRIVATE_SLOT};
 use crate::println;
 use crate::sync::{Mutex, Once};
-use ringwall::policy::{Decision, Policy};
+use ringwall::core::hardening::{self, Hardening};
+use ringwall::policy::{CpuFacts, Decision, Policy, Vendor};
 use ringwall::{Cpu, Isolation, Setup, Stacks};
 use x86_64::PhysAddr;
 use x86_64::VirtAddr;
@@ -19,6 +20,7 @@ const USER_VECTORS: [u8; 3] = [3, 4, 0x80];
 const REGION_END: u64 = 0xffff_ffff_ffff_efff;
 /// Order of a paranoid vector's stack: 16 KiB.
 const STACK_ORDER: u8 = 2;
+const STACK_BYTES: u64 = 4096 << STACK_ORDER;
 
 static ISOLATION: Once<Mutex<Isolation>> = Once::new();
 static BOOT_CPU: Once<Cpu> = Once::new();
@@ -36,7 +38,7 @@ pub fn decision() -> Option<&'static Decision> {
 
 fn paranoid_stack() -> VirtAddr {
     let frames = crate::mm::frame::allocate(STACK_ORDER).expect("no memory for a vector's stack");
-    VirtAddr::from_ptr(crate::mm::layout::direct(frames)) + (4096 << STACK_ORDER)
+    VirtAddr::from_ptr(crate::mm::layout::direct(frames)) + STACK_BYTES
 }
 
 /// Decides, builds the entry area and makes it this CPU's.
@@ -45,17 +47,31 @@ pub fn start(command_line: &[u8], features: &Features) {
     if let Some(warning) = &policy.warning {
         println!("ringwall: {warning}");
     }
-    let decision = policy.decide(&features::facts());
+    let facts = features::facts();
+    let decision = policy.decide(&facts);
     println!("ringwall: {decision}");
     println!("ringwall: meltdown: {}", decision.status());
     DECISION.call_once(|| decision);
+    let hardening = Hardening::decide(command_line, &facts);
+    for word in hardening::unknown_values(command_line) {
+        println!(
+            "ringwall: unknown value: {}: expected auto, on, off or force",
+            word.escape_ascii()
+        );
+    }
+    for line in hardening.lines() {
+        println!("ringwall: hardening: {line}");
+    }
     let setup = Setup {
         kernel_root: PhysFrame::containing_address(PhysAddr::new(crate::boot::kernel_root())),
         region: ENTRY_REGION..=REGION_END,
         random: random::seed(),
         isolate: decision.isolate,
-        smap: features.smap,
+        hardening,
+        fsgsbase: features.fsgsbase,
+        sysret_keeps_ss: matches!(facts.vendor(), Vendor::Amd | Vendor::Hygon),
         user_vectors: &USER_VECTORS,
+        private_slot: PRIVATE_SLOT,
     };
     // SAFETY: the root is the kernel's own, made with all its top-level entries; nothing else is in
     // the region.
@@ -66,6 +82,7 @@ pub fn start(command_line: &[u8], features: &Features) {
         debug: paranoid_stack(),
         machine_check: paranoid_stack(),
         double_fault: paranoid_stack(),
+        bytes: STACK_BYTES,
     };
     let local = cpu::boot_local();
     // SAFETY: each stack was just allocated, 16 KiB, and is never freed.

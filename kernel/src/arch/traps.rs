@@ -262,9 +262,10 @@ fn double_fault(frame: &Frame, report_data: &DoubleFault) -> ! {
     // SAFETY: nothing else runs any more.
     unsafe { super::serial::force_unlock() };
     report("double fault", frame);
-    let DoubleFault { fault_address, cr3, task_stack_top } = *report_data;
+    let DoubleFault { fault_address, cr3, gs_base, task_stack_top } = *report_data;
     println!(
-        "ringwall: CR2 {fault_address:#x}, CR3 {cr3:#x}, task stack ends at {task_stack_top:#x}"
+        "ringwall: CR2 {fault_address:#x}, CR3 {cr3:#x}, GS base {gs_base:#x}, \
+         task stack ends at {task_stack_top:#x}"
     );
     if !super::cpu::current_thread().is_null() {
         let thread = task::current();

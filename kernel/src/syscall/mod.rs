@@ -11,6 +11,7 @@ pub mod int80;
 pub mod memory;
 pub mod process;
 pub mod resources;
+pub mod segments;
 pub mod signal;
 pub mod system;
 pub mod time;
@@ -48,6 +49,7 @@ static TABLE: [Call; NUMBERS] = build(&[
     memory::CALLS,
     process::CALLS,
     resources::CALLS,
+    segments::CALLS,
     signal::CALLS,
     system::CALLS,
     time::CALLS,

@@ -176,6 +176,7 @@ fn take_over(
     thread.alternate_stack.set(0, 0, raw::SS_DISABLE);
     *thread.restart.lock() = None;
     fpu::load_initial();
+    super::segments::clear();
     super::scheduler::clear_selectors();
     super::scheduler::set_fs_base(0);
     super::scheduler::set_gs_base(0);

@@ -4,7 +4,7 @@
 //! or from it. The scheduler holds one reference to each thread from its creation until the switch
 //! away from it after its end; run queues and CPUs point to threads on the strength of that one.
 
-use super::{Process, scheduler, stack::Stack};
+use super::{Process, scheduler, segments::Segments, stack::Stack};
 use crate::arch::{fpu::FpuState, selectors::Selectors};
 use crate::errno::Result;
 use crate::signal::{AlternateStack, Pending};
@@ -62,6 +62,9 @@ pub(super) struct Context {
     pub(super) gs_base: u64,
     /// User mode's DS, ES, FS and GS.
     pub(super) selectors: Selectors,
+    /// Its own GDT entries, and whether any is not empty.
+    pub(super) segments: Segments,
+    pub(super) has_segments: bool,
     pub(super) fpu: FpuState,
 }
 
@@ -143,6 +146,8 @@ impl Thread {
                 fs_base: 0,
                 gs_base: 0,
                 selectors: Selectors::default(),
+                segments: Segments::default(),
+                has_segments: false,
                 fpu,
             }),
             name: Mutex::new([0; 16]),

@@ -31,6 +31,10 @@ const LEAF_1_ECX_PCID: u32 = 1 << 17;
 const LEAF_1_EDX_GLOBAL: u32 = 1 << 13;
 const LEAF_7_EBX_INVPCID: u32 = 1 << 10;
 const LEAF_7_EBX_FSGSBASE: u32 = 1 << 0;
+const LEAF_7_EBX_SMEP: u32 = 1 << 7;
+const LEAF_7_EBX_SMAP: u32 = 1 << 20;
+const LEAF_7_EDX_MD_CLEAR: u32 = 1 << 10;
+const LEAF_7_EDX_SPEC_CTRL: u32 = 1 << 26;
 const LEAF_7_EDX_ARCH_CAPABILITIES: u32 = 1 << 29;
 
 /// Intel's in-order Atoms, family 6: no speculation past a fault.
@@ -113,6 +117,14 @@ pub trait CpuFacts {
     fn global_pages(&self) -> bool;
     /// Whether CR4.FSGSBASE may be set.
     fn fsgsbase(&self) -> bool;
+    /// Whether CR4.SMEP may be set.
+    fn smep(&self) -> bool;
+    /// Whether CR4.SMAP may be set, and so CLAC exists.
+    fn smap(&self) -> bool;
+    /// Whether VERW overwrites the CPU's buffers (MD_CLEAR).
+    fn md_clear(&self) -> bool;
+    /// Whether IA32_SPEC_CTRL.IBRS exists.
+    fn spec_ctrl(&self) -> bool;
 }
 
 /// [`CpuFacts`] as CPUID gives them.
@@ -192,6 +204,22 @@ impl CpuFacts for CpuidFacts {
 
     fn fsgsbase(&self) -> bool {
         self.leaf_7[1] & LEAF_7_EBX_FSGSBASE != 0
+    }
+
+    fn smep(&self) -> bool {
+        self.leaf_7[1] & LEAF_7_EBX_SMEP != 0
+    }
+
+    fn smap(&self) -> bool {
+        self.leaf_7[1] & LEAF_7_EBX_SMAP != 0
+    }
+
+    fn md_clear(&self) -> bool {
+        self.leaf_7[3] & LEAF_7_EDX_MD_CLEAR != 0
+    }
+
+    fn spec_ctrl(&self) -> bool {
+        self.leaf_7[3] & LEAF_7_EDX_SPEC_CTRL != 0
     }
 }
 

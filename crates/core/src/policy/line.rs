@@ -122,7 +122,7 @@ impl<'a> Policy<'a> {
 const VERTICAL_TAB: u8 = 0x0b;
 
 /// The kernel's words of a command line: split at white space outside quotes, up to `--`.
-fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(crate) fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut quoted = false;
     line.split(move |&byte| {
         quoted ^= byte == b'"';
@@ -133,7 +133,7 @@ fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Name and value of a word. A quote may stand before the whole word or before the value.
-fn split(word: &[u8]) -> (&[u8], Option<&[u8]>) {
+pub(crate) fn split(word: &[u8]) -> (&[u8], Option<&[u8]>) {
     let word = unquoted(word);
     match word.iter().position(|&byte| byte == b'=') {
         Some(at) => (&word[..at], Some(unquoted(&word[at + 1..]))),

@@ -15,37 +15,40 @@ trap_entry_\variant:
     push rdi
     test byte ptr [rsp + 32], 3
     jz trap_from_ring_0_\variant
-# The CPU realigns RSP before it pushes a fault of the exit's IRETQ, but the frame that IRETQ was to pop
-# still stands at the top of the entry stack, just where the CPU would have pushed it on the way in: from
-# here on both cases are one.
+# In: [RDI][vector][error code] and the program's frame, which ends at the top of the entry stack; user root,
+#     user GS. RDI is free.
 trap_from_user_\variant:
     swapgs
-    lfence
+    fence_swapgs \variant
     to_kernel_root \variant, \isolated, rdi, {IN_RDI}
     window_end \variant
     lea rdi, [rsp + {ALIAS}]
     mov rsp, gs:[{TASK_STACK_TOP}]
-    push qword ptr gs:[{ALIAS} + {ENTRY_STACK_TOP} - 8]
-    push qword ptr gs:[{ALIAS} + {ENTRY_STACK_TOP} - 16]
-    push qword ptr gs:[{ALIAS} + {ENTRY_STACK_TOP} - 24]
-    push qword ptr gs:[{ALIAS} + {ENTRY_STACK_TOP} - 32]
-    push qword ptr gs:[{ALIAS} + {ENTRY_STACK_TOP} - 40]
+    push qword ptr [rdi + 56]
+    push qword ptr [rdi + 48]
+    push qword ptr [rdi + 40]
+    push qword ptr [rdi + 32]
+    push qword ptr [rdi + 24]
     push qword ptr [rdi + 16]
     push qword ptr [rdi + 8]
     push qword ptr [rdi]
+    when
     scrub_words rdi, 8
+    when_end \variant, {FEATURE_SCRUB}
     push_registers_below_rdi
-    mov qword ptr gs:[{ALIAS} + {ENTRY_STACK_TOP} - 8], 0
-    mov qword ptr gs:[{ALIAS} + {ENTRY_STACK_TOP} - 16], 0
-    mov qword ptr gs:[{ALIAS} + {ENTRY_STACK_TOP} - 24], 0
-    mov qword ptr gs:[{ALIAS} + {ENTRY_STACK_TOP} - 32], 0
-    mov qword ptr gs:[{ALIAS} + {ENTRY_STACK_TOP} - 40], 0
 handle_trap_from_user_\variant:
     clear_ac \variant
     cld
     and qword ptr [rsp + {FRAME_VECTOR}], 0xff
+# AMD's SYSRET leaves SS's attributes as they are, and an interrupt made SS null: the thread that leaves next may
+# leave by SYSRET.
+    when
+    mov ss, gs:[{ALIAS} + {KERNEL_SELECTOR}]
+    when_end \variant, {FEATURE_SYSRET_KEEPS_SS}
+    detour
     mov rdi, rsp
     call qword ptr gs:[{TRAP_HANDLER}]
+    detour_end \variant, {ENTRY_FEATURES}, trap_from_user_hardened_\variant
 
 # exit_to_user
 #
@@ -53,8 +56,16 @@ handle_trap_from_user_\variant:
 # Out:  ring 3 by the exit IRETQ, the only one that leaves to ring 3 from here; its frame stands at the
 #       top of the entry stack, written through the alias.
 exit_to_user_\variant:
+    when
     mov qword ptr gs:[{ALIAS} + {USER_RSP}], 0
-    pop_registers_to_rsi
+    when_end \variant, {FEATURE_SCRUB}
+    detour
+    pop r15
+    pop r14
+    pop r13
+    detour_end \variant, {FEATURE_IBRS}, exit_to_user_hardened_\variant
+exit_to_user_popped_\variant:
+    pop_registers_r12_to_rsi
     mov rdi, rsp
     mov rsp, gs:[{ENTRY_STACK_ALIAS}]
     push qword ptr [rdi + 56]
@@ -63,20 +74,52 @@ exit_to_user_\variant:
     push qword ptr [rdi + 32]
     push qword ptr [rdi + 24]
     push qword ptr [rdi]
+    test byte ptr [rdi + 56], {LOCAL_SELECTOR} * (1 - {BREAK_ESPFIX})
+    jnz exit_by_espfix_\variant
+exit_by_entry_stack_\variant:
     sub rsp, {ALIAS}
+exit_switch_\variant:
     to_user_root \variant, \isolated, rdi, {IN_RDI}
     window_begin
     pop rdi
+    when
+    verw word ptr gs:[{KERNEL_SELECTOR}]
+    when_end \variant, {FEATURE_CLEAR_BUFFERS}
     swapgs
 exit_iretq_\variant:
     iretq
+
+# exit_fault: the exit's IRETQ faulted; what the CPU pushed moves up to the program's frame, as if ring 3 had
+# raised it where it was to go on.
+#
+# In:   as trap_entry, RDI pushed; RSP = ENTRY_STACK_TOP - 112, because the CPU aligns RSP before it pushes.
+# Out:  trap_from_user, nothing left below.
+#
+# With a stack segment of the LDT it is always #GP(0): the espfix stack, through which such an exit goes, takes
+# no frame, and what comes out of that #DF is #GP(0) too. A program must not see which way it was.
+exit_fault_\variant:
+    test byte ptr [rsp + 104], {LOCAL_SELECTOR}
+    jz 779f
+    mov qword ptr [rsp + 8], {GENERAL_PROTECTION}
+    mov qword ptr [rsp + 16], 0
+779:
+    mov rdi, [rsp + 16]
+    mov [rsp + 64], rdi
+    mov rdi, [rsp + 8]
+    mov [rsp + 56], rdi
+    pop rdi
+    add rsp, 40
+    push_zeros 6
+    add rsp, 56
+    push rdi
+    jmp trap_from_user_\variant
 
 # In: as trap_entry, RDI pushed, from ring 0. RDI is free.
 trap_from_ring_0_\variant:
     lea rdi, [rip + exit_iretq_\variant]
     cmp [rsp + 24], rdi
-    je trap_from_user_\variant
-    lfence
+    je exit_fault_\variant
+    fence_swapgs \variant
     pop rdi
     window_end \variant
     push rdi
@@ -86,8 +129,33 @@ trap_from_ring_0_\variant:
     and qword ptr [rsp + {FRAME_VECTOR}], 0xff
     mov rdi, rsp
     call qword ptr gs:[{TRAP_HANDLER}]
-    pop_registers_to_rsi
-    pop rdi
-    add rsp, 16
-    iretq
+    mov rbx, rsp
+    return_without_iret
+
+# exit_by_espfix: IRETQ to a 16-bit stack segment loads SP alone, and the rest of RSP stays as it was. So RSP is
+# the entry stack's second name in the private slot, whose bits 16 to 31 select nothing: they are the program's.
+#
+# In:   RDI = end of the frame less 56, its exit frame on the entry stack; kernel root.
+exit_by_espfix_\variant:
+    cmp qword ptr gs:[{LDT}], 0
+    je exit_by_entry_stack_\variant
+    mov esp, [rdi + 48]
+    and esp, 0xffff0000
+    add rsp, gs:[{ESPFIX_STACK}]
+    jmp exit_switch_\variant
+
+trap_from_user_hardened_\variant:
+    write_spec_ctrl \variant, {SPEC_CTRL_IBRS}
+    fill_return_stack_buffer \variant
+    clear_registers \variant
+    mov rdi, rsp
+    call qword ptr gs:[{TRAP_HANDLER}]
+    jmp exit_to_user_\variant
+
+exit_to_user_hardened_\variant:
+    write_spec_ctrl \variant, 0
+    pop r15
+    pop r14
+    pop r13
+    jmp exit_to_user_popped_\variant
 .endm

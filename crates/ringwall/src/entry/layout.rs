@@ -29,7 +29,9 @@ pub const USER_MAPPED_BYTES: usize = 0x7c0;
 pub struct StackPage {
     /// The user's RSP between SYSCALL and the switch, and between the switch and SYSRETQ.
     pub user_rsp: u64,
-    reserved: [u64; 7],
+    /// The kernel's data selector, for VERW to look at and for SS.
+    pub kernel_selector: u64,
+    reserved: [u64; 6],
     /// Per-CPU variables that the kernel declared reachable under the user root.
     pub user_mapped: [u8; USER_MAPPED_BYTES],
     /// Where an NMI lands, and so on.
@@ -53,13 +55,17 @@ pub struct Landing([u64; 32]);
 /// The end of the entry stack, as an offset in the page.
 pub const ENTRY_STACK_TOP: usize = offset_of!(StackPage, unused);
 
+/// Words of an exit by IRETQ: its frame, and RDI below it.
+pub const EXIT_WORDS: usize = 6;
+
 /// Offset of the end of a landing stack.
 pub const fn landing_top(start: usize) -> usize {
     start + size_of::<Landing>()
 }
 
-/// Words that a landing uses: four of ours and the CPU's five.
-pub const LANDED_WORDS: usize = 9;
+/// Words that a landing uses: four of ours, the CPU's five, and three for the way back of what interrupted the
+/// entry itself.
+pub const LANDED_WORDS: usize = 12;
 
 const _: () = {
     assert!(size_of::<StackPage>() == 4096, "the page holds just the stack page");
@@ -96,7 +102,8 @@ pub struct KernelData {
     pub syscall_handler: u64,
     /// `extern "sysv64" fn(*mut Frame)`.
     pub trap_handler: u64,
-    /// `extern "sysv64" fn(*mut Frame, entered_cr3)`; without isolation the second argument means nothing.
+    /// `extern "sysv64" fn(*mut Frame, entered_cr3, entered_gs_base) -> u64`: not 0 to go back without IRET.
+    /// Without isolation the second argument means nothing.
     pub paranoid_handler: u64,
     /// End of the entry stack under the alias: where an exit frame is written.
     pub entry_stack_alias: u64,
@@ -115,6 +122,17 @@ pub struct KernelData {
     /// Set when an IST vector landed under the user root: the landing stacks want scrubbing before
     /// another address space runs.
     pub landed: u64,
+    /// Bytes of each vector's own stack.
+    pub stack_bytes: u64,
+    /// RSP for an exit with a stack segment of the LDT, less the program's bits 16 to 31: the exit frame in this
+    /// CPU's stack page, in the private slot ([`ringwall_core::private::espfix_page`]).
+    pub espfix_stack: u64,
+    /// The level-3 entry for the 4 GiB that page is in.
+    pub espfix_group: u64,
+    /// The word of the LDT that LDTR names ([`crate::ldt`]), 0 for none.
+    pub ldt: u64,
+    /// The GDT where it can be written: in the direct map.
+    pub gdt: u64,
     /// Words of the kernel's own.
     pub local: [u64; LOCAL_WORDS],
 }
@@ -131,6 +149,8 @@ macro_rules! data_offset {
 pub(crate) use data_offset;
 
 const _: () = {
+    // exit_fault counts from where the CPU's aligned pushes end: 40 bytes down, aligned, 48 bytes, our two words.
+    assert!(ENTRY_STACK_TOP - 112 == (ENTRY_STACK_TOP - 40) / 16 * 16 - 48 - 16);
     assert!(
         size_of::<Frame>().is_multiple_of(16),
         "a handler is called with RSP 16-aligned, at the frame"
@@ -138,6 +158,8 @@ const _: () = {
     assert!(offset_of!(Frame, ss) + 8 == size_of::<Frame>());
     assert!(offset_of!(Frame, rip) == offset_of!(Frame, vector) + 16);
     assert!(offset_of!(Frame, vector) == offset_of!(Frame, rdi) + 8);
+    // return_without_iret writes over what it has read.
+    assert!(offset_of!(Frame, rsp) + 8 == offset_of!(Frame, ss));
     // exit_to_user addresses the frame's end relative to RDI's slot.
     assert!(offset_of!(Frame, ss) == offset_of!(Frame, rdi) + 56);
 };

@@ -52,13 +52,94 @@
 .endif
 .endm
 
-# Ring 0 must not run with the user's AC: SMAP would be off. Made NOPs where there is no SMAP.
-.macro clear_ac variant
-776:
-    clac
-    .pushsection .rodata.ringwall.\variant\().clac, "a"
-    .short 776b - ringwall_text_\variant
+# Bytes that are there only if one of these features is on (text.rs has their bits): otherwise NOPs, or a jump
+# to their end.
+.macro when
+781:
+.endm
+
+.macro when_end variant, features
+782:
+    .pushsection .rodata.ringwall.\variant\().patches, "a"
+    .short \features, 781b - ringwall_text_\variant, 782b - ringwall_text_\variant, 0
     .popsection
+.endm
+
+# Five bytes or more that become a jump to `target` if one of these features is on, and cost nothing if none is.
+.macro detour
+783:
+.endm
+
+.macro detour_end variant, features, target
+784:
+    .pushsection .rodata.ringwall.\variant\().patches, "a"
+    .short \features, 783b - ringwall_text_\variant, 784b - ringwall_text_\variant
+    .short \target - ringwall_text_\variant
+    .popsection
+.endm
+
+# Ring 0 must not run with the user's AC: SMAP would be off.
+.macro clear_ac variant
+    when
+    clac
+    when_end \variant, {FEATURE_CLEAR_AC}
+.endm
+
+# Behind a SWAPGS that a branch decided, or a branch that decided against one (CVE-2019-1125).
+.macro fence_swapgs variant
+    when
+    lfence
+    when_end \variant, {FEATURE_FENCE_SWAPGS}
+.endm
+
+# A program's registers are in the frame; what a handler does not load itself it finds zero.
+#
+# In: the frame is built. Uses: all general registers but RSP.
+.macro clear_registers variant
+    when
+    xor eax, eax
+    xor ecx, ecx
+    xor edx, edx
+    xor ebx, ebx
+    xor ebp, ebp
+    xor esi, esi
+    xor r8d, r8d
+    xor r9d, r9d
+    xor r10d, r10d
+    xor r11d, r11d
+    xor r12d, r12d
+    xor r13d, r13d
+    xor r14d, r14d
+    xor r15d, r15d
+    when_end \variant, {FEATURE_CLEAR_REGISTERS}
+.endm
+
+# IA32_SPEC_CTRL := value. Uses: EAX, ECX, EDX.
+.macro write_spec_ctrl variant, value
+    when
+    mov ecx, {MSR_SPEC_CTRL}
+    mov eax, \value
+    xor edx, edx
+    wrmsr
+    when_end \variant, {FEATURE_IBRS}
+.endm
+
+# 32 return addresses that lead to INT3. Uses: ECX, 256 bytes of the stack.
+.macro fill_return_stack_buffer variant
+    when
+    mov ecx, 16
+785:
+    call 786f
+    int3
+786:
+    call 787f
+    int3
+787:
+    dec ecx
+    jnz 785b
+    add rsp, 32 * 8
+    lfence
+    when_end \variant, {FEATURE_FILL_RSB}
 .endm
 
 .macro push_registers_below_rdi
@@ -86,6 +167,10 @@
     pop r15
     pop r14
     pop r13
+    pop_registers_r12_to_rsi
+.endm
+
+.macro pop_registers_r12_to_rsi
     pop r12
     pop rbp
     pop rbx
@@ -105,4 +190,31 @@
     mov qword ptr [\base + ringwall_word], 0
     .set ringwall_word, ringwall_word + 8
     .endr
+.endm
+
+.macro push_zeros count
+    .rept \count
+    push 0
+    .endr
+.endm
+
+# Back to interrupted ring 0, under the kernel root, without IRETQ: that would unmask NMIs, and the interrupted
+# code may be an NMI's. RFLAGS and RIP go below the interrupted RSP (no red zone in ring 0); the words there may
+# be this very frame's SS, RSP and RFLAGS, which is why they are read in this order. RF is lost.
+#
+# In:   RBX = RSP = frame.
+# Uses: RAX, RCX before they get their values back.
+.macro return_without_iret
+    mov rax, [rbx + {FRAME_RSP}]
+    mov rcx, [rbx + {FRAME_RIP}]
+    mov [rax - 8], rcx
+    mov rcx, [rbx + {FRAME_RFLAGS}]
+    mov [rax - 16], rcx
+    sub rax, 16
+    mov [rbx + {FRAME_VECTOR}], rax
+    pop_registers_to_rsi
+    pop rdi
+    pop rsp
+    popfq
+    ret
 .endm

@@ -25,16 +25,25 @@
 //! **What may nest.** Interrupts are off in all of this. An exception inside a window is a bug, but
 //! for one: the exit's IRETQ may fault on what the program put in its frame. NMI and #MC may arrive
 //! after any instruction, #DB after the first one of any entry (MOV SS, TF). Each must find its way
-//! back to the exact CR3, GS base and registers.
+//! back to the exact CR3, GS base and registers. IRET unmasks NMIs, so only the NMI's own exit may
+//! execute it while one runs: a #DB or #MC that interrupted an NMI's code, from its landing to its last
+//! instruction, goes back by POPFQ and RET; so does every trap from ring 0, which need not ask.
+//!
+//! **Which stack segment.** IRETQ to a 16-bit one leaves the upper bits of RSP as they were. With any
+//! stack segment of the LDT the exit's RSP is an alias of the entry stack (the espfix stack) whose bits
+//! 16 to 31 are the program's. The alias is read-only, so a fault there cannot be delivered and becomes
+//! #DF, whose entry makes it the #GP(0) of ring 3 that it stands for, without leaving the user root.
 //!
 //! | way in | lands on | goes on on | GS, CR3 found | leaves by |
 //! |---|---|---|---|---|
 //! | SYSCALL | nothing | task stack | user's, user's | SYSRETQ, or IRETQ if the frame changed |
 //! | trap, interrupt from ring 3 | entry stack | task stack | user's, user's | IRETQ from the entry stack |
-//! | trap, interrupt from ring 0 | its stack | its stack | kernel's, kernel's | IRETQ |
+//! | SYSENTER | entry stack | task stack | user's, user's | as a #GP from ring 3 |
+//! | trap, interrupt from ring 0 | its stack | its stack | kernel's, kernel's | POPFQ, RET |
 //! | fault of the exit IRETQ | entry stack | task stack | user's, user's | as from ring 3 |
+//! | fault of the exit IRETQ on the espfix stack | #DF's landing stack | entry stack, then task stack | user's, user's | as from ring 3 |
 //! | #DB, #MC from ring 3 | landing stack | task stack | user's, user's | as from ring 3 |
-//! | NMI; #DB, #MC from ring 0 | landing stack | its own stack | any, any | IRETQ, through the landing stack if the user root was loaded |
+//! | NMI; #DB, #MC from ring 0 | landing stack | its own stack | any, any | IRETQ, through the landing stack if the user root was loaded; POPFQ, RET if an NMI's code was interrupted |
 //! | #DF | landing stack | its own stack | any, any | never |
 //!
 //! # Files
@@ -46,7 +55,7 @@ pub mod layout;
 mod text;
 pub mod windows;
 
-pub use text::{Spot, Text};
+pub use text::{Features, Points, Spot, Text};
 
 use crate::frame::{ENTERED_BY_SYSCALL, Frame};
 use core::mem::offset_of;
@@ -61,7 +70,15 @@ pub(crate) const IN_RDI_RSI: u16 = 2;
 
 const RF: u32 = 1 << 16;
 const TF: u32 = 1 << 8;
+const INTERRUPT_FLAG: u32 = 1 << 9;
+/// The one bit of RFLAGS that is always set.
+const ALWAYS_SET_FLAG: u32 = 1 << 1;
+const GENERAL_PROTECTION: u32 = 13;
+/// Bit of a selector: of the LDT.
+const LOCAL_SELECTOR: u32 = 1 << 2;
 const MSR_GS_BASE: u32 = 0xc000_0101;
+const MSR_SPEC_CTRL: u32 = 0x48;
+const SPEC_CTRL_IBRS: u32 = 1;
 
 // The mask must survive sign extension from 32 bits.
 const ROOT_MASK: i32 = ringwall_core::root::TO_KERNEL_MASK as i32;
@@ -89,6 +106,9 @@ core::arch::global_asm!(
     DEBUG_STACK = const data_offset!(debug_stack),
     MACHINE_CHECK_STACK = const data_offset!(machine_check_stack),
     DOUBLE_FAULT_STACK = const data_offset!(double_fault_stack),
+    LDT = const data_offset!(ldt),
+    ESPFIX_STACK = const data_offset!(espfix_stack),
+    KERNEL_SELECTOR = const offset_of!(StackPage, kernel_selector),
     USER_DATA_SELECTOR = const crate::USER_DATA_SELECTOR,
     USER_CODE_SELECTOR = const crate::USER_CODE_SELECTOR,
     ENTERED_BY_SYSCALL = const ENTERED_BY_SYSCALL,
@@ -96,11 +116,33 @@ core::arch::global_asm!(
     FRAME_RDI = const offset_of!(Frame, rdi),
     FRAME_RIP = const offset_of!(Frame, rip),
     FRAME_RFLAGS = const offset_of!(Frame, rflags),
+    FRAME_RSP = const offset_of!(Frame, rsp),
     RF_TF = const RF | TF,
+    INTERRUPT_FLAG = const INTERRUPT_FLAG,
+    ALWAYS_SET_FLAG = const ALWAYS_SET_FLAG,
+    GENERAL_PROTECTION = const GENERAL_PROTECTION,
+    LOCAL_SELECTOR = const LOCAL_SELECTOR,
     MSR_GS_BASE = const MSR_GS_BASE,
+    MSR_SPEC_CTRL = const MSR_SPEC_CTRL,
+    SPEC_CTRL_IBRS = const SPEC_CTRL_IBRS,
+    FEATURE_CLEAR_AC = const Features::CLEAR_AC,
+    FEATURE_FENCE_SWAPGS = const Features::FENCE_SWAPGS,
+    FEATURE_SCRUB = const Features::SCRUB,
+    FEATURE_CLEAR_REGISTERS = const Features::CLEAR_REGISTERS,
+    FEATURE_CLEAR_BUFFERS = const Features::CLEAR_BUFFERS,
+    FEATURE_IBRS = const Features::IBRS,
+    FEATURE_FILL_RSB = const Features::FILL_RSB,
+    FEATURE_FSGSBASE = const Features::FSGSBASE,
+    FEATURE_NO_FSGSBASE = const Features::NO_FSGSBASE,
+    FEATURE_SYSRET_KEEPS_SS = const Features::SYSRET_KEEPS_SS,
+    ENTRY_FEATURES = const Features::IBRS | Features::FILL_RSB | Features::CLEAR_REGISTERS,
     IN_RSP = const IN_RSP,
     IN_RDI = const IN_RDI,
     IN_RDI_RSI = const IN_RDI_RSI,
     BREAK_CR3_WRITE = const cfg!(feature = "break-cr3-write") as u32,
     BREAK_REGISTER = const cfg!(feature = "break-register") as u32,
+    BREAK_PARANOID_GS = const cfg!(feature = "break-paranoid-gs") as u32,
+    BREAK_PARANOID_CR3 = const cfg!(feature = "break-paranoid-cr3") as u32,
+    BREAK_DOUBLE_FAULT_STACK = const cfg!(feature = "break-double-fault-stack") as u32,
+    BREAK_ESPFIX = const cfg!(feature = "break-espfix") as u32,
 );

@@ -13,6 +13,9 @@ paranoid_\name\()_\variant:
     push \number
     push rdi
     push rsi
+.if \number == 8
+    turn_back_exit_fault \variant
+.endif
 .if \isolated
 773:
     mov rsi, cr3
@@ -45,7 +48,39 @@ paranoid_\name\()_\variant:
 .endif
 .endm
 
-.macro push_landed_words
+# A #DF of the exit's IRETQ on the espfix stack, which is read-only and so took no fault frame. It becomes the
+# #GP(0) of ring 3 that it was: the program's frame still stands on the entry stack, and there it goes on, all
+# under the user root. Anything else falls through.
+#
+# In: [RSI][RDI][vector][error code][RIP][CS][RFLAGS][RSP][SS] at RSP, the #DF landing's end above. RDI is free.
+.macro turn_back_exit_fault variant
+    lea rdi, [rip + exit_iretq_\variant]
+    cmp [rsp + 32], rdi
+    jne 779f
+    mov rdi, [rsp + 56]
+    xor rdi, rsp
+    and rdi, -4096
+    jz 779f
+    pop rsi
+    pop rdi
+.if {BREAK_DOUBLE_FAULT_STACK}
+    swapgs
+    mov rsp, gs:[{TASK_STACK_TOP}]
+    push rdi
+    swapgs
+.endif
+    add rsp, 56
+    push_zeros 9
+    and rsp, -4096
+    add rsp, {ENTRY_STACK_TOP} - 40
+    push 0
+    push {GENERAL_PROTECTION}
+    push rdi
+    jmp trap_from_user_\variant
+779:
+.endm
+
+.macro push_landed_words variant
     push qword ptr [rdi + 64]
     push qword ptr [rdi + 56]
     push qword ptr [rdi + 48]
@@ -55,7 +90,9 @@ paranoid_\name\()_\variant:
     push qword ptr [rdi + 16]
     push qword ptr [rdi + 8]
     push qword ptr [rdi]
+    when
     scrub_words rdi, 9
+    when_end \variant, {FEATURE_SCRUB}
     push_registers_below_rsi
 .endm
 
@@ -68,12 +105,17 @@ paranoid_\name\()_\variant:
 # paranoid_common
 #
 # In:   as paranoid_entry leaves it.
-# Out:  the paranoid handler with RDI = frame and, isolated only, RSI = CR3 as it was; then back to exactly
-#       the CR3 and GS base that were there, by IRETQ from this stack, or from the landing stack if the user
-#       root was loaded.
-# Uses: RBX frame, RBP landed words, R12 CR3 to go back to, R13 GS base to go back to, R14 GS base of the CPU.
+# Out:  the paranoid handler with RDI = frame, RSI = CR3 as it was (isolated only), RDX = GS base as it was; then
+#       back to exactly the CR3, GS base and DR7 that were there. By IRETQ, from this stack or, if the user root
+#       was loaded, from the landing stack; but if the handler's answer in RAX is not 0, an NMI's code was
+#       interrupted, and the way back is POPFQ and RET on the stack that it was on.
+# Uses: RBX frame, RBP landed words, R12 CR3 to go back to, R13 GS base to go back to, R14 GS base of the CPU,
+#       then IA32_SPEC_CTRL to go back to, R15 DR7 to go back to.
 paranoid_common_\variant:
-    push_landed_words
+    push_landed_words \variant
+    mov r15, dr7
+    xor eax, eax
+    mov dr7, rax
     clear_ac \variant
     cld
     mov rbx, rsp
@@ -87,6 +129,11 @@ paranoid_common_\variant:
     sub r14, {ALIAS}
 779:
 .endif
+    when
+    rdgsbase r13
+    wrgsbase r14
+    when_end \variant, {FEATURE_FSGSBASE}
+    when
     mov ecx, {MSR_GS_BASE}
     rdmsr
     shl rdx, 32
@@ -95,26 +142,64 @@ paranoid_common_\variant:
     mov rdx, r14
     shr rdx, 32
     wrmsr
+    when_end \variant, {FEATURE_NO_FSGSBASE}
+# The GS base of the CPU has served; IA32_SPEC_CTRL as it was takes its register.
+    when
+    mov ecx, {MSR_SPEC_CTRL}
+    rdmsr
+    mov r14d, eax
+    when_end \variant, {FEATURE_IBRS}
+    write_spec_ctrl \variant, {SPEC_CTRL_IBRS}
+    fill_return_stack_buffer \variant
+    when
+    xor eax, eax
+    xor ecx, ecx
+    xor r8d, r8d
+    xor r9d, r9d
+    xor r10d, r10d
+    xor r11d, r11d
+    when_end \variant, {FEATURE_CLEAR_REGISTERS}
     mov rdi, rbx
     mov rsi, r12
+    mov rdx, r13
     call qword ptr gs:[{PARANOID_HANDLER}]
+    mov [rbx + {FRAME_VECTOR}], rax
+    write_spec_ctrl \variant, r14d
+.if {BREAK_PARANOID_GS} == 0
+    when
+    wrgsbase r13
+    when_end \variant, {FEATURE_FSGSBASE}
+    when
     mov ecx, {MSR_GS_BASE}
     mov rax, r13
     mov rdx, r13
     shr rdx, 32
     wrmsr
+    when_end \variant, {FEATURE_NO_FSGSBASE}
+.endif
+    mov dr7, r15
 .if \isolated
     test r12d, {USER_ROOT_BIT}
-    jnz 779f
+    jnz paranoid_exit_to_user_root_\variant
 .endif
+    cmp qword ptr [rbx + {FRAME_VECTOR}], 0
+    jne 779f
     pop_registers_to_rsi
     pop rdi
     add rsp, 16
     iretq
+779:
+    return_without_iret
+
 .if \isolated
 # The frame goes back through the landing stack, whose words under the user root are at RBP - ALIAS. RDI
 # travels there too, because it carries the root to load.
-779:
+paranoid_exit_to_user_root_\variant:
+.if {BREAK_PARANOID_CR3}
+    and r12, {ROOT_MASK}
+.endif
+    cmp qword ptr [rbx + {FRAME_VECTOR}], 0
+    jne 779f
     mov rax, [rbx + {FRAME_RIP}]
     mov [rbp + 32], rax
     mov rax, [rbx + {FRAME_RIP} + 8]
@@ -138,15 +223,42 @@ paranoid_common_\variant:
     root_in_registers \variant, 775b, 775b+1, 775b, {IN_RDI}
     window_begin
     pop rdi
+    when
+    verw word ptr [rsp + 32]
+    when_end \variant, {FEATURE_CLEAR_BUFFERS}
     iretq
+    window_end \variant
+
+# What was interrupted is the NMI's own entry or exit, on its landing stack: the three words go below that RSP.
+779:
+    mov rax, [rbx + {FRAME_RSP}]
+    mov rcx, [rbx + {FRAME_RIP}]
+    mov [rax + {ALIAS} - 8], rcx
+    mov rcx, [rbx + {FRAME_RFLAGS}]
+    mov [rax + {ALIAS} - 16], rcx
+    mov rcx, [rbx + {FRAME_RDI}]
+    mov [rax + {ALIAS} - 24], rcx
+    sub rax, 24
+    mov [rbx + {FRAME_RDI}], r12
+    mov [rbx + {FRAME_VECTOR}], rax
+    pop_registers_to_rsi
+    pop rdi
+    pop rsp
+    mov cr3, rdi
+775:
+    root_in_registers \variant, 775b, 775b+1, 775b, {IN_RDI}
+    window_begin
+    pop rdi
+    popfq
+    ret
     window_end \variant
 .endif
 
 # In: RDI = the landed words, reachable; kernel root; user GS; from ring 3.
 paranoid_from_user_\variant:
     swapgs
-    lfence
+    fence_swapgs \variant
     mov rsp, gs:[{TASK_STACK_TOP}]
-    push_landed_words
+    push_landed_words \variant
     jmp handle_trap_from_user_\variant
 .endm

@@ -13,8 +13,14 @@ syscall_entry_\variant:
     swapgs
     mov gs:[{USER_RSP}], rsp
     to_kernel_root \variant, \isolated, rsp, {IN_RSP}
+.if \isolated
     window_end \variant
+.endif
     mov rsp, gs:[{TASK_STACK_TOP}]
+# Without a switch RSP is the program's up to here.
+.if \isolated == 0
+    window_end \variant
+.endif
     push {USER_DATA_SELECTOR}
     push qword ptr gs:[{ALIAS} + {USER_RSP}]
     push r11
@@ -24,8 +30,10 @@ syscall_entry_\variant:
     push {ENTERED_BY_SYSCALL}
     push rdi
     push_registers_below_rdi
+    detour
     mov rdi, rsp
     call qword ptr gs:[{SYSCALL_HANDLER}]
+    detour_end \variant, {ENTRY_FEATURES}, syscall_hardened_\variant
 
 # syscall_exit
 #
@@ -35,7 +43,11 @@ syscall_entry_\variant:
 # SYSRETQ cannot carry RF, would trap too early with TF, and faults in ring 0 with the user's RSP if RCX
 # is not canonical (CVE-2012-0217). Only a RIP just past the end of the user half can be that here: bit
 # 47 tells. A frame that any setter touched has lost its mark.
+syscall_exit_\variant:
+    detour
     cmp dword ptr [rsp + {FRAME_VECTOR}], {ENTERED_BY_SYSCALL}
+    detour_end \variant, {FEATURE_IBRS}, syscall_exit_hardened_\variant
+syscall_exit_compared_\variant:
     jne exit_to_user_\variant
     test dword ptr [rsp + {FRAME_RFLAGS}], {RF_TF}
     jnz exit_to_user_\variant
@@ -51,7 +63,16 @@ syscall_entry_\variant:
     to_user_root \variant, \isolated*(1-{BREAK_CR3_WRITE}), rsp, {IN_RSP}
     window_begin
     mov rsp, gs:[{USER_RSP}]
+    when
     mov qword ptr gs:[{USER_RSP}], 0
+    when_end \variant, {FEATURE_SCRUB}
+    detour
+    swapgs
+    sysretq
+    detour_end \variant, {FEATURE_CLEAR_BUFFERS}, sysretq_hardened_\variant
+
+sysretq_hardened_\variant:
+    verw word ptr gs:[{KERNEL_SELECTOR}]
     swapgs
     sysretq
 
@@ -62,5 +83,39 @@ syscall_entry_\variant:
 syscall_compatibility_entry_\variant:
     mov eax, -38
     sysret
+
+# sysenter_entry
+#
+# In:   SYSENTER (Intel only): RSP = top of the entry stack (IA32_SYSENTER_ESP), IF clear; RIP, RSP and IF of the
+#       program are lost, all its other flags, GS and CR3 are still there.
+# Out:  as if ring 3 had raised #GP(0): this ABI has no call by SYSENTER, and there is no place to go back to.
+#       RIP is 0, RSP what 32-bit code keeps in RBP.
+sysenter_entry_\variant:
+    push {USER_DATA_SELECTOR}
+    push rbp
+    pushfq
+    or dword ptr [rsp], {INTERRUPT_FLAG}
+    push {USER_CODE_SELECTOR}
+    push 0
+    push 0
+    push {GENERAL_PROTECTION}
+    push rdi
+# NT would fault the next IRETQ, TF has trapped already.
+    push {ALWAYS_SET_FLAG}
+    popfq
+    jmp trap_from_user_\variant
     window_end \variant
+
+syscall_hardened_\variant:
+    write_spec_ctrl \variant, {SPEC_CTRL_IBRS}
+    fill_return_stack_buffer \variant
+    clear_registers \variant
+    mov rdi, rsp
+    call qword ptr gs:[{SYSCALL_HANDLER}]
+    jmp syscall_exit_\variant
+
+syscall_exit_hardened_\variant:
+    write_spec_ctrl \variant, 0
+    cmp dword ptr [rsp + {FRAME_VECTOR}], {ENTERED_BY_SYSCALL}
+    jmp syscall_exit_compared_\variant
 .endm

@@ -5,6 +5,7 @@
 
 use super::windows::{WINDOWS, Window};
 use ringwall_core::area::PAGE_SIZE;
+use ringwall_core::hardening::{Hardening, Measure};
 
 /// Bytes of the page that are not code: INT3, so that a stray jump traps.
 pub const PADDING: u8 = 0xcc;
@@ -19,6 +20,8 @@ pub struct Points {
     pub syscall_entry: u16,
     /// CSTAR.
     pub syscall_compatibility_entry: u16,
+    /// IA32_SYSENTER_EIP.
+    pub sysenter_entry: u16,
     /// Where a frame on a task stack leaves from.
     pub exit_to_user: u16,
     /// The one IRETQ to ring 3 that may fault.
@@ -47,6 +50,99 @@ pub struct Spot {
     pub registers: u16,
 }
 
+/// What the entry text is to contain beyond the switches: a bit each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features(u16);
+
+impl Features {
+    pub(crate) const CLEAR_AC: u16 = 1 << 0;
+    pub(crate) const FENCE_SWAPGS: u16 = 1 << 1;
+    pub(crate) const SCRUB: u16 = 1 << 2;
+    pub(crate) const CLEAR_REGISTERS: u16 = 1 << 3;
+    pub(crate) const CLEAR_BUFFERS: u16 = 1 << 4;
+    pub(crate) const IBRS: u16 = 1 << 5;
+    pub(crate) const FILL_RSB: u16 = 1 << 6;
+    pub(crate) const FSGSBASE: u16 = 1 << 7;
+    pub(crate) const NO_FSGSBASE: u16 = 1 << 8;
+    pub(crate) const SYSRET_KEEPS_SS: u16 = 1 << 9;
+
+    /// `fsgsbase`: CR4.FSGSBASE is set. `sysret_keeps_ss`: SYSRET leaves SS's attributes alone, as AMD's.
+    pub fn new(hardening: &Hardening, fsgsbase: bool, sysret_keeps_ss: bool) -> Features {
+        let of = |measure| match measure {
+            Measure::ClearAc => Features::CLEAR_AC,
+            Measure::FenceSwapgs => Features::FENCE_SWAPGS,
+            Measure::Scrub => Features::SCRUB,
+            Measure::ClearRegisters => Features::CLEAR_REGISTERS,
+            Measure::ClearBuffers => Features::CLEAR_BUFFERS,
+            Measure::Ibrs => Features::IBRS,
+            Measure::FillRsb => Features::FILL_RSB,
+        };
+        let measures = Measure::ALL.into_iter().filter(|&measure| hardening.is_on(measure));
+        let base = if fsgsbase { Features::FSGSBASE } else { Features::NO_FSGSBASE };
+        let stack = if sysret_keeps_ss { Features::SYSRET_KEEPS_SS } else { 0 };
+        Features(measures.map(of).fold(base | stack, |all, bit| all | bit))
+    }
+
+    fn any(self, bits: u16) -> bool {
+        self.0 & bits != 0
+    }
+}
+
+/// Bytes of the template that depend on [`Features`].
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+struct Patch {
+    features: u16,
+    start: u16,
+    end: u16,
+    /// 0: the bytes are there only with one of the features. Else: with one of them, they are a jump to here.
+    target: u16,
+}
+
+impl Patch {
+    fn apply(&self, page: &mut [u8; PAGE_SIZE as usize], features: Features) {
+        let bytes = &mut page[usize::from(self.start)..usize::from(self.end)];
+        match (self.target, features.any(self.features)) {
+            (0, true) | (1.., false) => {}
+            (0, false) => fill_with_nothing(bytes),
+            (target, true) => write_jump(bytes, i32::from(target) - i32::from(self.start)),
+        }
+    }
+}
+
+/// As few instructions as possible that do nothing (SDM vol. 2, NOP, table 4-12; JMP).
+fn fill_with_nothing(bytes: &mut [u8]) {
+    const NOPS: [&[u8]; 10] = [
+        &[],
+        &[0x90],
+        &[0x66, 0x90],
+        &[0x0f, 0x1f, 0x00],
+        &[0x0f, 0x1f, 0x40, 0x00],
+        &[0x0f, 0x1f, 0x44, 0x00, 0x00],
+        &[0x66, 0x0f, 0x1f, 0x44, 0x00, 0x00],
+        &[0x0f, 0x1f, 0x80, 0x00, 0x00, 0x00, 0x00],
+        &[0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
+        &[0x66, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00],
+    ];
+    match NOPS.get(bytes.len()) {
+        Some(nop) => bytes.copy_from_slice(nop),
+        None => {
+            let distance = u8::try_from(bytes.len() - 2).ok().filter(|distance| *distance < 128);
+            bytes.fill(PADDING);
+            bytes[0] = 0xeb;
+            bytes[1] = distance.expect("a block that a short jump can skip");
+        }
+    }
+}
+
+/// JMP rel32, `distance` from its own start.
+fn write_jump(bytes: &mut [u8], distance: i32) {
+    const JUMP_BYTES: usize = 5;
+    bytes.fill(PADDING);
+    bytes[0] = 0xe9;
+    bytes[1..JUMP_BYTES].copy_from_slice(&(distance - JUMP_BYTES as i32).to_le_bytes());
+}
+
 /// One variant of the entry text.
 #[derive(Clone, Copy, Debug)]
 pub struct Text {
@@ -55,12 +151,12 @@ pub struct Text {
     stubs: &'static [u16],
     windows: &'static [[u16; 2]],
     spots: &'static [Spot],
-    clac: &'static [u16],
+    patches: &'static [Patch],
 }
 
 macro_rules! variant {
     ($text:ident $points:ident $stubs:ident $stubs_end:ident $windows:ident $windows_end:ident
-     $spots:ident $spots_end:ident $clac:ident $clac_end:ident) => {{
+     $spots:ident $spots_end:ident $patches:ident $patches_end:ident) => {{
         unsafe extern "C" {
             static $text: [u8; PAGE_SIZE as usize];
             static $points: Points;
@@ -70,8 +166,8 @@ macro_rules! variant {
             static $windows_end: [[u16; 2]; 0];
             static $spots: [Spot; 0];
             static $spots_end: [Spot; 0];
-            static $clac: [u16; 0];
-            static $clac_end: [u16; 0];
+            static $patches: [Patch; 0];
+            static $patches_end: [Patch; 0];
         }
         // SAFETY: text.s defines the symbols: a page of bytes that nothing writes.
         let bytes = unsafe { &$text };
@@ -86,8 +182,8 @@ macro_rules! variant {
             windows: unsafe { table(&raw const $windows, &raw const $windows_end) },
             // SAFETY: both symbols bound one table of four 16-bit words a row.
             spots: unsafe { table(&raw const $spots, &raw const $spots_end) },
-            // SAFETY: both symbols bound one table of 16-bit words.
-            clac: unsafe { table(&raw const $clac, &raw const $clac_end) },
+            // SAFETY: both symbols bound one table of four 16-bit words a row.
+            patches: unsafe { table(&raw const $patches, &raw const $patches_end) },
         }
     }};
 }
@@ -108,13 +204,13 @@ impl Text {
                 ringwall_stubs_isolated ringwall_stubs_end_isolated
                 ringwall_windows_isolated ringwall_windows_end_isolated
                 ringwall_spots_isolated ringwall_spots_end_isolated
-                ringwall_clac_isolated ringwall_clac_end_isolated)
+                ringwall_patches_isolated ringwall_patches_end_isolated)
         } else {
             variant!(ringwall_text_plain ringwall_points_plain
                 ringwall_stubs_plain ringwall_stubs_end_plain
                 ringwall_windows_plain ringwall_windows_end_plain
                 ringwall_spots_plain ringwall_spots_end_plain
-                ringwall_clac_plain ringwall_clac_end_plain)
+                ringwall_patches_plain ringwall_patches_end_plain)
         }
     }
 
@@ -151,27 +247,23 @@ impl Text {
     }
 
     /// Fills `page` with the kernel view: all of the text.
-    pub fn write_kernel_view(&self, page: &mut [u8; PAGE_SIZE as usize], smap: bool) {
+    pub fn write_kernel_view(&self, page: &mut [u8; PAGE_SIZE as usize], features: Features) {
         page.copy_from_slice(self.bytes);
-        if !smap {
-            self.remove_clac(page);
+        for patch in self.patches {
+            patch.apply(page, features);
         }
     }
 
-    /// Fills `page` with the user view: the windows, and INT3 everywhere else.
-    pub fn write_user_view(&self, page: &mut [u8; PAGE_SIZE as usize]) {
+    /// Fills `page` with the user view: of `kernel_view` the windows, and INT3 everywhere else.
+    pub fn write_user_view(
+        &self,
+        page: &mut [u8; PAGE_SIZE as usize],
+        kernel_view: &[u8; PAGE_SIZE as usize],
+    ) {
         page.fill(PADDING);
         for &[start, end] in self.windows {
             let window = usize::from(start)..usize::from(end);
-            page[window.clone()].copy_from_slice(&self.bytes[window]);
-        }
-    }
-
-    fn remove_clac(&self, page: &mut [u8; PAGE_SIZE as usize]) {
-        /// A three-byte NOP (SDM vol. 2, NOP, table 4-12).
-        const NOP3: [u8; 3] = [0x0f, 0x1f, 0x00];
-        for &site in self.clac {
-            page[usize::from(site)..][..NOP3.len()].copy_from_slice(&NOP3);
+            page[window.clone()].copy_from_slice(&kernel_view[window]);
         }
     }
 }

@@ -21,6 +21,7 @@ ringwall_points_\variant:
     .short ringwall_text_end_\variant - ringwall_text_\variant
     .short syscall_entry_\variant - ringwall_text_\variant
     .short syscall_compatibility_entry_\variant - ringwall_text_\variant
+    .short sysenter_entry_\variant - ringwall_text_\variant
     .short exit_to_user_\variant - ringwall_text_\variant
     .short exit_iretq_\variant - ringwall_text_\variant
     .short paranoid_nmi_\variant - ringwall_text_\variant
@@ -32,7 +33,7 @@ ringwall_points_\variant:
     ringwall_table \variant, stubs
     ringwall_table \variant, windows
     ringwall_table \variant, spots
-    ringwall_table \variant, clac
+    ringwall_table \variant, patches
     .globl ringwall_text_\variant, ringwall_points_\variant
 .endm
 
@@ -56,7 +57,7 @@ ringwall_\name\()_\variant:
     ringwall_table_start \variant, stubs
     ringwall_table_start \variant, windows
     ringwall_table_start \variant, spots
-    ringwall_table_start \variant, clac
+    ringwall_table_start \variant, patches
     entry_text \variant, \isolated
 .endm
 
