@@ -6,5 +6,6 @@
 pub mod calendar;
 pub mod chacha;
 pub mod futex;
+pub mod machine_check;
 pub mod script;
 pub mod segments;
