@@ -25,8 +25,8 @@
 //! Only four-level paging is described: with five levels (CR4.LA57) the user half, the slots and
 //! [`paging::canonical`] differ.
 //!
-//! Read on in this order: [`paging`], [`root`], [`area`], [`exposed`], [`shared`], [`user_mapped`],
-//! [`policy`], [`hardening`].
+//! Read on in this order: [`paging`], [`root`], [`area`], [`exposed`], [`shared`], [`private`], [`segment`],
+//! [`user_mapped`], [`policy`], [`hardening`].
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -38,7 +38,9 @@ pub mod exposed;
 pub mod hardening;
 pub mod paging;
 pub mod policy;
+pub mod private;
 pub mod root;
+pub mod segment;
 pub mod shared;
 pub mod user_mapped;
 

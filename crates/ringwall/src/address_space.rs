@@ -8,11 +8,13 @@
 //! Both roots point to the same lower tables of the user half. With isolation off there is one root,
 //! without NX.
 //!
-//! Invariant: the user half of both roots names the same tables, and no other entry ever changes.
+//! Invariant: the user half of both roots names the same tables; of the other entries, only the private
+//! slot ([`crate::ldt`]) ever changes, in both roots alike.
 
 use crate::flush::FlushPage;
 use crate::frames::Frames;
 use crate::isolation::Isolation;
+use crate::ldt::Private;
 use crate::tables::{self, MapError, Table};
 use core::sync::atomic::Ordering;
 use ringwall_core::paging::{ACCESSED, ADDRESS_MASK, GLOBAL, HUGE, PRESENT, USER, WRITABLE, index};
@@ -25,6 +27,7 @@ pub struct AddressSpace {
     frame: PhysFrame,
     kernel: &'static Table,
     user: Option<&'static Table>,
+    private: Private,
 }
 
 impl AddressSpace {
@@ -49,7 +52,20 @@ impl AddressSpace {
             user[slot].store(entry, Ordering::Relaxed);
             user
         });
-        Ok(AddressSpace { frame, kernel, user })
+        Ok(AddressSpace { frame, kernel, user, private: Private::new(isolation.private_slot) })
+    }
+
+    /// What it has in the private slot.
+    #[inline(always)]
+    pub(crate) fn private(&self) -> &Private {
+        &self.private
+    }
+
+    /// Sets the private slot in both roots.
+    pub(crate) fn set_private_entry(&self, slot: usize, entry: u64) {
+        for root in [Some(self.kernel), self.user].into_iter().flatten() {
+            root[slot].store(entry, Ordering::Release);
+        }
     }
 
     /// Physical address of the kernel root.
@@ -146,11 +162,13 @@ impl AddressSpace {
         Ok(())
     }
 
-    /// Gives the pair back. Lower tables are the kernel's, and must have been freed by it.
+    /// Gives the pair back, and the LDT if there is one. Lower tables of the user half are the kernel's, and
+    /// must have been freed by it.
     ///
     /// # Safety
     /// No CPU has either root loaded or will load it: not as CR3, not as the value to leave with.
     pub unsafe fn release(self, frames: &mut impl Frames) {
+        self.private.release(frames);
         match self.user {
             // SAFETY: it came from `allocate_pair`; by this function's contract nothing refers to it.
             Some(_) => unsafe { frames.free_pair(self.frame) },

@@ -7,7 +7,9 @@ use crate::descriptors::{
     USER_CODE_SELECTOR, USER_DATA_SELECTOR, gdt, interrupt_stack,
 };
 use crate::entry::Points;
-use crate::entry::layout::{ENTRY_STACK_TOP, KernelData, LOCAL_WORDS, StackPage, landing_top};
+use crate::entry::layout::{
+    ENTRY_STACK_TOP, EXIT_WORDS, KernelData, LOCAL_WORDS, StackPage, landing_top,
+};
 use crate::frames::Frames;
 use crate::handlers::{self, Handlers};
 use crate::isolation::{Isolation, SetupError};
@@ -15,6 +17,7 @@ use crate::tables;
 use core::mem::offset_of;
 use core::ptr::NonNull;
 use ringwall_core::area::{CpuArea, Page};
+use ringwall_core::private;
 use x86_64::VirtAddr;
 use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags};
 use x86_64::registers::model_specific::{GsBase, KernelGsBase, LStar, Msr, SFMask, Star};
@@ -110,7 +113,7 @@ impl Isolation {
         let user_stack = if self.isolated { tables::zeroed(frames)? } else { kernel_stack };
         let data_frame = tables::zeroed(frames)?;
 
-        let descriptors = gdt(area.gdt() + TSS_OFFSET as u64);
+        let descriptors = gdt(area.gdt() + TSS_OFFSET as u64, index);
         let page = tables::bytes(frames, gdt_frame);
         for (word, value) in page.chunks_exact_mut(8).zip(descriptors) {
             word.copy_from_slice(&value.to_le_bytes());
@@ -120,9 +123,11 @@ impl Isolation {
         // SAFETY: the bytes are inside the page, 16-aligned, and nobody else uses them yet.
         unsafe { tss.write(task_state(area)) };
 
+        let gdt = frames.pointer(gdt_frame).cast::<[u64; GDT_ENTRIES]>();
+        let espfix_group = self.add_espfix(index, user_stack, frames)?;
         let data: NonNull<KernelData> = frames.pointer(data_frame).cast();
         // SAFETY: the frame is ours alone and of the type's size and alignment.
-        unsafe { data.write(kernel_data::<H>(self, area, stacks, local)) };
+        unsafe { data.write(kernel_data::<H>(self, area, stacks, (gdt, espfix_group), local)) };
 
         tables::bytes(frames, user_stack)[offset_of!(StackPage, kernel_selector)..][..8]
             .copy_from_slice(&u64::from(KERNEL_DATA_SELECTOR).to_le_bytes());
@@ -138,7 +143,7 @@ impl Isolation {
         Ok(Cpu {
             area,
             isolated: self.isolated,
-            gdt: frames.pointer(gdt_frame).cast(),
+            gdt,
             idt: self.area.idt(),
             text: self.area.text(),
             points: self.text.points(),
@@ -168,6 +173,7 @@ fn kernel_data<H: Handlers>(
     isolation: &Isolation,
     area: CpuArea,
     stacks: &Stacks,
+    (gdt, espfix_group): (NonNull<[u64; GDT_ENTRIES]>, u64),
     local: [u64; LOCAL_WORDS],
 ) -> KernelData {
     let text = isolation.area.text();
@@ -188,8 +194,12 @@ fn kernel_data<H: Handlers>(
         double_fault_stack: stacks.double_fault.as_u64(),
         text_base: text,
         landed: 0,
-        espfix_stack: 0,
         stack_bytes: stacks.bytes,
+        espfix_stack: private::espfix_page(isolation.private_slot, area.index())
+            + (ENTRY_STACK_TOP - EXIT_WORDS * 8) as u64,
+        espfix_group,
+        ldt: 0,
+        gdt: gdt.addr().get() as u64,
         local,
     }
 }

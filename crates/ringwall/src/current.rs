@@ -5,11 +5,18 @@
 //! with interrupts off, by the CPU that they belong to.
 
 use crate::address_space::AddressSpace;
+use crate::descriptors::{self, LDT_SELECTOR, THREAD_ENTRIES, THREAD_ENTRY, slot};
 use crate::entry::layout::{
-    ENTRY_STACK_TOP, LANDED_WORDS, LOCAL_WORDS, Landing, StackPage, data_offset, landing_top,
+    ENTRY_STACK_TOP, EXIT_WORDS, LANDED_WORDS, LOCAL_WORDS, Landing, StackPage, data_offset,
+    landing_top,
 };
 use crate::frame::Frame;
+use crate::ldt;
 use core::mem::offset_of;
+use core::sync::atomic::Ordering;
+use ringwall_core::paging::index;
+use ringwall_core::private::GROUP_BYTES;
+use ringwall_core::segment::Descriptor;
 use x86_64::VirtAddr;
 use x86_64::registers::control::{Cr3, Cr3Flags};
 
@@ -79,6 +86,111 @@ pub unsafe fn switch_to(space: &AddressSpace, stack_top: VirtAddr) {
         // SAFETY: a kernel root made by the library; this code and stack are mapped in all of them.
         unsafe { Cr3::write(space.kernel_root(), Cr3Flags::empty()) };
         forget_last_user();
+        let ldt = space.private().word();
+        if ldt | loaded_ldt() != 0 {
+            load_ldt(space, ldt);
+        }
+    }
+}
+
+/// The word of the LDT that LDTR names.
+#[inline(always)]
+fn loaded_ldt() -> u64 {
+    let word;
+    // SAFETY: a word of this CPU's kernel-only data.
+    unsafe {
+        core::arch::asm!(
+            "mov {}, gs:[{}]", out(reg) word, const data_offset!(ldt),
+            options(nostack, preserves_flags, readonly),
+        );
+    }
+    word
+}
+
+/// Makes this CPU use the LDT that `space` has now, if it runs `space`; for after
+/// [`AddressSpace::set_ldt`], on every CPU that may. What segment registers hold stays as it was loaded.
+///
+/// # Safety
+/// On an active CPU, interrupts off.
+pub unsafe fn reload_ldt(space: &AddressSpace) {
+    let exit_cr3: u64;
+    // SAFETY: a word of this CPU's kernel-only data.
+    unsafe {
+        core::arch::asm!(
+            "mov {}, gs:[{}]", out(reg) exit_cr3, const data_offset!(exit_cr3),
+            options(nostack, preserves_flags, readonly),
+        );
+    }
+    if exit_cr3 == space.user_cr3() {
+        load_ldt(space, space.private().word());
+    }
+}
+
+/// Loads LDTR with the LDT that `word` stands for, or with none. `space` is loaded.
+#[cold]
+#[inline(never)]
+fn load_ldt(space: &AddressSpace, word: u64) {
+    let (espfix_stack, espfix_group, table): (u64, u64, u64);
+    // SAFETY: words of this CPU's kernel-only data.
+    unsafe {
+        core::arch::asm!(
+            "mov {stack}, gs:[{espfix_stack}]",
+            "mov {group}, gs:[{espfix_group}]",
+            "mov {table}, gs:[{gdt}]",
+            "mov gs:[{ldt}], {word}",
+            stack = out(reg) espfix_stack,
+            group = out(reg) espfix_group,
+            table = out(reg) table,
+            word = in(reg) word,
+            espfix_stack = const data_offset!(espfix_stack),
+            espfix_group = const data_offset!(espfix_group),
+            gdt = const data_offset!(gdt),
+            ldt = const data_offset!(ldt),
+            options(nostack, preserves_flags),
+        );
+    }
+    let mut selector = 0;
+    if word != 0 {
+        // This CPU may have come up after the slot was made. Another one may store the same.
+        if let Some(level_3) = space.private().level_3() {
+            let first = index(3, espfix_stack);
+            for slot in &level_3[first..first + (GROUP_BYTES >> 30) as usize] {
+                slot.store(espfix_group, Ordering::Release);
+            }
+        }
+        let (base, entries) = ldt::from_word(word);
+        let [low, high] = descriptors::ldt(base, entries);
+        selector = LDT_SELECTOR;
+        let entry = (table as *mut u64).wrapping_add(slot(LDT_SELECTOR));
+        // SAFETY: this CPU's GDT in the direct map. The CPU reads these two words in LLDT alone.
+        unsafe { entry.write_volatile(low) };
+        // SAFETY: as above.
+        unsafe { entry.wrapping_add(1).write_volatile(high) };
+    }
+    // SAFETY: null, or a present LDT descriptor; its table is mapped under both roots of `space`.
+    unsafe {
+        core::arch::asm!("lldt {:x}", in(reg) selector, options(nostack, preserves_flags));
+    }
+}
+
+/// Sets the GDT entries that belong to the running thread. What segment registers hold stays as it was
+/// loaded.
+///
+/// # Safety
+/// On an active CPU, interrupts off.
+pub unsafe fn set_thread_segments(segments: &[Descriptor; THREAD_ENTRIES]) {
+    let table: u64;
+    // SAFETY: a word of this CPU's kernel-only data.
+    unsafe {
+        core::arch::asm!(
+            "mov {}, gs:[{}]", out(reg) table, const data_offset!(gdt),
+            options(nostack, preserves_flags, readonly),
+        );
+    }
+    for (number, segment) in segments.iter().enumerate() {
+        let entry = (table as *mut u64).wrapping_add(THREAD_ENTRY + number);
+        // SAFETY: this CPU's GDT in the direct map; an aligned word, so the CPU never reads half of it.
+        unsafe { entry.write_volatile(segment.bits()) };
     }
 }
 
@@ -111,8 +223,6 @@ fn forget_last_user() {
         );
     }
     let alias = base - ENTRY_STACK_TOP as u64;
-    /// What an exit by IRETQ wrote: five words and RDI.
-    const EXIT_WORDS: usize = 6;
     clear_below(alias + ENTRY_STACK_TOP as u64, EXIT_WORDS);
     let landed: u64;
     // SAFETY: a word of this CPU's kernel-only data. An NMI between the two instructions lands in the

@@ -17,10 +17,24 @@ pub const USER_CODE_32_SELECTOR: u16 = 0x23;
 /// GDT selector of the TSS.
 pub const TSS_SELECTOR: u16 = 0x40;
 
+/// GDT selector of the LDT. Ring 3 cannot load it.
+pub const LDT_SELECTOR: u16 = 0x50;
+/// First of the GDT entries that belong to the running thread (Linux's GDT_ENTRY_TLS_MIN).
+pub const THREAD_ENTRY: usize = 12;
+/// How many there are.
+pub const THREAD_ENTRIES: usize = 3;
+/// GDT selector of a segment whose limit is the CPU's index (RPL 3): LSL gives it to ring 3.
+pub const CPU_NUMBER_SELECTOR: u16 = 0x7b;
+
 /// Descriptors in a GDT.
 pub const GDT_ENTRIES: usize = 16;
 /// Offset of the TSS in the page that it shares with the GDT.
 pub const TSS_OFFSET: usize = GDT_ENTRIES * 8;
+
+const _: () = assert!(slot(LDT_SELECTOR) + 2 <= THREAD_ENTRY);
+const _: () = assert!(THREAD_ENTRY + THREAD_ENTRIES == slot(CPU_NUMBER_SELECTOR));
+const _: () =
+    assert!(ringwall_core::area::MAX_CPUS <= 1 << 16, "a CPU's index is a limit's low part");
 
 const _: () = {
     let tss = size_of::<x86_64::structures::tss::TaskStateSegment>();
@@ -37,10 +51,13 @@ const USER_CODE_32: u64 = 0x00cf_fb00_0000_ffff;
 const USER_DATA: u64 = 0x00cf_f300_0000_ffff;
 const USER_CODE: u64 = 0x00af_fb00_0000_ffff;
 
+/// Read-only data, expand-down, 32-bit, byte granular; the limit is filled in.
+const CPU_NUMBER: u64 = 0x0040_f500_0000_0000;
+
 const TSS_LIMIT: u64 = size_of::<x86_64::structures::tss::TaskStateSegment>() as u64 - 1;
 
-/// The GDT of a CPU whose TSS is at `tss`.
-pub(crate) fn gdt(tss: u64) -> [u64; GDT_ENTRIES] {
+/// The GDT of CPU `index`, whose TSS is at `tss`.
+pub(crate) fn gdt(tss: u64, index: usize) -> [u64; GDT_ENTRIES] {
     let mut table = [0; GDT_ENTRIES];
     table[slot(KERNEL_CODE_SELECTOR)] = KERNEL_CODE;
     table[slot(KERNEL_DATA_SELECTOR)] = KERNEL_DATA;
@@ -52,10 +69,19 @@ pub(crate) fn gdt(tss: u64) -> [u64; GDT_ENTRIES] {
     table[slot(TSS_SELECTOR)] =
         TSS_LIMIT | (tss & 0xff_ffff) << 16 | AVAILABLE_TSS | (tss >> 24 & 0xff) << 56;
     table[slot(TSS_SELECTOR) + 1] = tss >> 32;
+    table[slot(CPU_NUMBER_SELECTOR)] = CPU_NUMBER | index as u64;
     table
 }
 
-const fn slot(selector: u16) -> usize {
+/// The two words of the GDT that describe an LDT of `entries` entries at `base`.
+pub(crate) fn ldt(base: u64, entries: usize) -> [u64; 2] {
+    /// Present, type 2: an LDT.
+    const LDT: u64 = 0x82 << 40;
+    let limit = entries as u64 * 8 - 1;
+    [limit | (base & 0xff_ffff) << 16 | LDT | (base >> 24 & 0xff) << 56, base >> 32]
+}
+
+pub(crate) const fn slot(selector: u16) -> usize {
     (selector >> 3) as usize
 }
 

@@ -13,6 +13,7 @@ use ringwall_core::area::{AreaError, EntryArea, PAGE_SIZE, Page};
 use ringwall_core::exposed::{View, row};
 use ringwall_core::hardening::Hardening;
 use ringwall_core::paging::{GLOBAL, KERNEL_TABLE, PRESENT, index};
+use ringwall_core::private;
 use ringwall_core::root::{ENTRY_SLOT, KERNEL_HALF, ROOT_PAIR_BYTES};
 use ringwall_core::shared::{ShareError, SharedRange, SharedRanges};
 use x86_64::structures::paging::PhysFrame;
@@ -42,6 +43,9 @@ pub struct Setup<'a> {
     pub sysret_keeps_ss: bool,
     /// Vectors that ring 3 may raise by INT n: 3 and 4 and whatever the ABI has.
     pub user_vectors: &'a [u8],
+    /// A top-level slot that the kernel root does not use: it is filled in the roots of processes that
+    /// have an LDT. [`ringwall_core::private::DEFAULT_SLOT`] if nothing speaks against it.
+    pub private_slot: usize,
 }
 
 /// Why the entry area could not be built.
@@ -58,6 +62,8 @@ pub enum SetupError {
     RootNotAligned(u64),
     /// Ring 3 may not raise this vector: it has an error code, or an entry that trusts nothing.
     BadUserVector(u8),
+    /// The private slot is not in the kernel half, is the entry area's, or the kernel root uses it.
+    PrivateSlot(usize),
     /// There is no such CPU: the layout has room for [`ringwall_core::area::MAX_CPUS`].
     NoSuchCpu(usize),
 }
@@ -88,6 +94,9 @@ impl core::fmt::Display for SetupError {
             SetupError::BadUserVector(vector) => {
                 write!(f, "vector {vector} cannot be left to INT n in ring 3")
             }
+            SetupError::PrivateSlot(slot) => {
+                write!(f, "top-level slot {slot} cannot be the private slot")
+            }
             SetupError::NoSuchCpu(index) => write!(f, "no place for CPU {index} in the entry area"),
         }
     }
@@ -98,11 +107,14 @@ pub struct Isolation {
     pub(crate) area: EntryArea,
     pub(crate) text: Text,
     pub(crate) isolated: bool,
+    pub(crate) private_slot: usize,
     pub(crate) kernel_level_3: &'static Table,
     pub(crate) user_level_3: Option<(PhysFrame, &'static Table)>,
     kernel_entries: [(usize, u64); KERNEL_ENTRIES],
     kernel_entry_count: usize,
     shared: SharedRanges<SHARED_RANGES>,
+    /// Of each group of CPUs, the level-2 table and the level-1 table of its stack pages in the private slot.
+    espfix: [Option<(PhysFrame, PhysFrame)>; private::GROUPS],
 }
 
 impl Isolation {
@@ -122,6 +134,9 @@ impl Isolation {
         check(setup)?;
         let area = choose(setup)?;
         let root = tables::table(frames, setup.kernel_root);
+        if root[setup.private_slot].load(Ordering::Relaxed) != 0 {
+            return Err(SetupError::PrivateSlot(setup.private_slot));
+        }
         let kernel_level_3 = tables::level_3(root, area.base(), frames)?;
         let user_level_3 = match setup.isolate {
             true => {
@@ -134,11 +149,13 @@ impl Isolation {
             area,
             text: Text::new(setup.isolate),
             isolated: setup.isolate,
+            private_slot: setup.private_slot,
             kernel_level_3,
             user_level_3,
             kernel_entries: [(0, 0); KERNEL_ENTRIES],
             kernel_entry_count: 0,
             shared: SharedRanges::new(area),
+            espfix: [None; private::GROUPS],
         };
         isolation.copy_kernel_entries(root)?;
         let features = Features::new(&setup.hardening, setup.fsgsbase, setup.sysret_keeps_ss);
@@ -208,6 +225,33 @@ impl Isolation {
             tables::map_below(level_3, address, leaf, frames)?;
         }
         Ok(())
+    }
+
+    /// Adds the stack page of CPU `index` to the espfix tables; gives the level-3 entry for its group.
+    pub(crate) fn add_espfix(
+        &mut self,
+        index: usize,
+        stack: PhysFrame,
+        frames: &mut impl Frames,
+    ) -> Result<u64, MapError> {
+        let group = &mut self.espfix[index / private::GROUP_CPUS];
+        let (level_2, level_1) = match *group {
+            Some(made) => made,
+            None => {
+                let (level_2, level_1) = (tables::zeroed(frames)?, tables::zeroed(frames)?);
+                let entry = level_1.start_address().as_u64() | KERNEL_TABLE;
+                for slot in tables::table(frames, level_2) {
+                    slot.store(entry, Ordering::Relaxed);
+                }
+                *group.insert((level_2, level_1))
+            }
+        };
+        let leaf = stack.start_address().as_u64() | private::LEAF;
+        let slots = tables::table(frames, level_1).iter().skip(index % private::GROUP_CPUS);
+        for slot in slots.step_by(private::GROUP_CPUS) {
+            slot.store(leaf, Ordering::Release);
+        }
+        Ok(level_2.start_address().as_u64() | KERNEL_TABLE)
     }
 
     /// Where the entry area is.
@@ -315,6 +359,9 @@ fn check(setup: &Setup<'_>) -> Result<(), SetupError> {
     let bad = |vector: &&u8| matches!(vector, 1 | 2 | 8 | 10..=14 | 17 | 18 | 21 | 29 | 30);
     match setup.user_vectors.iter().find(bad) {
         Some(vector) => Err(SetupError::BadUserVector(*vector)),
+        None if !private::slot_ok(setup.private_slot) => {
+            Err(SetupError::PrivateSlot(setup.private_slot))
+        }
         None => Ok(()),
     }
 }

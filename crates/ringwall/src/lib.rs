@@ -35,17 +35,21 @@ pub mod frame;
 pub mod frames;
 pub mod handlers;
 pub mod isolation;
+pub mod ldt;
 mod tables;
 pub mod user_mapped;
 
 pub use address_space::AddressSpace;
 pub use cpu::{Cpu, CpuError, Stacks};
-pub use current::{local_word, return_to_user, set_local_word, switch_to};
-pub use descriptors::{USER_CODE_SELECTOR, USER_DATA_SELECTOR};
+pub use current::{
+    local_word, reload_ldt, return_to_user, set_local_word, set_thread_segments, switch_to,
+};
+pub use descriptors::{USER_CODE_32_SELECTOR, USER_CODE_SELECTOR, USER_DATA_SELECTOR};
 pub use frame::Frame;
 pub use frames::Frames;
 pub use handlers::{DoubleFault, Handlers};
 pub use isolation::{Isolation, Setup, SetupError};
+pub use ldt::Ldt;
 pub use ringwall_core as core;
 pub use ringwall_core::policy;
 pub use tables::MapError;

@@ -56,7 +56,8 @@ pub(crate) fn zeroed(frames: &mut impl Frames) -> Result<PhysFrame, MapError> {
     Ok(frame)
 }
 
-fn frame_of(entry: u64) -> PhysFrame {
+/// The frame that an entry names.
+pub(crate) fn frame_of(entry: u64) -> PhysFrame {
     PhysFrame::containing_address(PhysAddr::new(entry & ADDRESS_MASK))
 }
 

@@ -21,6 +21,7 @@ fn space(memory: &mut Memory) -> AddressSpace {
         fsgsbase: false,
         sysret_keeps_ss: false,
         user_vectors: &[],
+        private_slot: ringwall::core::private::DEFAULT_SLOT,
     };
     // SAFETY: no CPU runs on these tables.
     let isolation = unsafe { Isolation::new(&setup, memory) }.expect("entry area");

@@ -53,6 +53,7 @@ impl Machine {
             fsgsbase: false,
             sysret_keeps_ss: false,
             user_vectors: &[3],
+            private_slot: ringwall::core::private::DEFAULT_SLOT,
         }
     }
 
@@ -291,6 +292,14 @@ fn mistakes_in_the_setup_are_named() {
         // SAFETY: no CPU runs on these tables.
         let refused = unsafe { Isolation::new(&setup, &mut machine.memory) }.err();
         assert_eq!(refused, Some(SetupError::BadUserVector(vector)));
+    }
+    // SAFETY: an entry of the test's own root.
+    unsafe { *machine.memory.word(machine.root.start_address().as_u64() + 300 * 8) = PRESENT };
+    for slot in [0, 255, 300, 511, 512] {
+        let setup = Setup { private_slot: slot, ..machine.setup(true) };
+        // SAFETY: no CPU runs on these tables.
+        let refused = unsafe { Isolation::new(&setup, &mut machine.memory) }.err();
+        assert_eq!(refused, Some(SetupError::PrivateSlot(slot)));
     }
     let mut isolation = machine.isolation(true);
     machine.add_cpu(&mut isolation, 0).expect("a CPU");

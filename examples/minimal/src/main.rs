@@ -208,6 +208,7 @@ extern "sysv64" fn kernel_main(boot_root: u64) -> ! {
         fsgsbase: false,
         sysret_keeps_ss: true,
         user_vectors: &[3, 4],
+        private_slot: ringwall::core::private::DEFAULT_SLOT,
     };
     // SAFETY: the boot root is this kernel's root and does not change; the region is free.
     let mut isolation = unsafe { Isolation::new(&setup, &mut memory) }.expect("entry area");

@@ -4,7 +4,7 @@ use super::features::{self, Features};
 use super::frames::KernelFrames;
 use super::traps::KernelHandlers;
 use super::{cpu, random};
-use crate::mm::layout::ENTRY_REGION;
+use crate::mm::layout::{ENTRY_REGION, PRIVATE_SLOT};
 use crate::println;
 use crate::sync::{Mutex, Once};
 use ringwall::core::hardening::{self, Hardening};
@@ -71,6 +71,7 @@ pub fn start(command_line: &[u8], features: &Features) {
         fsgsbase: features.fsgsbase,
         sysret_keeps_ss: matches!(facts.vendor(), Vendor::Amd | Vendor::Hygon),
         user_vectors: &USER_VECTORS,
+        private_slot: PRIVATE_SLOT,
     };
     // SAFETY: the root is the kernel's own, made with all its top-level entries; nothing else is in
     // the region.

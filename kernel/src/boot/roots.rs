@@ -11,7 +11,7 @@
 //! 8 KiB, as if it had a user root beside it: the paranoid entries clear that bit.
 
 use super::memory::end_of_ram;
-use super::pvh::BootInfo;
+use super::info::BootInfo;
 use crate::mm::layout::{DIRECT_MAP, IMAGE, STACKS, direct};
 use crate::sync::Once;
 use ringwall::core::paging::{HUGE, KERNEL_TABLE, NO_EXECUTE, PRESENT, WRITABLE, index};

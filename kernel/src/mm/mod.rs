@@ -10,7 +10,8 @@
 //!            roots (library), tlb, page, frame
 //! ```
 //!
-//! Lock order: an [`Mm`], then a file system's, then the heap, then the frames.
+//! Lock order: an [`Mm`], then a file system's, then the heap, then the frames. An [`Mm`]'s LDT has a lock
+//! of its own, in the place of the other.
 
 mod change;
 mod fault;
@@ -18,6 +19,7 @@ pub mod frame;
 pub mod heap;
 pub mod kernel;
 pub mod layout;
+pub mod ldt;
 mod load;
 mod map;
 mod mapping;

@@ -34,6 +34,8 @@ const STACK_LIMIT: u64 = 8 << 20;
 pub struct Mm {
     roots: ManuallyDrop<AddressSpace>,
     pub(super) space: Mutex<Space>,
+    /// Held while the LDT is read or changed. Never together with `space`.
+    pub(super) ldt: Mutex<()>,
     /// RLIMIT_STACK, in bytes.
     stack_limit: AtomicU64,
 }
@@ -75,6 +77,7 @@ impl Mm {
                 arguments: 0..0,
                 environment: 0..0,
             }),
+            ldt: Mutex::new(()),
             stack_limit: AtomicU64::new(STACK_LIMIT),
         })
     }
@@ -93,6 +96,9 @@ impl Mm {
             let parent_space = self.space.lock();
             let mut child_space = child.space.lock();
             parent_space.fork_into(&self.roots, &mut child_space, &child.roots)?;
+        }
+        if self.roots.ldt_entries() != 0 {
+            self.copy_ldt_to(&child)?;
         }
         Ok(Arc::new(child))
     }

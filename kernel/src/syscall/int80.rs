@@ -5,7 +5,7 @@
 //! only RAX comes back. Calls that pass structures of another layout in 32-bit mode are not served:
 //! no 64-bit program has a reason to make them this way.
 
-use super::{Call, TABLE, for_rax, process};
+use super::{Call, TABLE, for_rax, process, segments};
 use linux_raw_sys::general as raw;
 use ringwall::Frame;
 
@@ -44,6 +44,9 @@ fn serve(frame: &mut Frame, number: u64) -> u64 {
         // These go on with the program's own registers in the child.
         FORK => return for_rax(process::fork(frame)),
         VFORK => return for_rax(process::vfork(frame)),
+        CLONE => return for_rax(process::clone_legacy(frame)),
+        SET_THREAD_AREA => return for_rax(segments::set_thread_area(frame.rbx() & 0xffff_ffff)),
+        GET_THREAD_AREA => return for_rax(segments::get_thread_area(frame.rbx() & 0xffff_ffff)),
         _ => {}
     }
     let served = NUMBER.get(number as usize).filter(|number| **number != NONE);
@@ -67,7 +70,10 @@ fn serve(frame: &mut Frame, number: u64) -> u64 {
 }
 
 const FORK: u32 = 2;
+const CLONE: u32 = 120;
 const VFORK: u32 = 190;
+const SET_THREAD_AREA: u32 = 243;
+const GET_THREAD_AREA: u32 = 244;
 const MMAP2: u32 = 192;
 
 /// 32-bit number and 64-bit number of calls that mean the same.
@@ -124,6 +130,7 @@ const SAME: &[(u32, u32)] = &[
     (118, raw::__NR_fsync),
     (121, raw::__NR_setdomainname),
     (122, raw::__NR_uname),
+    (123, raw::__NR_modify_ldt),
     (125, raw::__NR_mprotect),
     (132, raw::__NR_getpgid),
     (133, raw::__NR_fchdir),

@@ -1,6 +1,6 @@
 //! System calls: processes and threads, from clone to wait.
 
-use super::{Calls, calls};
+use super::{Calls, calls, segments};
 use crate::errno::{Errno, Result};
 use crate::task::create::{self, Wanted};
 use crate::task::wait::{self, Which};
@@ -38,7 +38,25 @@ fn clone(frame: &mut Frame) -> Result<usize> {
     let exit_signal = (flags & 0xff) as u32;
     // The upper half of the register is not looked at: clone3's flags are not clone's.
     let flags = flags & 0xffff_ff00;
-    let wanted = Wanted { flags, stack, parent_tid, child_tid, tls, exit_signal };
+    let wanted = Wanted { flags, stack, parent_tid, child_tid, tls, segment: None, exit_signal };
+    Ok(create::clone(frame, &wanted)? as usize)
+}
+
+/// clone of INT 80h, where CLONE_SETTLS brings a segment.
+pub(super) fn clone_legacy(frame: &mut Frame) -> Result<usize> {
+    let low = |register: u64| register & 0xffff_ffff;
+    let flags = low(frame.rbx());
+    let tls = flags & u64::from(raw::CLONE_SETTLS) != 0;
+    let segment = if tls { Some(segments::of_new_thread(low(frame.rsi()))?) } else { None };
+    let wanted = Wanted {
+        flags: flags & 0xffff_ff00,
+        stack: low(frame.rcx()),
+        parent_tid: low(frame.rdx()),
+        child_tid: low(frame.rdi()),
+        tls: 0,
+        segment,
+        exit_signal: (flags & 0xff) as u32,
+    };
     Ok(create::clone(frame, &wanted)? as usize)
 }
 
@@ -94,6 +112,7 @@ fn clone3(frame: &mut Frame) -> Result<usize> {
         parent_tid: arguments.parent_tid,
         child_tid: arguments.child_tid,
         tls: arguments.tls,
+        segment: None,
         exit_signal: arguments.exit_signal as u32,
     };
     Ok(create::clone(frame, &wanted)? as usize)

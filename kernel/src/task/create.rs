@@ -16,7 +16,7 @@ use super::stack::Stack;
 use super::switch::SAVED_BYTES;
 use super::table;
 use super::thread::Thread;
-use super::{current, exec, scheduler};
+use super::{current, exec, scheduler, segments};
 use crate::arch::{cpu, fpu::FpuState, selectors::Selectors};
 use crate::errno::{Errno, Result};
 use crate::fs::{FileTable, Paths};
@@ -27,6 +27,7 @@ use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as raw;
 use ringwall::Frame;
+use ringwall::core::segment::Descriptor;
 
 /// What clone, clone3, fork and vfork ask for.
 #[derive(Clone, Copy, Default, Debug)]
@@ -39,8 +40,10 @@ pub struct Wanted {
     pub parent_tid: u64,
     /// For CLONE_CHILD_SETTID and CLONE_CHILD_CLEARTID.
     pub child_tid: u64,
-    /// For CLONE_SETTLS.
+    /// For CLONE_SETTLS: the FS base.
     pub tls: u64,
+    /// For CLONE_SETTLS by INT 80h: a GDT entry of its own, and its place.
+    pub segment: Option<(usize, Descriptor)>,
     /// Sent to the parent when the child ends.
     pub exit_signal: u32,
 }
@@ -123,17 +126,19 @@ fn make(parent: &Thread, tid: u32, frame: &Frame, wanted: &Wanted) -> Result<Arc
     };
     let child =
         Arc::new(Thread::new(tid, Arc::clone(&process), Some(stack), FpuState::copy_current()?));
-    inherit(parent, &child, wanted);
+    inherit(parent, &child, wanted)?;
     let mut registers = *frame;
     registers.set_rax(0);
     if wanted.stack != 0 {
         registers.set_rsp(wanted.stack);
     }
     let (fs_base, gs_base) = scheduler::user_bases();
-    let fs_base = if wanted.has(raw::CLONE_SETTLS) { wanted.tls } else { fs_base };
+    let sets_base = wanted.has(raw::CLONE_SETTLS) && wanted.segment.is_none();
+    let fs_base = if sets_base { wanted.tls } else { fs_base };
     let selectors = Selectors::present();
-    let selectors = if wanted.has(raw::CLONE_SETTLS) { selectors.without_fs() } else { selectors };
+    let selectors = if sets_base { selectors.without_fs() } else { selectors };
     prepare(&child, &registers, (fs_base, gs_base), selectors);
+    segments::inherit(&child, wanted.segment);
     if !is_thread {
         table::lock().reserve_member(parent.process.group())?;
     }
@@ -179,9 +184,12 @@ fn fork_process(parent: &Process, pid: u32, wanted: &Wanted) -> Result<Process> 
 }
 
 /// What a new thread has from the one that makes it.
-fn inherit(parent: &Thread, child: &Thread, wanted: &Wanted) {
+fn inherit(parent: &Thread, child: &Thread, wanted: &Wanted) -> Result<()> {
     child.blocked.store(parent.blocked(), Ordering::Relaxed);
     child.set_name(&parent.name());
+    for (to, from) in child.trap.iter().zip(&parent.trap) {
+        to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
     // A thread on a stack of its own in the same memory must not share the alternate one.
     if !wanted.has(raw::CLONE_VM) || wanted.has(raw::CLONE_VFORK) {
         child.alternate_stack.copy(&parent.alternate_stack);
@@ -192,6 +200,11 @@ fn inherit(parent: &Thread, child: &Thread, wanted: &Wanted) {
     if wanted.has(raw::CLONE_CHILD_SETTID) {
         child.set_child_tid.store(wanted.child_tid, Ordering::Relaxed);
     }
+    let ports = parent.ports.lock();
+    if !ports.is_none() {
+        *child.ports.lock() = ports.copy().map_err(|_| Errno::ENOMEM)?;
+    }
+    Ok(())
 }
 
 /// Makes a thread that nobody knows yet ready to be switched to.

@@ -23,6 +23,7 @@ pub mod process;
 pub mod resources;
 pub mod robust;
 pub mod scheduler;
+pub mod segments;
 pub mod stack;
 mod switch;
 pub mod table;

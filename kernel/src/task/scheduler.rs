@@ -8,6 +8,7 @@
 //! while others wait for the CPU, or a limit on processor time. A thread that runs alone is never
 //! interrupted.
 
+use super::segments;
 use super::switch::switch;
 use super::thread::{CurrentThread, Sleep, Thread, work};
 use crate::arch::{cpu, selectors::Selectors};
@@ -288,7 +289,7 @@ fn save_context(thread: &Thread) {
         context.fs_base = FS::read_base().as_u64();
         context.gs_base = KernelGsBase::read().as_u64();
     } else {
-        // Loading a selector is the one way for it, and all descriptors have base 0.
+        // A base that came with a selector comes with it again.
         if context.selectors.has_fs() {
             context.fs_base = 0;
         }
@@ -302,15 +303,22 @@ fn load_context(thread: &Thread) {
     // SAFETY: this CPU runs the thread.
     let context = unsafe { &*thread.context() };
     context.fpu.load();
+    segments::switch_to(context);
     // Before the bases: loading FS or GS sets its base too.
     context.selectors.load();
     if USER_CHANGES_BASES.load(Ordering::Relaxed) {
         // SAFETY: the kernel does not use FS; the value is canonical (see `user_base`).
         unsafe { FS::write_base(VirtAddr::new_truncate(context.fs_base)) };
-    } else {
+        KernelGsBase::write(VirtAddr::new_truncate(context.gs_base));
+        return;
+    }
+    let loaded = Selectors::present();
+    if !loaded.has_fs() {
         FsBase::write(VirtAddr::new_truncate(context.fs_base));
     }
-    KernelGsBase::write(VirtAddr::new_truncate(context.gs_base));
+    if !loaded.has_gs() {
+        KernelGsBase::write(VirtAddr::new_truncate(context.gs_base));
+    }
 }
 
 /// The running thread's FS and GS bases as user mode has them now.

@@ -4,7 +4,7 @@
 //! or from it. The scheduler holds one reference to each thread from its creation until the switch
 //! away from it after its end; run queues and CPUs point to threads on the strength of that one.
 
-use super::{Process, scheduler, stack::Stack};
+use super::{Process, scheduler, segments::Segments, stack::Stack};
 use crate::arch::{fpu::FpuState, selectors::Selectors};
 use crate::errno::Result;
 use crate::signal::{AlternateStack, Pending};
@@ -14,6 +14,7 @@ use core::marker::PhantomData;
 use core::ops::Deref;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use ringwall::Frame;
+use ringwall_rules::ports::Permissions;
 use spin::Mutex;
 
 /// Bits of what a thread has to do before it returns to ring 3.
@@ -62,6 +63,9 @@ pub(super) struct Context {
     pub(super) gs_base: u64,
     /// User mode's DS, ES, FS and GS.
     pub(super) selectors: Selectors,
+    /// Its own GDT entries, and whether any is not empty.
+    pub(super) segments: Segments,
+    pub(super) has_segments: bool,
     pub(super) fpu: FpuState,
 }
 
@@ -106,6 +110,8 @@ pub struct Thread {
     pub(crate) robust_list: AtomicU64,
     /// How restart_syscall goes on.
     pub(crate) restart: Mutex<Option<Restart>>,
+    /// The ports that it may use. Written by the thread alone.
+    pub(crate) ports: Mutex<Permissions>,
     /// Number of the walk over epoll instances that it is on, or 0.
     pub(crate) epoll_walk: AtomicU64,
     /// Nanoseconds on a CPU, up to the last switch.
@@ -143,6 +149,8 @@ impl Thread {
                 fs_base: 0,
                 gs_base: 0,
                 selectors: Selectors::default(),
+                segments: Segments::default(),
+                has_segments: false,
                 fpu,
             }),
             name: Mutex::new([0; 16]),
@@ -155,6 +163,7 @@ impl Thread {
             set_child_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
             restart: Mutex::new(None),
+            ports: Mutex::new(Permissions::NONE),
             epoll_walk: AtomicU64::new(0),
             cpu_time: AtomicU64::new(0),
             since: AtomicU64::new(0),

@@ -137,7 +137,7 @@ trap_from_ring_0_\variant:
 #
 # In:   RDI = end of the frame less 56, its exit frame on the entry stack; kernel root.
 exit_by_espfix_\variant:
-    cmp qword ptr gs:[{ESPFIX_STACK}], 0
+    cmp qword ptr gs:[{LDT}], 0
     je exit_by_entry_stack_\variant
     mov esp, [rdi + 48]
     and esp, 0xffff0000

@@ -55,6 +55,9 @@ pub struct Landing([u64; 32]);
 /// The end of the entry stack, as an offset in the page.
 pub const ENTRY_STACK_TOP: usize = offset_of!(StackPage, unused);
 
+/// Words of an exit by IRETQ: its frame, and RDI below it.
+pub const EXIT_WORDS: usize = 6;
+
 /// Offset of the end of a landing stack.
 pub const fn landing_top(start: usize) -> usize {
     start + size_of::<Landing>()
@@ -119,10 +122,17 @@ pub struct KernelData {
     /// Set when an IST vector landed under the user root: the landing stacks want scrubbing before
     /// another address space runs.
     pub landed: u64,
-    /// RSP for an exit by the espfix stack if bits 16 to 31 of the program's are 0; 0 while no LDT is loaded.
-    pub espfix_stack: u64,
     /// Bytes of each vector's own stack.
     pub stack_bytes: u64,
+    /// RSP for an exit with a stack segment of the LDT, less the program's bits 16 to 31: the exit frame in this
+    /// CPU's stack page, in the private slot ([`ringwall_core::private::espfix_page`]).
+    pub espfix_stack: u64,
+    /// The level-3 entry for the 4 GiB that page is in.
+    pub espfix_group: u64,
+    /// The word of the LDT that LDTR names ([`crate::ldt`]), 0 for none.
+    pub ldt: u64,
+    /// The GDT where it can be written: in the direct map.
+    pub gdt: u64,
     /// Words of the kernel's own.
     pub local: [u64; LOCAL_WORDS],
 }

@@ -106,6 +106,7 @@ core::arch::global_asm!(
     DEBUG_STACK = const data_offset!(debug_stack),
     MACHINE_CHECK_STACK = const data_offset!(machine_check_stack),
     DOUBLE_FAULT_STACK = const data_offset!(double_fault_stack),
+    LDT = const data_offset!(ldt),
     ESPFIX_STACK = const data_offset!(espfix_stack),
     KERNEL_SELECTOR = const offset_of!(StackPage, kernel_selector),
     USER_DATA_SELECTOR = const crate::USER_DATA_SELECTOR,
