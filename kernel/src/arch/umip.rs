@@ -3,7 +3,7 @@
 
 use crate::mm::layout::USER_END;
 use crate::signal::fault;
-use crate::task::scheduler;
+use crate::task::{self, scheduler};
 use crate::user;
 use linux_raw_sys::general as linux;
 use ringwall::Frame;
@@ -17,7 +17,8 @@ pub fn emulate(frame: &mut Frame) -> bool {
     let mut bytes = [0; LONGEST];
     let fetched = user::read_some(frame.rip(), &mut bytes);
     let Some(instruction) = umip::decode(&bytes[..fetched]) else { return false };
-    let (answer, size) = umip::answer(instruction.question, false);
+    let has_ldt = task::current().mm().roots().ldt_entries() != 0;
+    let (answer, size) = umip::answer(instruction.question, has_ldt);
     match instruction.operand {
         Operand::Register(number, size) => {
             let mut value = register(frame, number).to_le_bytes();
