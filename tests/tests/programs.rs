@@ -47,6 +47,7 @@ programs!(
     processes,
     registers,
     segments,
+    sigreturnstorm,
     signals,
     threadstorm,
     usercopy,
