@@ -23,13 +23,21 @@ fn run(model: Model, library: Library, programs: &[&str]) -> Output {
 /// Neither SMAP nor UMIP: the kernel reads user memory without a lift.
 #[test]
 fn haswell() {
-    run(Model::Haswell, Library::Glibc, &["badreturn", "exceptions", "gates", "int80", "signals"]);
+    run(
+        Model::Haswell,
+        Library::Glibc,
+        &["badreturn", "exceptions", "gates", "int80", "ldt", "segments", "signals"],
+    );
 }
 
 /// SMAP, and the AVX-512 state in signal frames.
 #[test]
 fn skylake_x() {
-    run(Model::SkylakeX, Library::Musl, &["badreturn", "exceptions", "gates", "int80", "signals"]);
+    run(
+        Model::SkylakeX,
+        Library::Musl,
+        &["badreturn", "exceptions", "gates", "int80", "ldt", "segments", "signals"],
+    );
 }
 
 /// UMIP, and a CPU that Meltdown does not affect.
@@ -38,6 +46,6 @@ fn tiger_lake() {
     run(
         Model::TigerLake,
         Library::Glibc,
-        &["badreturn", "exceptions", "gates", "int80", "signals"],
+        &["badreturn", "exceptions", "gates", "int80", "ldt", "segments", "signals"],
     );
 }
