@@ -45,6 +45,7 @@ programs!(
     pipestorm,
     processes,
     registers,
+    rights,
     signals,
     threadstorm,
     usercopy,
