@@ -32,6 +32,7 @@ macro_rules! programs {
 }
 
 programs!(
+    across,
     badreturn,
     exceptions,
     execstorm,
