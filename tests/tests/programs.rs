@@ -32,6 +32,7 @@ macro_rules! programs {
 }
 
 programs!(
+    across,
     badreturn,
     exceptions,
     execstorm,
@@ -46,6 +47,7 @@ programs!(
     pipestorm,
     processes,
     registers,
+    rights,
     segments,
     sigreturnstorm,
     signals,

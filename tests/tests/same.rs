@@ -12,7 +12,8 @@ use ringwall_tests::{Boot, Library, Output, linux, other_kernel, program};
 const LIMIT: Duration = Duration::from_secs(240);
 
 /// Programs that run with either C library: quick ones, one for each part of the ABI.
-const PROGRAMS: [&str; 12] = [
+const PROGRAMS: [&str; 14] = [
+    "across",
     "badreturn",
     "exceptions",
     "files",
@@ -21,6 +22,7 @@ const PROGRAMS: [&str; 12] = [
     "memory",
     "processes",
     "registers",
+    "rights",
     "segments",
     "signals",
     "sigreturnstorm",
