@@ -12,14 +12,16 @@ use ringwall_tests::{Boot, Library, Output, linux, other_kernel, program};
 const LIMIT: Duration = Duration::from_secs(240);
 
 /// Programs that run with either C library: quick ones, one for each part of the ABI.
-const PROGRAMS: [&str; 10] = [
+const PROGRAMS: [&str; 12] = [
     "badreturn",
     "exceptions",
     "files",
+    "fsgsbase",
     "int80",
     "memory",
     "processes",
     "registers",
+    "sigframe",
     "signals",
     "sigreturnstorm",
     "usercopy",
