@@ -116,8 +116,9 @@ fn a_million_random_signal_frames_leave_nothing_behind() {
         println!("not our kernel: `same` compares what it says of fewer frames");
         return;
     }
-    let script =
-        format!("/bin/sigreturnstorm {FRAMES} 2 >/tmp/said\ntail -n 1 /tmp/said\nexec /bin/spin 2 2");
+    let script = format!(
+        "/bin/sigreturnstorm {FRAMES} 2 >/tmp/said\ntail -n 1 /tmp/said\nexec /bin/spin 2 2"
+    );
     let boot = Boot::new()
         .limit(Duration::from_secs(590))
         .file("/bin/sigreturnstorm", 0o755, program(Library::Glibc, "sigreturnstorm"))

@@ -103,7 +103,8 @@ struct SignalFrame {
     info_rest: [u64; 10],
 }
 
-const _: () = assert!(size_of::<Registers>() == 256 - 64, "struct sigcontext, reserved words apart");
+const _: () =
+    assert!(size_of::<Registers>() == 256 - 64, "struct sigcontext, reserved words apart");
 const _: () = assert!(size_of::<UserContext>() == 304, "struct ucontext with a 64-bit mask");
 const _: () = assert!(size_of::<SignalFrame>() == 440, "struct rt_sigframe");
 

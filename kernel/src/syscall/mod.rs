@@ -9,6 +9,7 @@ pub mod files;
 pub mod identity;
 pub mod int80;
 pub mod memory;
+pub mod ports;
 pub mod process;
 pub mod resources;
 pub mod segments;
@@ -47,6 +48,7 @@ static TABLE: [Call; NUMBERS] = build(&[
     files::CALLS,
     identity::CALLS,
     memory::CALLS,
+    ports::CALLS,
     process::CALLS,
     resources::CALLS,
     segments::CALLS,
