@@ -12,11 +12,12 @@ use ringwall_tests::{Boot, Library, Output, linux, other_kernel, program};
 const LIMIT: Duration = Duration::from_secs(240);
 
 /// Programs that run with either C library: quick ones, one for each part of the ABI.
-const PROGRAMS: [&str; 14] = [
+const PROGRAMS: [&str; 15] = [
     "across",
     "badreturn",
     "exceptions",
     "files",
+    "fsgsbase",
     "int80",
     "ldt",
     "memory",
@@ -24,6 +25,7 @@ const PROGRAMS: [&str; 14] = [
     "registers",
     "rights",
     "segments",
+    "sigframe",
     "signals",
     "sigreturnstorm",
     "usercopy",

@@ -65,6 +65,9 @@ fn enable_state(cpuid: &CpuId<raw_cpuid::CpuIdReaderNative>) {
     if leaf.xcr0_supports_avx_256() {
         state |= XCr0Flags::AVX;
     }
+    if leaf.xcr0_supports_mpx_bndregs() && leaf.xcr0_supports_mpx_bndcsr() {
+        state |= XCr0Flags::BNDREG | XCr0Flags::BNDCSR;
+    }
     if leaf.xcr0_supports_avx512_opmask() {
         state |= XCr0Flags::OPMASK | XCr0Flags::ZMM_HI256 | XCr0Flags::HI16_ZMM;
     }
