@@ -4,13 +4,15 @@
 //! memory, or a fault of an FPU instruction on a program's own area; anything else is a kernel bug,
 //! reported and the end.
 
-use super::{apic, fpu, ports, umip};
+use super::{apic, fpu, machine_check, ports, umip};
 use crate::mm::layout::USER_END;
 use crate::mm::{Access, Fault};
 use crate::signal::{self, fault};
 use crate::{println, syscall, task, time, user};
+use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
 use ringwall::{DoubleFault, Frame, Handlers};
+use ringwall_rules::machine_check::Verdict;
 use x86_64::registers::control::Cr2;
 use x86_64::registers::debug::Dr6;
 
@@ -43,7 +45,8 @@ impl Handlers for KernelHandlers {
     }
 
     fn nmi(_frame: &mut Frame) {
-        // Nothing in this kernel sends one; one from outside must change nothing.
+        // Nothing in this kernel sends one; one from outside is counted, and changes nothing.
+        super::cpu::local().nmis.fetch_add(1, Ordering::Relaxed);
     }
 
     fn debug(frame: &mut Frame) {
@@ -52,7 +55,8 @@ impl Handlers for KernelHandlers {
     }
 
     fn machine_check(frame: &mut Frame) {
-        bug("machine check", frame);
+        // Without a program to signal, the verdict is to go on; or `handle` does not come back.
+        machine_check::handle(frame);
     }
 
     fn double_fault(frame: &Frame, report: &DoubleFault) -> ! {
@@ -131,7 +135,9 @@ fn exception(frame: &mut Frame, vector: u8) {
             None => return,
         },
         17 => (linux::SIGBUS, linux::BUS_ADRALN as i32, 0),
-        18 => bug("machine check", frame),
+        18 if machine_check::handle(frame) != Verdict::Signal => return,
+        // Where the data was is told as a physical address, which is no business of a program.
+        18 => (linux::SIGBUS, linux::BUS_MCEERR_AR as i32, 0),
         _ => (linux::SIGSEGV, SI_KERNEL, 0),
     };
     fault(frame, number, code, address, vector.into(), frame.error_code(), None);
@@ -192,6 +198,7 @@ fn interrupt(vector: u8, from_user: bool) {
         apic::TIMER => {
             apic::end_of_interrupt();
             time::tick(from_user);
+            machine_check::tell();
         }
         apic::SERIAL => {
             apic::end_of_interrupt();
@@ -246,7 +253,8 @@ fn cr3() -> u64 {
     value
 }
 
-fn report(what: &str, frame: &Frame) {
+/// Says what the interrupted code's registers were.
+pub(super) fn report(what: &str, frame: &Frame) {
     println!("ringwall: {what}: vector {:?}, error code {:#x}", frame.vector(), frame.error_code());
     println!(
         "ringwall: RIP {:#x}:{:#x} RSP {:#x}:{:#x} RFLAGS {:#x}",
