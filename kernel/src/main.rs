@@ -23,21 +23,18 @@ pub mod task;
 pub mod time;
 pub mod user;
 
-use boot::pvh::BootInfo;
+use boot::info::BootInfo;
 use core::panic::PanicInfo;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-/// Longest command line, as Linux's on x86.
-const COMMAND_LINE: usize = 2048;
 /// How much physical memory the boot root maps.
 const BOOT_MAPPED: u64 = 4 << 30;
 
-/// The first Rust code, on the boot stack and the boot root, interrupts off. `start_info`: physical.
-pub extern "sysv64" fn kernel_main(start_info: u64) -> ! {
-    let info = BootInfo::read(start_info).unwrap_or_else(|error| give_up(error));
-    let mut buffer = [0; COMMAND_LINE];
-    let length = info.command_line(&mut buffer);
-    let command_line = &buffer[..length];
+/// The first Rust code, on the boot stack and the boot root, interrupts off. `magic` names the boot
+/// protocol; `address`: physical, what that hands over.
+pub extern "sysv64" fn kernel_main(magic: u32, address: u64) -> ! {
+    let info = BootInfo::read(magic, address).unwrap_or_else(|error| give_up(error));
+    let command_line = info.command_line();
 
     arch::clock::start();
     println!("ringwall: booting, command line \"{}\"", command_line.escape_ascii());
@@ -57,11 +54,11 @@ pub extern "sysv64" fn kernel_main(start_info: u64) -> ! {
     arch::isolation::start(command_line, &features);
     arch::machine_check::start();
     arch::apic::start();
-    boot::init::run(&info, command_line)
+    boot::init::run(&info)
 }
 
 /// Ends the boot with a sentence about what somebody else has to mend.
-pub fn give_up(reason: &str) -> ! {
+pub fn give_up(reason: impl core::fmt::Display) -> ! {
     println!("ringwall: cannot go on: {reason}");
     arch::cpu::power_off(false)
 }

@@ -18,5 +18,7 @@ mod output;
 
 pub use boot::{Boot, Running, Sight};
 pub use breaks::expect_broken;
-pub use made::{Library, example, kernel_file, linux, other_kernel, program};
+pub use made::{
+    Library, example, kernel_file, leave_table, linux, other_kernel, program, selftest,
+};
 pub use output::Output;

@@ -18,6 +18,19 @@ pub enum Library {
     Musl,
 }
 
+impl Library {
+    /// Both.
+    pub const ALL: [Library; 2] = [Library::Glibc, Library::Musl];
+
+    /// The name of the directory that its programs are in.
+    pub fn name(self) -> &'static str {
+        match self {
+            Library::Glibc => "glibc",
+            Library::Musl => "musl",
+        }
+    }
+}
+
 /// The kernel, with the features of a deliberate break if there is one.
 pub fn kernel(broken: Option<&str>) -> PathBuf {
     let other = std::env::var_os(KERNEL);
@@ -32,6 +45,11 @@ pub fn kernel(broken: Option<&str>) -> PathBuf {
 /// The example: a small kernel on the library's public API.
 pub fn example() -> PathBuf {
     existing("kernel/ringwall-minimal")
+}
+
+/// Where Debian's packages for Bochs and GRUB are unpacked, if they were fetched.
+pub fn bochs() -> PathBuf {
+    directory().join("packages/bochs")
 }
 
 /// Debian's Linux kernel, if it was fetched.
@@ -63,11 +81,25 @@ pub fn kernel_file() -> Option<Vec<u8>> {
 ///
 /// When it has not been compiled.
 pub fn program(library: Library, name: &str) -> Vec<u8> {
-    let directory = match library {
-        Library::Glibc => "glibc",
-        Library::Musl => "musl",
-    };
-    read(&existing(&format!("programs/{directory}/{name}")))
+    read(&existing(&format!("programs/{}/{name}", library.name())))
+}
+
+/// The bytes of one of Linux's x86 selftests; `None` if it was not built.
+pub fn selftest(library: Library, name: &str) -> Option<Vec<u8>> {
+    let path = directory().join("selftests").join(library.name()).join(name);
+    path.is_file().then(|| read(&path))
+}
+
+/// Leaves a table for `cargo xtask test` to print when the scenarios are over.
+///
+/// # Panics
+///
+/// When it cannot be written.
+pub fn leave_table(name: &str, text: &str) {
+    let tables = directory().join("tables");
+    let written = std::fs::create_dir_all(&tables)
+        .and_then(|()| std::fs::write(tables.join(format!("{name}.txt")), text));
+    written.unwrap_or_else(|error| panic!("could not write the table {name}: {error}"));
 }
 
 /// busybox and the names that it answers to.

@@ -107,6 +107,33 @@ fn neither_threads_nor_processes_change_a_user_root() {
     running.finish().powered_off().says("PASS churn\n");
 }
 
+/// Frames enough that each kind of selector, address and state meets each other one.
+const FRAMES: u32 = 1_000_000;
+
+#[test]
+fn a_million_random_signal_frames_leave_nothing_behind() {
+    if other_kernel() {
+        println!("not our kernel: `same` compares what it says of fewer frames");
+        return;
+    }
+    let script = format!(
+        "/bin/sigreturnstorm {FRAMES} 2 >/tmp/said\ntail -n 1 /tmp/said\nexec /bin/spin 2 2"
+    );
+    let boot = Boot::new()
+        .limit(Duration::from_secs(590))
+        .file("/bin/sigreturnstorm", 0o755, program(Library::Glibc, "sigreturnstorm"))
+        .file("/bin/spin", 0o755, program(Library::Glibc, "spin"))
+        .script(&script);
+    let mut running = boot.start();
+    running.wait_for("PASS sigreturnstorm\n", Duration::from_secs(500));
+    running.wait_for("READY\n", Duration::from_secs(60));
+    let report = running.audit();
+    assert!(report.isolated);
+    shows_no_more(&report);
+    let pointers = &report.pointers;
+    assert!(pointers.is_empty(), "user mode sees pointers to kernel memory: {pointers:#x?}");
+}
+
 #[test]
 fn without_isolation_the_kernel_shows() {
     let report = report(&spinning(Boot::new().pti("off"), ""));

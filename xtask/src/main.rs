@@ -8,6 +8,7 @@ mod commands;
 mod programs;
 mod progress;
 mod run;
+mod selftests;
 mod setup;
 mod test;
 mod tidy;

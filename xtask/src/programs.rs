@@ -57,7 +57,7 @@ pub fn build() -> Result<()> {
             let program = directory(library).join(&name);
             if modified(&program) <= modified(&source).max(newest_header) {
                 step(&format!("compile {name} with {}", library.name()), || {
-                    output(&mut compiler(library, &source, &program)?)
+                    output(&mut compiler(library, &["-Wall"], &[&source], &program)?)
                 })?;
             }
         }
@@ -75,12 +75,22 @@ pub fn read(library: Library, name: &str) -> Result<Vec<u8>> {
     fs::read(&path).with_context(|| format!("programs/{name}.c has not been compiled"))
 }
 
-fn compiler(library: Library, source: &Path, program: &Path) -> Result<Command> {
+/// The compiler's command line for one static program of these sources.
+///
+/// # Errors
+///
+/// As [`packages::musl`].
+pub fn compiler(
+    library: Library,
+    flags: &[&str],
+    sources: &[&Path],
+    program: &Path,
+) -> Result<Command> {
     let mut command = Command::new("cc");
-    command.args(["-O2", "-Wall", "-static", "-no-pie", "-pthread", "-o"]).arg(program);
+    command.args(["-O2", "-static", "-no-pie", "-pthread"]).args(flags).arg("-o").arg(program);
     match library {
         Library::Glibc => {
-            command.arg(source);
+            command.args(sources);
         }
         Library::Musl => {
             let musl = packages::musl()?;
@@ -90,7 +100,8 @@ fn compiler(library: Library, source: &Path, program: &Path) -> Result<Command> 
                 .args(["-nostdinc", "-nostdlib", "-isystem"])
                 .arg(musl.join("usr/include/x86_64-linux-musl"))
                 .args(["-isystem", intrinsics.trim()])
-                .args([part("crt1.o"), part("crti.o"), source.to_owned()])
+                .args([part("crt1.o"), part("crti.o")])
+                .args(sources)
                 .arg("-Wl,--start-group")
                 .arg(part("libc.a"))
                 .args(["-lgcc", "-lgcc_eh", "-Wl,--end-group"])
@@ -116,7 +127,7 @@ fn newest(files: &[PathBuf]) -> Option<SystemTime> {
     files.iter().filter_map(|file| modified(file)).max()
 }
 
-/// `None` for a file that is not there, which is less than any time.
-fn modified(file: &Path) -> Option<SystemTime> {
+/// When a file was changed: `None` for one that is not there, which is less than any time.
+pub fn modified(file: &Path) -> Option<SystemTime> {
     fs::metadata(file).and_then(|data| data.modified()).ok()
 }

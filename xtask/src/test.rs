@@ -6,6 +6,7 @@
 
 mod tally;
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -18,7 +19,7 @@ use crate::progress::{self, heading, seconds};
 use crate::setup::packages;
 use crate::setup::toolchain::{self, Route};
 use crate::workspace::{made, root};
-use crate::{build, programs, tidy};
+use crate::{build, programs, selftests, tidy};
 use tally::Tally;
 
 /// Deliberate breaks of the kernel that scenarios must notice: the features `break-NAME`.
@@ -120,7 +121,10 @@ impl Options {
             Step::Scenarios => {
                 let mut arguments = vec!["--package", "ringwall-tests", "--no-fail-fast"];
                 arguments.extend(self.filter.as_deref());
-                cargo_test(&arguments, self.other_kernel()?, tally)
+                remove_tables();
+                let result = cargo_test(&arguments, self.other_kernel()?, tally);
+                show_tables();
+                result
             }
         }
     }
@@ -129,10 +133,16 @@ impl Options {
         packages::qemu()?;
         packages::busybox()?;
         programs::build()?;
+        if let Err(error) = packages::bochs() {
+            progress::note(&format!("no Bochs, so its scenarios will fail: {error}"));
+        }
         if let Err(error) = packages::linux() {
             progress::note(&format!(
                 "no Linux to compare with, so that scenario is skipped: {error}"
             ));
+        }
+        if let Err(error) = selftests::build() {
+            progress::note(&format!("no Linux selftests, so that scenario is skipped: {error:#}"));
         }
         if self.other_kernel()?.is_some() {
             return Ok(());
@@ -162,6 +172,25 @@ fn distribution(tally: &mut Tally) -> Result<()> {
     let kernel = build::kernel(&toolchain, "release", &[])?;
     let boot = ["--package", "ringwall-tests", "--test", "boot", "isolation_on"];
     cargo_test(&boot, Some(kernel), tally)
+}
+
+/// Where scenarios leave tables for people.
+fn tables() -> impl Iterator<Item = PathBuf> {
+    let files = fs::read_dir(made().join("tables")).into_iter().flatten().flatten();
+    files.map(|file| file.path())
+}
+
+/// Removes what an earlier run has left.
+fn remove_tables() {
+    tables().for_each(|table| drop(fs::remove_file(table)));
+}
+
+/// Prints each table under its name.
+fn show_tables() {
+    for table in tables() {
+        heading(&table.file_stem().unwrap_or_default().to_string_lossy());
+        print!("{}", fs::read_to_string(&table).unwrap_or_default());
+    }
 }
 
 /// Runs `cargo test`, shows what it writes, and counts.

@@ -44,7 +44,7 @@ pub use cpu::{Cpu, CpuError, Stacks};
 pub use current::{
     local_word, reload_ldt, return_to_user, set_local_word, set_thread_segments, switch_to,
 };
-pub use descriptors::{USER_CODE_SELECTOR, USER_DATA_SELECTOR};
+pub use descriptors::{USER_CODE_32_SELECTOR, USER_CODE_SELECTOR, USER_DATA_SELECTOR};
 pub use frame::Frame;
 pub use frames::Frames;
 pub use handlers::{DoubleFault, Handlers};

@@ -9,7 +9,6 @@
 
 use super::smap::UserAccess;
 use crate::errno::{Errno, Result};
-use crate::mm::layout::USER_END;
 use crate::sync::Once;
 use crate::user;
 use alloc::alloc::{Layout, alloc, alloc_zeroed, dealloc};
@@ -18,8 +17,12 @@ use raw_cpuid::CpuId;
 use x86_64::registers::xcontrol::XCr0;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// Offset of the XSAVE header.
+/// Offset of the XSAVE header. It begins with XSTATE_BV, the components that are there.
 const HEADER: usize = 512;
+/// XSAVE header's bytes.
+const HEADER_BYTES: usize = 64;
+/// Components that FXSAVE has too: x87 and SSE.
+const LEGACY: u64 = 3;
 /// Offset of MXCSR.
 const MXCSR: usize = 24;
 /// MXCSR of a new program: all exceptions masked.
@@ -115,13 +118,19 @@ impl FpuState {
     /// Loads the CPU's state from here.
     #[inline]
     pub fn load(&self) {
+        self.load_part(u64::MAX);
+    }
+
+    /// Loads some components from here.
+    #[inline]
+    fn load_part(&self, components: u64) {
         // SAFETY: the area was written by XSAVE, or is all zeros but for a valid MXCSR.
         unsafe {
             core::arch::asm!(
                 "xrstor64 [{area}]",
                 area = in(reg) self.0.as_ptr(),
-                in("eax") u32::MAX,
-                in("edx") u32::MAX,
+                in("eax") components as u32,
+                in("edx") (components >> 32) as u32,
                 options(nostack, preserves_flags, readonly),
             );
         }
@@ -147,11 +156,12 @@ struct SoftwareBytes {
 }
 
 core::arch::global_asm!(
-    // rdi = area, rsi: 0 XSAVE64, 1 XRSTOR64, 2 FXRSTOR64. Gives 0 in rax, or 1 if it faulted.
+    // rdi = area, rsi: 0 XSAVE64, 1 XRSTOR64, 2 FXRSTOR64; rdx = components. Gives 0 in rax, or 1 if it
+    // faulted.
     ".pushsection .text.fpu_user, \"ax\"",
     "fpu_user:",
-    "    mov eax, -1",
-    "    mov edx, -1",
+    "    mov eax, edx",
+    "    shr rdx, 32",
     "    cmp esi, 1",
     "    je 2f",
     "    ja 3f",
@@ -176,7 +186,7 @@ unsafe extern "C" {
     safe static fpu_user_start: u8;
     safe static fpu_user_end: u8;
     safe static fpu_user_fixup: u8;
-    fn fpu_user(area: u64, operation: u64) -> u64;
+    fn fpu_user(area: u64, operation: u64, components: u64) -> u64;
 }
 
 #[derive(Clone, Copy)]
@@ -194,18 +204,21 @@ pub fn fixup(rip: u64) -> Option<u64> {
     (start..end).contains(&rip).then(|| (&raw const fpu_user_fixup).addr() as u64)
 }
 
-fn on_user_memory(operation: Operation, address: u64) -> Result<()> {
-    if !address.is_multiple_of(64)
-        || address.checked_add(size() as u64).is_none_or(|end| end > USER_END)
-    {
-        return Err(Errno::EFAULT);
-    }
+/// Runs one of the instructions on user memory. An address that is not aligned as the instruction wants
+/// it, a header and reserved bits that it refuses: all that is the CPU's to find.
+fn on_user_memory(operation: Operation, address: u64, components: u64) -> Result<()> {
     let _access = UserAccess::begin();
-    // SAFETY: the range is user memory, access is on, and a fault ends at the fixup.
-    match unsafe { fpu_user(address, operation as u64) } {
+    // SAFETY: the callers checked that the range is user memory; access is on, and a fault ends at the
+    // fixup.
+    match unsafe { fpu_user(address, operation as u64, components) } {
         0 => Ok(()),
         _ => Err(Errno::EFAULT),
     }
+}
+
+/// Checks that the area at `address`, with the magic number behind it, could be a program's.
+fn check_range(address: u64) -> Result<()> {
+    if user::is_user_range(address, size() as u64 + 4) { Ok(()) } else { Err(Errno::EFAULT) }
 }
 
 /// XSAVEs the CPU's state to user memory (64-aligned) and fills Linux's software bytes
@@ -214,8 +227,10 @@ fn on_user_memory(operation: Operation, address: u64) -> Result<()> {
 /// # Errors
 /// `EFAULT`.
 pub fn save_to_user(address: u64) -> Result<()> {
-    user::write(address + HEADER as u64, &[0u64; 8])?;
-    on_user_memory(Operation::Xsave, address)?;
+    check_range(address)?;
+    let header = address + HEADER as u64;
+    user::write(header, &[0u8; HEADER_BYTES])?;
+    on_user_memory(Operation::Xsave, address, u64::MAX)?;
     let software = SoftwareBytes {
         magic: MAGIC_1,
         extended_size: size() as u32 + 4,
@@ -224,26 +239,43 @@ pub fn save_to_user(address: u64) -> Result<()> {
         padding: [0; 7],
     };
     user::write(address + SOFTWARE_BYTES as u64, &software)?;
-    user::write(address + size() as u64, &MAGIC_2)
+    user::write(address + size() as u64, &MAGIC_2)?;
+    // A handler that changes x87 and SSE state where FXSAVE has it need not know of the header.
+    let present: u32 = user::read(header)?;
+    user::write(header, &(present | LEGACY as u32))
 }
 
-/// XRSTORs from user memory as sigreturn does; header and reserved bits are checked by the CPU, whose
-/// refusal is an error and not a kernel fault. Without Linux's magic numbers the area is taken for
-/// FXSAVE's, and all other state is made initial.
+/// Loads from user memory as sigreturn does. Without Linux's magic numbers, or with sizes that do not go
+/// together, the area is taken for FXSAVE's. Components that the area does not have become initial.
 ///
 /// # Errors
-/// `EFAULT`; the state is then partly the old one, partly initial.
+/// `EFAULT`: the area cannot be read, or the CPU refuses it. All state is then initial.
 pub fn load_from_user(address: u64) -> Result<()> {
+    let outcome = try_load(address);
+    if outcome.is_err() {
+        load_initial();
+    }
+    outcome
+}
+
+fn try_load(address: u64) -> Result<()> {
+    check_range(address)?;
     let software: SoftwareBytes = user::read(address + SOFTWARE_BYTES as u64)?;
     let whole = software.magic == MAGIC_1
+        && software.size as usize >= HEADER + HEADER_BYTES
         && software.size as usize <= size()
-        && software.size >= 576
+        && software.size <= software.extended_size
         && user::read::<u32>(address + u64::from(software.size))? == MAGIC_2;
-    if whole && software.size as usize == size() {
-        return on_user_memory(Operation::Xrstor, address);
+    let (operation, wanted) = match whole {
+        true => (Operation::Xrstor, software.components & components()),
+        false => (Operation::Fxrstor, LEGACY),
+    };
+    let missing = components() & !wanted;
+    if missing != 0 {
+        // First, because with AVX the standard form loads MXCSR too (SDM vol. 1, 13.8.1).
+        initial_state()?.load_part(missing);
     }
-    initial_state()?.load();
-    on_user_memory(Operation::Fxrstor, address)
+    on_user_memory(operation, address, wanted)
 }
 
 /// Loads the state a new program starts with.

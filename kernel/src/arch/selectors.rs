@@ -7,6 +7,27 @@
 
 use core::arch::asm;
 
+/// Whether ring 3's 64-bit code can have `selector` in SS: it names a present, writable data segment of
+/// ring 3 (SDM vol. 2, LAR).
+pub fn is_user_stack(selector: u16) -> bool {
+    const WRITABLE: u32 = 1 << 9;
+    const CODE: u32 = 1 << 11;
+    const NOT_SYSTEM: u32 = 1 << 12;
+    const RING_3: u32 = 3 << 13;
+    const PRESENT: u32 = 1 << 15;
+    let mut rights = 0u32;
+    // SAFETY: LAR only reads the descriptor tables; without a descriptor it leaves the register alone.
+    unsafe {
+        asm!(
+            "lar {0:e}, {1:e}",
+            inout(reg) rights, in(reg) u32::from(selector),
+            options(nostack, readonly),
+        );
+    }
+    rights & (PRESENT | RING_3 | NOT_SYSTEM | CODE | WRITABLE)
+        == PRESENT | RING_3 | NOT_SYSTEM | WRITABLE
+}
+
 /// The four selectors.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Selectors {

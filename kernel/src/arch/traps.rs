@@ -4,7 +4,7 @@
 //! memory, or a fault of an FPU instruction on a program's own area; anything else is a kernel bug,
 //! reported and the end.
 
-use super::{apic, fpu, machine_check};
+use super::{apic, fpu, machine_check, ports, umip};
 use crate::mm::layout::USER_END;
 use crate::mm::{Access, Fault};
 use crate::signal::{self, fault};
@@ -102,7 +102,7 @@ fn page_fault(frame: &mut Frame) {
     };
     // Linux tells a program nothing about kernel addresses, not even that one is mapped.
     let told = if address < USER_END { error_code } else { error_code | 1 };
-    fault(frame, number, code as i32, address, 14, told, address);
+    fault(frame, number, code as i32, address, 14, told, Some(address));
 }
 
 /// There is no frame left for a page that the program may have: the process with most memory is
@@ -113,10 +113,15 @@ fn out_of_memory(frame: &mut Frame) {
     }
 }
 
+const GENERAL_PROTECTION: u8 = 13;
+
 /// `si_code` of signals that only say that the kernel sent them.
 const SI_KERNEL: i32 = 0x80;
 
 fn exception(frame: &mut Frame, vector: u8) {
+    if vector == GENERAL_PROTECTION && (ports::emulate(frame) || umip::emulate(frame)) {
+        return;
+    }
     let rip = frame.rip();
     let (number, code, address) = match vector {
         0 => (linux::SIGFPE, linux::FPE_INTDIV as i32, rip),
@@ -124,15 +129,18 @@ fn exception(frame: &mut Frame, vector: u8) {
         3 => (linux::SIGTRAP, SI_KERNEL, 0),
         6 => (linux::SIGILL, linux::ILL_ILLOPN as i32, rip),
         11 | 12 => (linux::SIGBUS, SI_KERNEL, 0),
-        16 => (linux::SIGFPE, x87_cause(), rip),
+        16 | 19 => match floating_point_code(vector) {
+            Some(code) => (linux::SIGFPE, code, rip),
+            // What was unmasked is masked by now: the instruction is done again.
+            None => return,
+        },
         17 => (linux::SIGBUS, linux::BUS_ADRALN as i32, 0),
-        19 => (linux::SIGFPE, simd_cause(), rip),
         18 if machine_check::handle(frame) != Verdict::Signal => return,
         // Where the data was is told as a physical address, which is no business of a program.
         18 => (linux::SIGBUS, linux::BUS_MCEERR_AR as i32, 0),
         _ => (linux::SIGSEGV, SI_KERNEL, 0),
     };
-    fault(frame, number, code, address, vector.into(), frame.error_code(), 0);
+    fault(frame, number, code, address, vector.into(), frame.error_code(), None);
 }
 
 /// Single step or breakpoint, from DR6, which is then made ready for the next (SDM vol. 3, 17.2.3).
@@ -152,7 +160,8 @@ fn debug_cause() -> i32 {
     }
 }
 
-fn x87_cause() -> i32 {
+/// x87 exceptions that are pending and not masked.
+fn x87_causes() -> u32 {
     let (status, control): (u16, u16);
     // SAFETY: reads two registers of the FPU, which hold the program's state.
     unsafe {
@@ -160,27 +169,28 @@ fn x87_cause() -> i32 {
         core::arch::asm!("fnstsw ax", "fnstcw [{}]", in(reg) &raw mut control_word, out("ax") status);
         control = control_word;
     }
-    floating_point_code(u32::from(status & !control))
+    u32::from(status & !control)
 }
 
-fn simd_cause() -> i32 {
+/// SSE exceptions that are pending and not masked.
+fn simd_causes() -> u32 {
     let mut mxcsr = 0u32;
     // SAFETY: stores MXCSR into the variable.
     unsafe { core::arch::asm!("stmxcsr [{}]", in(reg) &raw mut mxcsr) };
-    floating_point_code(mxcsr & !(mxcsr >> 7))
+    mxcsr & !(mxcsr >> 7)
 }
 
 /// Invalid, divide, overflow, underflow, precision: x87 and SSE have the same bits.
-fn floating_point_code(unmasked: u32) -> i32 {
-    let code = match unmasked {
+fn floating_point_code(vector: u8) -> Option<i32> {
+    let code = match if vector == 16 { x87_causes() } else { simd_causes() } {
         bits if bits & 0x01 != 0 => linux::FPE_FLTINV,
         bits if bits & 0x04 != 0 => linux::FPE_FLTDIV,
         bits if bits & 0x08 != 0 => linux::FPE_FLTOVF,
         bits if bits & 0x12 != 0 => linux::FPE_FLTUND,
         bits if bits & 0x20 != 0 => linux::FPE_FLTRES,
-        _ => return SI_KERNEL,
+        _ => return None,
     };
-    code as i32
+    Some(code as i32)
 }
 
 fn interrupt(vector: u8, from_user: bool) {

@@ -1,18 +1,21 @@
 //! The last step of the boot: the initramfs unpacked, process 1 started.
 
-use super::pvh::BootInfo;
+use super::info::BootInfo;
 use crate::mm::layout::direct;
 use crate::{fs, give_up, mm, println, syscall, task};
 use alloc::vec::Vec;
 
 /// Runs the initramfs's init as process 1. What the loader passed is free memory afterwards.
-pub fn run(info: &BootInfo, command_line: &[u8]) -> ! {
+pub fn run(info: &BootInfo) -> ! {
+    let command_line = info.command_line();
     fs::COMMAND_LINE.call_once(|| command_line.to_vec());
     if let Some(decision) = crate::arch::isolation::decision() {
         fs::MELTDOWN.call_once(|| alloc::format!("{}", decision.status()));
     }
     let Some(range) = info.initramfs() else {
-        give_up("no initramfs: the boot loader has to pass one (QEMU: -initrd FILE)");
+        give_up(
+            "no initramfs: the boot loader has to pass one (QEMU: -initrd FILE, GRUB: module2 FILE)",
+        );
     };
     crate::time::initialize();
     let length = (range.end - range.start) as usize;

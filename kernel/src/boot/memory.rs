@@ -1,8 +1,7 @@
-//! Which physical memory is free: RAM of the map, less the first MiB, the image and what the loader
-//! passed.
+//! Which physical memory is free: RAM of the map, less the first MiB, the image and the initramfs.
 
-use super::pvh::{BootInfo, RAM};
-use crate::mm::layout::{DIRECT_MAP_BYTES, IMAGE};
+use super::info::BootInfo;
+use crate::mm::layout::IMAGE;
 use core::ops::Range;
 
 unsafe extern "C" {
@@ -10,19 +9,16 @@ unsafe extern "C" {
 }
 
 const PAGE: u64 = 4096;
-const HELD: usize = 6;
 
 /// Calls `free` with each free range, page-aligned.
 pub fn for_each_free(info: &BootInfo, mut free: impl FnMut(Range<u64>)) {
-    let mut held: [Range<u64>; HELD] = core::array::from_fn(|_| 0..0);
     let image = 0..(&raw const image_end).addr() as u64 - IMAGE;
-    for (place, range) in held.iter_mut().zip(core::iter::once(image).chain(info.held())) {
-        *place = range.start & !(PAGE - 1)..range.end.next_multiple_of(PAGE);
-    }
+    let mut held = [image, info.initramfs().unwrap_or(0..0)]
+        .map(|range| range.start & !(PAGE - 1)..range.end.next_multiple_of(PAGE));
     held.sort_unstable_by_key(|range| range.start);
-    for range in info.memory_map().filter(|range| range.kind == RAM) {
-        let end = range.address.saturating_add(range.size).min(DIRECT_MAP_BYTES) & !(PAGE - 1);
-        let mut start = range.address.next_multiple_of(PAGE);
+    for range in info.ram() {
+        let end = range.end & !(PAGE - 1);
+        let mut start = range.start.next_multiple_of(PAGE);
         for hole in &held {
             if hole.end <= start || hole.start >= end {
                 continue;
@@ -40,9 +36,5 @@ pub fn for_each_free(info: &BootInfo, mut free: impl FnMut(Range<u64>)) {
 
 /// One past the highest byte of RAM.
 pub fn end_of_ram(info: &BootInfo) -> u64 {
-    let ends = info
-        .memory_map()
-        .filter(|range| range.kind == RAM)
-        .map(|range| range.address.saturating_add(range.size));
-    ends.max().unwrap_or(0).min(DIRECT_MAP_BYTES)
+    info.ram().iter().map(|range| range.end).max().unwrap_or(0)
 }

@@ -2,8 +2,10 @@
 //!
 //! Invariant: what the loader left in memory is not given away before it was read.
 
+pub mod info;
 pub mod init;
 pub mod memory;
+pub mod multiboot2;
 pub mod pvh;
 pub mod roots;
 
@@ -12,5 +14,7 @@ pub use roots::kernel_root;
 core::arch::global_asm!(
     include_str!("start.s"),
     DIRECT_SLOT = const ringwall::core::paging::index(4, crate::mm::layout::DIRECT_MAP),
+    MULTIBOOT2_MAGIC = const ringwall_multiboot2::MAGIC,
+    PVH_MAGIC = const pvh::MAGIC,
     KERNEL_MAIN = sym crate::kernel_main,
 );

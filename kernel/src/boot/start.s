@@ -1,7 +1,8 @@
-# From PVH's 32-bit entry to Rust in the top 2 GiB.
+# From a boot loader's 32-bit entry to Rust in the top 2 GiB.
 #
-# In (PVH, XEN's start_info ABI): EBX = physical address of the start info, protected mode, paging off.
-# Out: kernel_main(start info) on the boot stack; a boot root that maps the first 4 GiB three times: at
+# In: protected mode, paging off, EBX = physical address of what the loader hands over
+#     (PVH, Xen's start_info ABI: the start info; multiboot2: its information, EAX = its magic number).
+# Out: kernel_main(magic number of the protocol, that address) on the boot stack; a boot root that maps the first 4 GiB three times: at
 #      0, at the direct map, and (its first GiB) at the image's base. The kernel makes a better root soon.
 
 .section .note.pvh, "a", @note
@@ -11,13 +12,41 @@
     .balign 4
     .long pvh_start
 
+.section .boot.header, "a", @progbits
+    .balign 8                       # multiboot2 3.1.1: in the file's first 32768 bytes
+multiboot2_header:
+    .long 0xe85250d6, 0             # magic number, 32-bit protected mode
+    .long multiboot2_header_end - multiboot2_header
+    .long -(0xe85250d6 + multiboot2_header_end - multiboot2_header)
+    .balign 8
+    .short 1, 0                     # wanted: command line, modules, memory map
+    .long 20, 1, 3, 6
+    .balign 8
+    .short 3, 0                     # entry point, other than the file's
+    .long 12, multiboot2_start
+    .balign 8
+    .short 6, 0                     # modules at whole pages
+    .long 8
+    .balign 8
+    .short 0, 0                     # end
+    .long 8
+multiboot2_header_end:
+
 .section .boot, "awx", @progbits
 .code32
 .global pvh_start
 pvh_start:
+    mov eax, {PVH_MAGIC}
+    jmp start_32
+multiboot2_start:
+    cmp eax, {MULTIBOOT2_MAGIC}
+    je start_32
+    xor eax, eax                    # some other protocol: Rust says so
+start_32:
     cli
     cld
     mov esp, offset boot_stack_end
+    mov ebp, eax
     mov esi, ebx
     mov eax, 0x80000001
     cpuid
@@ -88,8 +117,9 @@ start_64:
     mov fs, eax
     mov gs, eax
     movabs rsp, offset kernel_boot_stack_end
+    mov edi, ebp
+    mov esi, esi
     xor ebp, ebp
-    mov edi, esi
     movabs rax, offset {KERNEL_MAIN}
     call rax
     ud2

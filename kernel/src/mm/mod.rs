@@ -33,6 +33,7 @@ mod stack;
 mod table;
 mod tlb;
 mod truncate;
+mod vdso;
 
 pub use fault::{Access, Fault};
 pub use frame::admit;

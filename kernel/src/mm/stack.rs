@@ -40,7 +40,7 @@ pub(super) struct Told<'a> {
     pub arguments: &'a [Vec<u8>],
     pub environment: &'a [Vec<u8>],
     /// Auxiliary entries that the image decides.
-    pub auxiliary: [(u32, u64); 5],
+    pub auxiliary: [(u32, u64); 6],
     /// Whether the stack may be executed.
     pub executable: bool,
 }
@@ -152,10 +152,11 @@ fn vectors(
     Ok(words)
 }
 
-fn auxiliary(told: &Told<'_>, path: u64, platform: u64, random: u64) -> [(u32, u64); 20] {
-    let [header, size, count, base, entry] = told.auxiliary;
+fn auxiliary(told: &Told<'_>, path: u64, platform: u64, random: u64) -> [(u32, u64); 21] {
+    let [vdso, header, size, count, base, entry] = told.auxiliary;
     let features = core::arch::x86_64::__cpuid(1).edx;
     [
+        vdso,
         (aux::AT_MINSIGSTKSZ, least_signal_stack()),
         (aux::AT_HWCAP, u64::from(features)),
         (aux::AT_PAGESZ, PAGE),

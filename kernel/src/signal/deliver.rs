@@ -33,7 +33,6 @@ pub fn deliver(frame: &mut Frame) {
             Next::Handle(info, action) => {
                 restart_before_handler(frame, &action);
                 handle(&thread, frame, &info, &action);
-                recalculate(&thread);
                 // Further signals put their frames on top of this one.
                 if !thread.has_signal() {
                     return;
@@ -129,13 +128,12 @@ fn handle(thread: &Thread, frame: &mut Frame, info: &Info, action: &Action) {
     }
     thread.clear_work(work::RESTORE_MASK);
     let own = if action.has(raw::SA_NODEFER) { 0 } else { bit(signal) };
-    thread
-        .blocked
-        .store((thread.blocked() | action.mask | own) & !super::UNSTOPPABLE, Ordering::Release);
+    set_blocked(thread, thread.blocked() | action.mask | own);
 }
 
 /// A signal that an instruction of the current thread caused and that cannot wait: its handler
-/// runs next, or the process dies of it. The trap is remembered for the signal's frame.
+/// runs next, or the process dies of it. The trap is remembered for the signal's frame, and the fault
+/// address, if it has one, until the next that has.
 #[allow(clippy::too_many_arguments)]
 pub fn fault(
     frame: &mut Frame,
@@ -144,11 +142,14 @@ pub fn fault(
     address: u64,
     trap: u64,
     error_code: u64,
-    cr2: u64,
+    cr2: Option<u64>,
 ) {
     let thread = task::current();
-    for (word, value) in thread.trap.iter().zip([trap, error_code, cr2]) {
-        word.store(value, Ordering::Relaxed);
+    let [trap_word, error_word, address_word] = &thread.trap;
+    trap_word.store(trap, Ordering::Relaxed);
+    error_word.store(error_code, Ordering::Relaxed);
+    if let Some(cr2) = cr2 {
+        address_word.store(cr2, Ordering::Relaxed);
     }
     force(frame, Info::fault(signal, code, address));
 }

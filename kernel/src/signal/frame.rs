@@ -9,13 +9,15 @@
 //! ```
 //!
 //! The frame is built in one piece and copied in one go. Coming back, every value in it is the
-//! program's to choose: only flags are filtered here, the rest is safe by the exit path.
+//! program's to choose: only flags are filtered here, the rest is safe by the exit path. It is read in
+//! Linux's order, because what was read before a part that is missing has its effect.
 
 use super::{Action, Info, send};
-use crate::arch::fpu;
+use crate::arch::{fpu, selectors};
 use crate::errno::{Errno, Result};
 use crate::task::Thread;
 use crate::user;
+use core::mem::offset_of;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use linux_raw_sys::general as raw;
 use ringwall::Frame;
@@ -79,7 +81,6 @@ struct Registers {
     old_mask: u64,
     cr2: u64,
     fpu: u64,
-    reserved: [u64; 8],
 }
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable)]
@@ -89,6 +90,7 @@ struct UserContext {
     link: u64,
     stack: StackDescription,
     registers: Registers,
+    reserved: [u64; 8],
     mask: u64,
 }
 
@@ -101,12 +103,17 @@ struct SignalFrame {
     info_rest: [u64; 10],
 }
 
-const _: () = assert!(size_of::<Registers>() == 256, "struct sigcontext");
+const _: () =
+    assert!(size_of::<Registers>() == 256 - 64, "struct sigcontext, reserved words apart");
 const _: () = assert!(size_of::<UserContext>() == 304, "struct ucontext with a 64-bit mask");
 const _: () = assert!(size_of::<SignalFrame>() == 440, "struct rt_sigframe");
 
-const CONTEXT_OFFSET: u64 = core::mem::offset_of!(SignalFrame, context) as u64;
-const INFO_OFFSET: u64 = core::mem::offset_of!(SignalFrame, info) as u64;
+const CONTEXT_OFFSET: u64 = offset_of!(SignalFrame, context) as u64;
+const INFO_OFFSET: u64 = offset_of!(SignalFrame, info) as u64;
+const FLAGS_OFFSET: u64 = offset_of!(SignalFrame, context.flags) as u64;
+const STACK_OFFSET: u64 = offset_of!(SignalFrame, context.stack) as u64;
+const REGISTERS_OFFSET: u64 = offset_of!(SignalFrame, context.registers) as u64;
+const MASK_OFFSET: u64 = offset_of!(SignalFrame, context.mask) as u64;
 
 /// A thread's sigaltstack. Only the thread itself touches it.
 pub struct AlternateStack {
@@ -136,6 +143,22 @@ impl AlternateStack {
         self.pointer.store(pointer, Ordering::Relaxed);
         self.size.store(size, Ordering::Relaxed);
         self.flags.store(flags, Ordering::Relaxed);
+    }
+
+    /// None, but the flags stay (exec).
+    pub fn forget(&self) {
+        self.pointer.store(0, Ordering::Relaxed);
+        self.size.store(0, Ordering::Relaxed);
+    }
+
+    /// As it was set, flags included.
+    fn as_set(&self) -> StackDescription {
+        StackDescription {
+            pointer: self.pointer.load(Ordering::Relaxed),
+            flags: self.flags.load(Ordering::Relaxed),
+            padding: 0,
+            size: self.size.load(Ordering::Relaxed),
+        }
     }
 
     /// Takes `other`'s (a new process keeps its parent's).
@@ -183,11 +206,11 @@ fn fpu_bytes() -> u64 {
 /// Where a handler's frame and its XSAVE area go.
 fn place(thread: &Thread, frame: &Frame, action: &Action) -> Result<(u64, u64)> {
     let alternate = &thread.alternate_stack;
-    let now = frame.rsp();
-    let mut top = now.wrapping_sub(RED_ZONE);
-    let mut bounded = alternate.is_in_use(now);
-    if action.has(raw::SA_ONSTACK) && !bounded {
-        let description = alternate.describe(now);
+    let mut bounded = alternate.is_in_use(frame.rsp());
+    let mut top = frame.rsp().wrapping_sub(RED_ZONE);
+    // The red zone counts: within it, the alternate stack is begun anew.
+    if action.has(raw::SA_ONSTACK) && !alternate.is_in_use(top) {
+        let description = alternate.as_set();
         if description.size != 0 {
             top = description.pointer.wrapping_add(description.size);
             bounded = true;
@@ -200,6 +223,26 @@ fn place(thread: &Thread, frame: &Frame, action: &Action) -> Result<(u64, u64)> 
         return Err(Errno::EFAULT);
     }
     Ok((place, fpu))
+}
+
+fn context_flags(frame: &Frame) -> u64 {
+    // 64-bit code gets back the SS that it had, whatever it is; others' handlers may be older than SS
+    // in the frame.
+    let strict = if is_64_bit(frame) { UC_STRICT_RESTORE_SS } else { 0 };
+    UC_FP_XSTATE | UC_SIGCONTEXT_SS | strict
+}
+
+fn is_64_bit(frame: &Frame) -> bool {
+    frame.cs() == ringwall::USER_CODE_SELECTOR
+}
+
+/// The stack selector that 64-bit code can run with: `wanted`, if it can be loaded at all.
+fn usable_stack(wanted: u16) -> u16 {
+    if wanted == ringwall::USER_DATA_SELECTOR || selectors::is_user_stack(wanted) {
+        wanted
+    } else {
+        ringwall::USER_DATA_SELECTOR
+    }
 }
 
 /// Writes the frame of `info`'s handler and makes `frame` enter the handler. `mask`: what sigreturn
@@ -223,9 +266,9 @@ pub fn push(
     let content = SignalFrame {
         restorer: action.restorer,
         context: UserContext {
-            flags: UC_FP_XSTATE | UC_SIGCONTEXT_SS | UC_STRICT_RESTORE_SS,
+            flags: context_flags(frame),
             link: 0,
-            stack: thread.alternate_stack.describe(frame.rsp()),
+            stack: thread.alternate_stack.as_set(),
             registers: Registers {
                 r8: frame.r8(),
                 r9: frame.r9(),
@@ -254,14 +297,16 @@ pub fn push(
                 old_mask: mask,
                 cr2: word(2),
                 fpu,
-                reserved: [0; 8],
             },
+            reserved: [0; 8],
             mask,
         },
         info: *info,
         info_rest: [0; 10],
     };
-    user::write(place, &content)?;
+    let bytes = content.as_bytes();
+    let told = if action.has(raw::SA_SIGINFO) { bytes.len() } else { INFO_OFFSET as usize };
+    user::write_bytes(place, &bytes[..told])?;
     if content.context.stack.flags & raw::SS_AUTODISARM != 0 {
         thread.alternate_stack.set(0, 0, raw::SS_DISABLE);
     }
@@ -272,19 +317,27 @@ pub fn push(
     frame.set_rip(action.handler);
     frame.set_rsp(place);
     frame.set_rflags(frame.rflags() & !(FLAG_TRAP | FLAG_DIRECTION | FLAG_RESUME));
-    frame.set_selectors(ringwall::USER_CODE_SELECTOR, ringwall::USER_DATA_SELECTOR);
+    frame.set_selectors(ringwall::USER_CODE_SELECTOR, usable_stack(frame.ss()));
+    fpu::load_initial();
     Ok(())
 }
 
 /// Brings back what a handler's frame holds (rt_sigreturn). RAX is the frame's.
 ///
 /// # Errors
-/// `EFAULT`, `EINVAL`: the frame cannot be read or its FPU state is not one.
+/// `EFAULT`: part of the frame cannot be read, or its FPU state is not one. What was read before has
+/// its effect.
 pub fn pop(thread: &Thread, frame: &mut Frame) -> Result<()> {
     let place = frame.rsp().wrapping_sub(8);
-    let context: UserContext = user::read(place.wrapping_add(CONTEXT_OFFSET))?;
-    send::set_blocked(thread, context.mask);
-    let registers = &context.registers;
+    if !user::is_user_range(place, size_of::<SignalFrame>() as u64) {
+        return Err(Errno::EFAULT);
+    }
+    let mask: u64 = user::read(place + MASK_OFFSET)?;
+    let flags: u64 = user::read(place + FLAGS_OFFSET)?;
+    send::set_blocked(thread, mask);
+    // A call that was to go on is not under way any more.
+    *thread.restart.lock() = None;
+    let registers: Registers = user::read(place + REGISTERS_OFFSET)?;
     frame.set_r8(registers.r8);
     frame.set_r9(registers.r9);
     frame.set_r10(registers.r10);
@@ -306,6 +359,9 @@ pub fn pop(thread: &Thread, frame: &mut Frame) -> Result<()> {
     // Selectors of ring 3, whatever they name; those that name nothing fault on the way out, and
     // the fault is the program's.
     frame.set_selectors(registers.cs, registers.ss | 3);
+    if flags & UC_STRICT_RESTORE_SS == 0 && is_64_bit(frame) {
+        frame.set_selectors(frame.cs(), usable_stack(frame.ss()));
+    }
     // No call is under way any more that could be restarted.
     frame.set_number(u64::MAX);
     match registers.fpu {
@@ -313,7 +369,7 @@ pub fn pop(thread: &Thread, frame: &mut Frame) -> Result<()> {
         area => fpu::load_from_user(area)?,
     }
     // As after sigaltstack, but a bad one is ignored.
-    let stack = context.stack;
+    let stack: StackDescription = user::read(place + STACK_OFFSET)?;
     let _ = set_alternate(thread, frame.rsp(), &stack);
     Ok(())
 }
@@ -334,6 +390,10 @@ pub fn set_alternate(thread: &Thread, stack_pointer: u64, wanted: &StackDescript
     }
     if mode != raw::SS_ONSTACK && mode != 0 {
         return Err(Errno::EINVAL);
+    }
+    let now = alternate.as_set();
+    if (wanted.pointer, wanted.size, wanted.flags) == (now.pointer, now.size, now.flags) {
+        return Ok(());
     }
     if wanted.size < u64::from(raw::MINSIGSTKSZ) {
         return Err(Errno::ENOMEM);

@@ -335,6 +335,14 @@ fn arch_prctl(frame: &mut Frame) -> Result<usize> {
     const GET_FS: u32 = 0x1003;
     const GET_GS: u32 = 0x1004;
     const GET_CPUID: u32 = 0x1011;
+    const SET_CPUID: u32 = 0x1012;
+    const GET_STATE_SUPPORTED: u32 = 0x1021;
+    const GET_STATE_PERMITTED: u32 = 0x1022;
+    const REQUEST_STATE: u32 = 0x1023;
+    const GET_GUEST_STATE_PERMITTED: u32 = 0x1024;
+    const REQUEST_GUEST_STATE: u32 = 0x1025;
+    /// One more than the last state component that Linux knows.
+    const STATE_COMPONENTS: u64 = 19;
     let base = frame.rsi();
     match frame.rdi() as u32 {
         SET_GS | SET_FS if base >= USER_END => return Err(Errno::EPERM),
@@ -344,6 +352,14 @@ fn arch_prctl(frame: &mut Frame) -> Result<usize> {
         GET_GS => user::write(base, &scheduler::user_bases().1)?,
         // CPUID is never trapped.
         GET_CPUID => return Ok(1),
+        SET_CPUID => return Err(Errno::ENODEV),
+        GET_STATE_SUPPORTED | GET_STATE_PERMITTED | GET_GUEST_STATE_PERMITTED => {
+            user::write(base, &crate::arch::fpu::components())?;
+        }
+        // No component has to be asked for here.
+        REQUEST_STATE | REQUEST_GUEST_STATE if base < STATE_COMPONENTS => {
+            return Err(Errno::EOPNOTSUPP);
+        }
         _ => return Err(Errno::EINVAL),
     }
     Ok(0)

@@ -9,6 +9,7 @@ pub mod files;
 pub mod identity;
 pub mod int80;
 pub mod memory;
+pub mod ports;
 pub mod process;
 pub mod resources;
 pub mod segments;
@@ -47,6 +48,7 @@ static TABLE: [Call; NUMBERS] = build(&[
     files::CALLS,
     identity::CALLS,
     memory::CALLS,
+    ports::CALLS,
     process::CALLS,
     resources::CALLS,
     segments::CALLS,
@@ -73,13 +75,14 @@ const fn build(areas: &[Calls]) -> [Call; NUMBERS] {
 #[cold]
 #[inline(never)]
 fn unknown(frame: &mut Frame) -> u64 {
-    for_rax(Err(system::unknown(frame.number(), false)))
+    for_rax(Err(system::unknown(frame.number() & 0xffff_ffff, false)))
 }
 
-/// Serves the call in `frame` and sets its RAX.
+/// Serves the call in `frame` and sets its RAX. A call's number is EAX: the upper half of RAX is not
+/// looked at.
 #[inline(always)]
 pub fn dispatch(frame: &mut Frame) {
-    let number = frame.number();
+    let number = frame.number() as u32;
     let value = match TABLE.get(number as usize) {
         Some(call) => call(frame),
         None => unknown(frame),

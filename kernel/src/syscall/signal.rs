@@ -40,15 +40,15 @@ fn rt_sigaction(frame: &mut Frame) -> Result<usize> {
     let [number, new, old, size, ..] = frame.arguments();
     check_size(size)?;
     let number = number as u32;
+    let wanted: Option<Action> = if new == 0 { None } else { Some(user::read(new)?) };
     if !(1..=signal::LAST).contains(&number) || (new != 0 && bit(number) & UNSTOPPABLE != 0) {
         return Err(Errno::EINVAL);
     }
     let process = &task::current().process;
     let actions = process.actions.get().ok_or(Errno::ESRCH)?;
-    let before = match new {
-        0 => actions.get(number),
-        _ => {
-            let mut action: Action = user::read(new)?;
+    let before = match wanted {
+        None => actions.get(number),
+        Some(mut action) => {
             action.mask &= !UNSTOPPABLE;
             let known = raw::SA_NOCLDSTOP
                 | raw::SA_NOCLDWAIT
@@ -274,6 +274,7 @@ fn pause(_frame: &mut Frame) -> Result<usize> {
 fn rt_sigreturn(frame: &mut Frame) -> Result<usize> {
     let thread = task::current();
     if frame::pop(&thread, frame).is_err() {
+        frame.set_rax(0);
         signal::force(frame, Info::kernel(raw::SIGSEGV));
     }
     // What is in RAX now is what has to be there.

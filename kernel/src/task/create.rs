@@ -126,7 +126,7 @@ fn make(parent: &Thread, tid: u32, frame: &Frame, wanted: &Wanted) -> Result<Arc
     };
     let child =
         Arc::new(Thread::new(tid, Arc::clone(&process), Some(stack), FpuState::copy_current()?));
-    inherit(parent, &child, wanted);
+    inherit(parent, &child, wanted)?;
     let mut registers = *frame;
     registers.set_rax(0);
     if wanted.stack != 0 {
@@ -184,9 +184,12 @@ fn fork_process(parent: &Process, pid: u32, wanted: &Wanted) -> Result<Process> 
 }
 
 /// What a new thread has from the one that makes it.
-fn inherit(parent: &Thread, child: &Thread, wanted: &Wanted) {
+fn inherit(parent: &Thread, child: &Thread, wanted: &Wanted) -> Result<()> {
     child.blocked.store(parent.blocked(), Ordering::Relaxed);
     child.set_name(&parent.name());
+    for (to, from) in child.trap.iter().zip(&parent.trap) {
+        to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
     // A thread on a stack of its own in the same memory must not share the alternate one.
     if !wanted.has(raw::CLONE_VM) || wanted.has(raw::CLONE_VFORK) {
         child.alternate_stack.copy(&parent.alternate_stack);
@@ -197,6 +200,11 @@ fn inherit(parent: &Thread, child: &Thread, wanted: &Wanted) {
     if wanted.has(raw::CLONE_CHILD_SETTID) {
         child.set_child_tid.store(wanted.child_tid, Ordering::Relaxed);
     }
+    let ports = parent.ports.lock();
+    if !ports.is_none() {
+        *child.ports.lock() = ports.copy().map_err(|_| Errno::ENOMEM)?;
+    }
+    Ok(())
 }
 
 /// Makes a thread that nobody knows yet ready to be switched to.

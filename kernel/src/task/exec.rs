@@ -173,7 +173,7 @@ fn take_over(
     if let Some(actions) = process.actions.get() {
         drop(process.actions.replace(Some(actions.for_exec())));
     }
-    thread.alternate_stack.set(0, 0, raw::SS_DISABLE);
+    thread.alternate_stack.forget();
     *thread.restart.lock() = None;
     fpu::load_initial();
     super::segments::clear();

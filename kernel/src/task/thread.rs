@@ -14,6 +14,7 @@ use core::marker::PhantomData;
 use core::ops::Deref;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use ringwall::Frame;
+use ringwall_rules::ports::Permissions;
 use spin::Mutex;
 
 /// Bits of what a thread has to do before it returns to ring 3.
@@ -109,6 +110,8 @@ pub struct Thread {
     pub(crate) robust_list: AtomicU64,
     /// How restart_syscall goes on.
     pub(crate) restart: Mutex<Option<Restart>>,
+    /// The ports that it may use. Written by the thread alone.
+    pub(crate) ports: Mutex<Permissions>,
     /// Number of the walk over epoll instances that it is on, or 0.
     pub(crate) epoll_walk: AtomicU64,
     /// Nanoseconds on a CPU, up to the last switch.
@@ -160,6 +163,7 @@ impl Thread {
             set_child_tid: AtomicU64::new(0),
             robust_list: AtomicU64::new(0),
             restart: Mutex::new(None),
+            ports: Mutex::new(Permissions::NONE),
             epoll_walk: AtomicU64::new(0),
             cpu_time: AtomicU64::new(0),
             since: AtomicU64::new(0),

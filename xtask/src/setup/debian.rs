@@ -31,6 +31,21 @@ pub fn is_root() -> bool {
 ///
 /// Off Debian, without package lists, and without a network; each says what to type.
 pub fn unpacked(set: &str, packages: impl FnOnce() -> Result<Vec<String>>) -> Result<PathBuf> {
+    unpacked_by(set, packages, |archive, tree| {
+        output(Command::new("dpkg").arg("-x").arg(archive).arg(tree)).map(drop)
+    })
+}
+
+/// As [`unpacked`], but `unpack` takes what it wants of each archive to the tree.
+///
+/// # Errors
+///
+/// As [`unpacked`], and whatever `unpack` returns.
+pub fn unpacked_by(
+    set: &str,
+    packages: impl FnOnce() -> Result<Vec<String>>,
+    unpack: impl Fn(&Path, &Path) -> Result<()>,
+) -> Result<PathBuf> {
     let directory = made().join("packages").join(set);
     if directory.is_dir() {
         return Ok(directory);
@@ -52,7 +67,7 @@ pub fn unpacked(set: &str, packages: impl FnOnce() -> Result<Vec<String>>) -> Re
         fs::create_dir(&tree)?;
         download(&packages, &archives)?;
         for archive in fs::read_dir(&archives)? {
-            output(Command::new("dpkg").arg("-x").arg(archive?.path()).arg(&tree))?;
+            unpack(&archive?.path(), &tree)?;
         }
         fs::rename(&tree, &directory)
             .or_else(|error| if directory.is_dir() { Ok(()) } else { Err(error) })

@@ -1,7 +1,8 @@
 //! Set-up that does itself: what is missing is fetched, what is there is not mentioned.
 //!
 //! - [`toolchain`]: a compiler for the bare-metal target, by one of three routes,
-//! - [`packages`]: QEMU, busybox, musl, a C compiler, Debian's Linux kernel.
+//! - [`packages`]: QEMU, Bochs with GRUB, busybox, musl, a C compiler, Debian's Linux kernel, the
+//!   source of Linux's selftests.
 
 pub mod debian;
 pub mod distribution;
@@ -10,10 +11,12 @@ pub mod toolchain;
 
 use anyhow::Result;
 
+use crate::selftests;
+
 /// Options of `cargo xtask setup`.
 #[derive(clap::Args)]
 pub struct Options {
-    /// Fetch Debian's Linux kernel too, for comparisons.
+    /// Fetch Debian's Linux kernel and Linux's x86 selftests too, for comparisons.
     #[arg(long)]
     linux: bool,
 }
@@ -30,8 +33,10 @@ pub fn run(options: &Options) -> Result<()> {
     packages::c_compiler()?;
     println!("busybox:   {}", packages::busybox()?.display());
     println!("musl:      {}", packages::musl()?.display());
+    println!("bochs:     {}", packages::bochs()?.display());
     if options.linux {
         println!("linux:     {}", packages::linux()?.display());
+        selftests::build()?;
     }
     Ok(())
 }

@@ -10,6 +10,10 @@ use ringwall_emulator::QEMU;
 use crate::commands::{find, output};
 use crate::setup::debian;
 
+/// Debian's package of the kernel source that the selftests come from, and the name of the
+/// directory in it.
+const LINUX_SOURCE: &str = "linux-source-6.1";
+
 /// Makes sure that QEMU is installed.
 ///
 /// # Errors
@@ -75,6 +79,55 @@ pub fn c_compiler() -> Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// Bochs, and GRUB's tools for a CD that boots in it, unpacked with their libraries. Returns the root of
+/// the tree.
+///
+/// # Errors
+///
+/// As [`debian::unpacked`].
+pub fn bochs() -> Result<PathBuf> {
+    // Without bochs-term, apt would take a display library with a desktop behind it.
+    const PACKAGES: [&str; 7] =
+        ["bochs", "bochs-term", "bochsbios", "vgabios", "grub-common", "grub-pc-bin", "xorriso"];
+    debian::unpacked("bochs", || debian::with_dependencies(&PACKAGES))
+}
+
+/// The files of Linux's x86 selftests, and of the headers beside them that they include.
+const SELFTESTS: [&str; 3] = [
+    "tools/testing/selftests/x86",
+    "tools/testing/selftests/kselftest.h",
+    "arch/x86/include/asm/desc_defs.h",
+];
+
+/// The source of Linux 6.1's x86 selftests: 40 files out of Debian's package of the whole kernel's
+/// source. Returns the root of that tree.
+///
+/// # Errors
+///
+/// As [`debian::unpacked`].
+pub fn selftests() -> Result<PathBuf> {
+    let busybox = busybox()?;
+    debian::unpacked_by(
+        "selftests",
+        || Ok(vec![LINUX_SOURCE.into()]),
+        |archive, tree| {
+            output(Command::new("dpkg").arg("-x").arg(archive).arg(tree))?;
+            // The package holds one archive more, whose compression tar alone may not know.
+            let inner = tree.join(format!("usr/src/{LINUX_SOURCE}.tar.xz"));
+            let wanted = SELFTESTS.map(|path| format!("{LINUX_SOURCE}/{path}"));
+            output(
+                Command::new(&busybox)
+                    .args(["tar", "-xJf"])
+                    .arg(&inner)
+                    .args(wanted)
+                    .current_dir(tree),
+            )?;
+            fs::remove_dir_all(tree.join("usr")).context("could not remove the rest of the source")
+        },
+    )
+    .map(|tree| tree.join(LINUX_SOURCE))
 }
 
 /// Debian's Linux kernel, unpacked. Returns the bootable image's path.
