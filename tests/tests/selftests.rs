@@ -12,10 +12,10 @@ use ringwall_emulator::INTEL_CPU;
 use ringwall_tests::{Boot, Library, Output, leave_table, linux, other_kernel, selftest};
 
 /// How long a boot may take; several run at once, each slowly.
-const LIMIT: Duration = Duration::from_secs(400);
+const LIMIT: Duration = Duration::from_secs(500);
 
 /// How long a test may take inside the guest, in seconds.
-const TEST_LIMIT: u32 = 60;
+const TEST_LIMIT: u32 = 120;
 
 /// How many lines of a difference are shown, of either kernel.
 const SHOWN_LINES: usize = 12;
