@@ -32,6 +32,7 @@ macro_rules! programs {
 }
 
 programs!(
+    across,
     badreturn,
     exceptions,
     execstorm,
@@ -47,6 +48,7 @@ programs!(
     pipestorm,
     processes,
     registers,
+    rights,
     segments,
     sigframe,
     signals,

@@ -12,7 +12,8 @@ use ringwall_tests::{Boot, Library, Output, linux, other_kernel, program};
 const LIMIT: Duration = Duration::from_secs(240);
 
 /// Programs that run with either C library: quick ones, one for each part of the ABI.
-const PROGRAMS: [&str; 14] = [
+const PROGRAMS: [&str; 16] = [
+    "across",
     "badreturn",
     "exceptions",
     "files",
@@ -22,6 +23,7 @@ const PROGRAMS: [&str; 14] = [
     "memory",
     "processes",
     "registers",
+    "rights",
     "segments",
     "sigframe",
     "signals",
