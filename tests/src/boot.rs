@@ -33,6 +33,7 @@ pub struct Boot {
     cpus: u32,
     memory: u64,
     counted: bool,
+    stub: bool,
     limit: Duration,
 }
 
@@ -57,6 +58,7 @@ impl Boot {
             cpus: 1,
             memory: 512,
             counted: false,
+            stub: false,
             limit: Duration::from_secs(60),
         }
     }
@@ -187,6 +189,13 @@ impl Boot {
         self
     }
 
+    /// Connects to the emulator's gdb stub, too.
+    #[must_use]
+    pub fn stub(mut self) -> Boot {
+        self.stub = true;
+        self
+    }
+
     /// Sets the time limit.
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Boot {
@@ -221,6 +230,9 @@ impl Boot {
         }
         if self.counted {
             machine = machine.counted();
+        }
+        if self.stub {
+            machine = machine.stub();
         }
         let guest = machine.start().unwrap_or_else(|error| panic!("{error}"));
         Running { guest, _image: image }

@@ -116,7 +116,16 @@ impl Layout {
             offset += size;
             Some(place)
         };
-        let elements = description.split("<reg ").skip(1);
+        // QEMU's has registers in comments.
+        let uncommented: String = description
+            .split("<!--")
+            .enumerate()
+            .map(|(index, part)| match index {
+                0 => part,
+                _ => part.split_once("-->").map_or("", |(_, rest)| rest),
+            })
+            .collect();
+        let elements = uncommented.split("<reg ").skip(1);
         Layout { registers: elements.filter_map(place).collect() }
     }
 
@@ -188,7 +197,10 @@ mod tests {
         let wide = |name: &&str| format!("<reg name=\"{name}\" bitsize=\"64\" type=\"int64\"/>\n");
         let narrow = |name: &&str| format!("<reg name=\"{name}\" bitsize=\"32\"/>\n");
         let bases = ["fs_base", "gs_base", "k_gs_base", "cr0", "cr2", "cr3", "cr4", "efer", "st0"];
-        GENERAL.iter().chain(&["rip"]).map(wide).collect::<String>()
+        let comment =
+            "<!--reg name=\"one\" bitsize=\"64\"/>\n<reg name=\"two\" bitsize=\"64\"/-->\n";
+        comment.to_owned()
+            + &GENERAL.iter().chain(&["rip"]).map(wide).collect::<String>()
             + &["eflags"].iter().chain(&SELECTORS).map(narrow).collect::<String>()
             + &bases.iter().map(wide).collect::<String>()
     }
