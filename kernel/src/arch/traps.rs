@@ -4,7 +4,7 @@
 //! memory, or a fault of an FPU instruction on a program's own area; anything else is a kernel bug,
 //! reported and the end.
 
-use super::{apic, fpu, machine_check, ports, umip};
+use super::{apic, fpu, machine_check, msr, ports, umip};
 use crate::mm::layout::USER_END;
 use crate::mm::{Access, Fault};
 use crate::signal::{self, fault};
@@ -238,7 +238,8 @@ fn in_kernel(frame: &mut Frame, vector: u8) {
     if vector >= 32 {
         return interrupt(vector, false);
     }
-    let fixup = user::fixup(frame.rip()).or_else(|| fpu::fixup(frame.rip()));
+    let rip = frame.rip();
+    let fixup = user::fixup(rip).or_else(|| fpu::fixup(rip)).or_else(|| msr::fixup(rip));
     let Some(fixup) = fixup else { bug("exception in the kernel", frame) };
     if vector == 14 {
         let address = Cr2::read_raw();
