@@ -84,6 +84,14 @@ const SPEC_CTRL_IBRS: u32 = 1;
 const ROOT_MASK: i32 = ringwall_core::root::TO_KERNEL_MASK as i32;
 const _: () = assert!(ROOT_MASK as i64 as u64 == ringwall_core::root::TO_KERNEL_MASK);
 
+/// Where RSP is in the stack page when an event has landed on the stack that starts at `start`: five words of the
+/// CPU's, and the error code, the vector, RDI and RSI.
+const fn landed(start: usize) -> usize {
+    const WORDS: usize = 9;
+    assert!(WORDS <= layout::LANDED_WORDS);
+    layout::landing_top(start) - WORDS * 8
+}
+
 core::arch::global_asm!(
     include_str!("macros.s"),
     include_str!("vectors.s"),
@@ -102,10 +110,10 @@ core::arch::global_asm!(
     TRAP_HANDLER = const data_offset!(trap_handler),
     PARANOID_HANDLER = const data_offset!(paranoid_handler),
     ENTRY_STACK_ALIAS = const data_offset!(entry_stack_alias),
-    NMI_STACK = const data_offset!(nmi_stack),
-    DEBUG_STACK = const data_offset!(debug_stack),
-    MACHINE_CHECK_STACK = const data_offset!(machine_check_stack),
-    DOUBLE_FAULT_STACK = const data_offset!(double_fault_stack),
+    NMI_STACK = const data_offset!(nmi_stack) - landed(offset_of!(StackPage, nmi_landing)),
+    DEBUG_STACK = const data_offset!(debug_stack) - landed(offset_of!(StackPage, debug_landing)),
+    MACHINE_CHECK_STACK = const data_offset!(machine_check_stack) - landed(offset_of!(StackPage, machine_check_landing)),
+    DOUBLE_FAULT_STACK = const data_offset!(double_fault_stack) - landed(offset_of!(StackPage, double_fault_landing)),
     LDT = const data_offset!(ldt),
     ESPFIX_STACK = const data_offset!(espfix_stack),
     KERNEL_SELECTOR = const offset_of!(StackPage, kernel_selector),

@@ -40,8 +40,9 @@ paranoid_\name\()_\variant:
     jnz paranoid_from_user_\variant
 .endif
 # The per-CPU pages stand in a fixed order, so the landing stack's address finds the CPU's own data. GS
-# would not do: with FSGSBASE ring 3 may have set it to anything.
-    and rsp, -4096
+# would not do: with FSGSBASE ring 3 may have set it to anything. RSP is where the CPU and we have pushed to, always
+# the same distance away; from the landing to the vector's own stack it is never anything between, which is how
+# an interrupted NMI is told.
     mov rsp, [rsp + \stack]
 .if \number != 8
     jmp paranoid_common_\variant
