@@ -19,6 +19,7 @@ mod text;
 mod trip;
 mod views;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ringwall_emulator::{CpuState, RSP, Stub};
@@ -82,6 +83,10 @@ pub struct Watch {
     text: Text,
     way: String,
     start: u64,
+    /// Where breakpoints are.
+    breakpoints: BTreeSet<u64>,
+    /// Whether steps hold events back.
+    holding: bool,
 }
 
 impl Watch {
@@ -103,7 +108,14 @@ impl Watch {
             panic!("way {way}: {error}; its log:\n{}", running.guest.console.text());
         }
         let text = Text::find(&mut running.guest);
-        let mut watch = Watch { running, text, way: way.into(), start };
+        let mut watch = Watch {
+            running,
+            text,
+            way: way.into(),
+            start,
+            breakpoints: BTreeSet::new(),
+            holding: true,
+        };
         watch.run_to(&[start], "the beginning of a round");
         watch
     }
@@ -120,13 +132,32 @@ impl Watch {
 
     /// One instruction, no event.
     fn step(&mut self) -> CpuState {
+        self.step_holding(true)
+    }
+
+    /// One instruction, or the delivery of what is pending.
+    fn step_with_events(&mut self) -> CpuState {
+        self.step_holding(false)
+    }
+
+    fn step_holding(&mut self, hold: bool) -> CpuState {
+        if self.holding != hold {
+            self.stub().hold_events(hold).expect("a stub that answers");
+            self.holding = hold;
+        }
         self.stub().step().expect("a stub that answers");
         self.state()
     }
 
     /// Runs until the next instruction is at one of these addresses, which it may be already.
     fn run_to(&mut self, addresses: &[u64], what: &str) -> CpuState {
-        for address in addresses {
+        let wanted: BTreeSet<u64> = addresses.iter().copied().collect();
+        // Most of them stay the same from one stretch to the next.
+        let present = std::mem::replace(&mut self.breakpoints, wanted.clone());
+        for address in present.difference(&wanted) {
+            self.stub().clear_breakpoint(*address).expect("a stub that answers");
+        }
+        for address in wanted.difference(&present) {
             self.stub().set_breakpoint(*address).expect("a stub that answers");
         }
         let arrived = self.stub().run(STRETCH);
@@ -140,9 +171,6 @@ impl Watch {
                 let log = self.running.guest.console.text();
                 panic!("way {}: {what} never came: {error}; its log:\n{log}", self.way);
             }
-        }
-        for address in addresses {
-            self.stub().clear_breakpoint(*address).expect("a stub that answers");
         }
         self.state()
     }
@@ -172,24 +200,16 @@ impl Watch {
         };
         sent.expect("a monitor that answers");
         let gate = self.text.gate(event.vector());
-        self.stub().hold_events(false).expect("a stub that answers");
-        let mut state = self.state();
         // The step that delivers it may be an empty one first.
         for _ in 0..3 {
-            state = self.step();
+            let state = self.step_with_events();
             if state.rip == gate {
-                break;
+                return state;
             }
             assert!(state.rip != self.text.gate(text::NMI), "way {}: {UNMASKED}", self.way);
         }
-        self.stub().hold_events(true).expect("a stub that answers");
-        assert!(
-            state.rip == gate,
-            "way {}: an {event} did not arrive; the CPU is at {}",
-            self.way,
-            self.describe(&state)
-        );
-        state
+        let state = self.state();
+        panic!("way {}: no {event} arrived; the CPU is at {}", self.way, self.describe(&state));
     }
 
     /// Runs an event that has just been delivered to its end: what it interrupted goes on.

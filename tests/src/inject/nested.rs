@@ -73,14 +73,6 @@ impl Watch {
         self.compare_interrupted("NMI after an NMI", earlier, before, &after);
     }
 
-    /// Executes one instruction, or delivers what is pending.
-    fn step_with_events(&mut self) -> CpuState {
-        self.stub().hold_events(false).expect("a stub that answers");
-        let state = self.step();
-        self.stub().hold_events(true).expect("a stub that answers");
-        state
-    }
-
     /// Checks that no NMI arrived while `running` runs, if that is one.
     fn check_masked(&self, running: Event, state: &CpuState, place: &str) {
         let unmasked = running == Event::Nmi && state.rip == self.text.gate(text::NMI);
