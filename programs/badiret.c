@@ -7,17 +7,16 @@
  * Sources: Intel SDM vol. 2, IRET; modify_ldt(2); arch_prctl(2).
  */
 #include "probe.h"
+#include "segment.h"
 
-#include <asm/ldt.h>
-#include <asm/prctl.h>
 #include <pthread.h>
 #include <time.h>
 
 PROBE("call", "syscall");
 PROBE_SYMBOLS(call);
 
-enum { NANOSECONDS_LONG = 1000000, ROUNDS = 20, FLAT_SS = 0x2b };
-enum { MARK = 0x6b72616d };
+enum { NANOSECONDS_LONG = 1000000, ROUNDS = 20 };
+enum { MARK = 0x6b72616d, SET_GS = 0x1001 }; /* ARCH_SET_GS */
 
 /* Where GS base points: its first word is the mark. */
 static uint64_t gs_block[8] = {MARK};
@@ -55,25 +54,29 @@ static void check_state(const char *name)
 
 /* ---- the LDT ---- */
 
-enum kind { DATA, DATA_16, READ_ONLY, EXPAND_DOWN, CODE_32, ABSENT_DATA, ABSENT_CODE, KINDS };
+enum { GOOD, SIXTEEN_BITS, READ_ONLY, DOWN, CODE_SEGMENT, ABSENT, ABSENT_CODE, ENTRIES };
 
-static int write_ldt(unsigned entry, enum kind kind)
+static struct segment described(uint32_t entry)
 {
-    struct user_desc segment = {
-        .entry_number = entry,
-        .limit = 0xfffff,
-        .seg_32bit = kind != DATA_16,
-        .contents = kind == EXPAND_DOWN ? 1 : kind == CODE_32 || kind == ABSENT_CODE ? 2 : 0,
-        .read_exec_only = kind == READ_ONLY,
-        .limit_in_pages = 1,
-        .seg_not_present = kind == ABSENT_DATA || kind == ABSENT_CODE,
-    };
-    return (int)result(syscall(SYS_modify_ldt, 0x11, &segment, sizeof segment));
+    bool code = entry == CODE_SEGMENT || entry == ABSENT_CODE;
+    struct segment segment = flat(entry, code ? CODE : entry == DOWN ? EXPAND_DOWN : DATA);
+    segment.wide = entry != SIXTEEN_BITS;
+    segment.read_exec_only = entry == READ_ONLY;
+    segment.not_present = entry == ABSENT || entry == ABSENT_CODE;
+    return segment;
 }
 
-static uint16_t local(unsigned entry)
+/* Puts the good segment into its entry, or makes it one that is not present. */
+static long set_good_segment(bool present)
 {
-    return (uint16_t)(entry << 3 | 7);
+    struct segment segment = described(GOOD);
+    segment.not_present = !present;
+    return set_entry(segment);
+}
+
+static uint16_t local(uint32_t entry)
+{
+    return (uint16_t)of_ldt(entry);
 }
 
 /* ---- signal frames ---- */
@@ -141,29 +144,29 @@ static void return_to(const char *name, uint16_t cs, uint16_t ss, int signal, lo
         require_long("error code", seen.error, error);
         require_long("rip", seen.rip, (long)probe_done);
         require_long("cs", seen.selectors & 0xffff, cs ? cs : good_selectors & 0xffff);
-        require_long("ss", seen.selectors >> 48, ss ? ss : FLAT_SS);
+        require_long("ss", seen.selectors >> 48, ss ? ss : FLAT_DATA);
     }
     check_state(name);
 }
 
 static void from_signal_frames(void)
 {
-    for (unsigned entry = 0; entry < KINDS; entry++)
-        check_long("modify_ldt", write_ldt(entry, (enum kind)entry), 0);
-    return_to("data", 0, local(DATA), 0, 0);
-    return_to("16-bit data", 0, local(DATA_16), 0, 0);
-    return_to("expand-down data", 0, local(EXPAND_DOWN), 0, 0);
-    return_to("absent data", 0, local(ABSENT_DATA), SIGSEGV, 0);
+    for (uint32_t entry = 0; entry < ENTRIES; entry++)
+        check_long("modify_ldt", set_entry(described(entry)), 0);
+    return_to("data", 0, local(GOOD), 0, 0);
+    return_to("16-bit data", 0, local(SIXTEEN_BITS), 0, 0);
+    return_to("expand-down data", 0, local(DOWN), 0, 0);
+    return_to("absent data", 0, local(ABSENT), SIGSEGV, 0);
     return_to("read-only data", 0, local(READ_ONLY), SIGSEGV, 0);
-    return_to("code as data", 0, local(CODE_32), SIGSEGV, 0);
-    return_to("beyond the ldt", 0, local(KINDS), SIGSEGV, 0);
+    return_to("code as data", 0, local(CODE_SEGMENT), SIGSEGV, 0);
+    return_to("beyond the ldt", 0, local(ENTRIES), SIGSEGV, 0);
     return_to("far beyond the ldt", 0, local(8191), SIGSEGV, 0);
     /* sigreturn makes a privilege level 3. */
-    return_to("data for ring 0", 0, local(DATA) & ~3, 0, 0);
+    return_to("data for ring 0", 0, local(GOOD) & ~3, 0, 0);
     return_to("absent code", local(ABSENT_CODE), 0, SIGBUS, ABSENT_CODE << 3 | 4);
-    return_to("data as code", local(DATA), 0, SIGSEGV, DATA << 3 | 4);
-    return_to("absent code, absent data", local(ABSENT_CODE), local(ABSENT_DATA), SIGSEGV, 0);
-    return_to("absent code, data", local(ABSENT_CODE), local(DATA), SIGSEGV, 0);
+    return_to("data as code", local(GOOD), 0, SIGSEGV, GOOD << 3 | 4);
+    return_to("absent code, absent data", local(ABSENT_CODE), local(ABSENT), SIGSEGV, 0);
+    return_to("absent code, data", local(ABSENT_CODE), local(GOOD), SIGSEGV, 0);
 }
 
 /* ---- another thread takes the segment away ---- */
@@ -174,9 +177,9 @@ static volatile bool done;
 static void leave_segment(int signal, siginfo_t *info, void *context)
 {
     greg_t *gregs = ((ucontext_t *)context)->uc_mcontext.gregs;
-    if ((uint64_t)gregs[REG_CSGSFS] >> 48 == local(DATA))
+    if ((uint64_t)gregs[REG_CSGSFS] >> 48 == local(GOOD))
         faults = faults + 1;
-    gregs[REG_CSGSFS] = (gregs[REG_CSGSFS] & 0xffffffffffffL) | (greg_t)((uint64_t)FLAT_SS << 48);
+    gregs[REG_CSGSFS] = (gregs[REG_CSGSFS] & 0xffffffffffffL) | (greg_t)((uint64_t)FLAT_DATA << 48);
     on_segment = 0;
 }
 
@@ -185,14 +188,14 @@ static void *ride(void *unused)
     static char stack[65536];
     thread_word = MARK;
     own_signal_stack(stack, sizeof stack);
-    syscall(SYS_arch_prctl, ARCH_SET_GS, gs_block);
+    syscall(SYS_arch_prctl, SET_GS, gs_block);
     while (!done) {
         on_segment = 1;
         /* Interrupts return to this segment, until it is gone. The handler ends the loop. */
         __asm__ volatile("movw %w0, %%ss\n"
                          "1: pause\n"
                          "cmpl $0, %1\n"
-                         "jne 1b" : : "r"(local(DATA)), "m"(on_segment) : "memory");
+                         "jne 1b" : : "r"(local(GOOD)), "m"(on_segment) : "memory");
         require_long("gs", gs_word(), MARK);
         require_long("fs", thread_word, MARK);
         while (faults > 0 && !done)
@@ -212,7 +215,7 @@ static void taken_away(void)
     pthread_t thread;
     handle(SIGSEGV, leave_segment);
     handle(SIGBUS, leave_segment);
-    if (write_ldt(0, DATA) != 0)
+    if (set_good_segment(true) != 0)
         return;
     faults = 0;
     if (pthread_create(&thread, NULL, ride, NULL) != 0) {
@@ -223,10 +226,10 @@ static void taken_away(void)
         while (!on_segment)
             rest();
         rest();
-        write_ldt(0, ABSENT_DATA);
+        set_good_segment(false);
         while (faults == 0)
             rest();
-        write_ldt(0, DATA);
+        set_good_segment(true);
         done = round == ROUNDS - 1;
         faults = 0;
     }
@@ -247,7 +250,7 @@ int main(void)
 {
     static char stack[65536];
     thread_word = MARK;
-    check_long("GS base", result(syscall(SYS_arch_prctl, ARCH_SET_GS, gs_block)), 0);
+    check_long("GS base", result(syscall(SYS_arch_prctl, SET_GS, gs_block)), 0);
     own_signal_stack(stack, sizeof stack);
     handle(SIGUSR1, damage);
     handle(SIGSEGV, note);

@@ -10,10 +10,9 @@
  * Sources: Intel SDM vol. 2, SYSENTER; AMD APM vol. 3, SYSCALL, SYSENTER.
  */
 #include "probe.h"
+#include "segment.h"
 
-#include <asm/ldt.h>
 #include <cpuid.h>
-#include <sys/mman.h>
 
 enum { PAGE = 4096, CODE_32 = 0x23, UNKNOWN_CALL = 0x7fffffff, GETPID_32 = 20 };
 
@@ -197,8 +196,7 @@ int main(void)
     code = low_page();
     stack = low_page();
     from_32_bit("the GDT's segment", CODE_32);
-    struct user_desc segment = {.limit = 0xfffff, .seg_32bit = 1, .contents = 2, .limit_in_pages = 1};
-    check_long("modify_ldt", result(syscall(SYS_modify_ldt, 0x11, &segment, sizeof segment)), 0);
-    from_32_bit("the LDT's segment", 7);
+    check_long("modify_ldt", set_entry(flat(0, CODE)), 0);
+    from_32_bit("the LDT's segment", (uint16_t)of_ldt(0));
     return check_end("sysenter");
 }

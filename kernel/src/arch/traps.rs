@@ -71,6 +71,7 @@ mod cause {
     pub const WRITE: u64 = 1 << 1;
     pub const RESERVED: u64 = 1 << 3;
     pub const FETCH: u64 = 1 << 4;
+    pub const KEY: u64 = 1 << 5;
 }
 
 fn access(error_code: u64) -> Access {
@@ -86,8 +87,8 @@ fn access(error_code: u64) -> Access {
 fn page_fault(frame: &mut Frame) {
     let address = Cr2::read_raw();
     let error_code = frame.error_code();
-    if error_code & cause::RESERVED != 0 {
-        bug("reserved bit in a page table", frame);
+    if error_code & (cause::RESERVED | cause::KEY) != 0 {
+        return denied_by_key(frame, address, error_code);
     }
     let outcome = match address < USER_END {
         true => task::current().mm().fault(address, access(error_code)),
@@ -103,6 +104,16 @@ fn page_fault(frame: &mut Frame) {
     // Linux tells a program nothing about kernel addresses, not even that one is mapped.
     let told = if address < USER_END { error_code } else { error_code | 1 };
     fault(frame, number, code as i32, address, 14, told, Some(address));
+}
+
+/// The program's own PKRU forbids the access, whatever the tables say.
+#[cold]
+fn denied_by_key(frame: &mut Frame, address: u64, error_code: u64) {
+    if error_code & cause::RESERVED != 0 {
+        bug("reserved bit in a page table", frame);
+    }
+    let code = linux::SEGV_PKUERR as i32;
+    fault(frame, linux::SIGSEGV, code, address, 14, error_code, Some(address));
 }
 
 /// There is no frame left for a page that the program may have: the process with most memory is
@@ -219,7 +230,8 @@ fn in_kernel(frame: &mut Frame, vector: u8) {
     let Some(fixup) = fixup else { bug("exception in the kernel", frame) };
     if vector == 14 {
         let address = Cr2::read_raw();
-        if address < USER_END {
+        // What the program's own PKRU denies is denied to the copy too.
+        if address < USER_END && frame.error_code() & cause::KEY == 0 {
             let thread = task::current();
             match thread.mm().fault(address, access(frame.error_code())) {
                 Ok(()) => return,

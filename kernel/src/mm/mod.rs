@@ -24,6 +24,7 @@ mod load;
 mod map;
 mod mapping;
 mod maps;
+mod other;
 mod page;
 mod remap;
 mod roots;

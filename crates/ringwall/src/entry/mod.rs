@@ -59,7 +59,7 @@ pub use text::{Features, Points, Spot, Text};
 
 use crate::frame::{ENTERED_BY_SYSCALL, Frame};
 use core::mem::offset_of;
-use layout::{ALIAS, ENTRY_STACK_TOP, StackPage, data_offset};
+use layout::{ALIAS, ENTRY_STACK_TOP, StackPage, data_offset, landing_top};
 
 /// Registers of a [`Spot`]: RSP.
 pub(crate) const IN_RSP: u16 = 0;
@@ -80,17 +80,16 @@ const MSR_GS_BASE: u32 = 0xc000_0101;
 const MSR_SPEC_CTRL: u32 = 0x48;
 const SPEC_CTRL_IBRS: u32 = 1;
 
+/// RSP of a paranoid entry that has pushed its words on the landing at `start`, as an offset in the stack page.
+const fn landed(start: usize) -> usize {
+    /// Two registers, vector, error code, and the CPU's five.
+    const WORDS: usize = 9;
+    landing_top(start) - WORDS * 8
+}
+
 // The mask must survive sign extension from 32 bits.
 const ROOT_MASK: i32 = ringwall_core::root::TO_KERNEL_MASK as i32;
 const _: () = assert!(ROOT_MASK as i64 as u64 == ringwall_core::root::TO_KERNEL_MASK);
-
-/// Where RSP is in the stack page when an event has landed on the stack that starts at `start`: five words of the
-/// CPU's, and the error code, the vector, RDI and RSI.
-const fn landed(start: usize) -> usize {
-    const WORDS: usize = 9;
-    assert!(WORDS <= layout::LANDED_WORDS);
-    layout::landing_top(start) - WORDS * 8
-}
 
 core::arch::global_asm!(
     include_str!("macros.s"),
@@ -110,13 +109,17 @@ core::arch::global_asm!(
     TRAP_HANDLER = const data_offset!(trap_handler),
     PARANOID_HANDLER = const data_offset!(paranoid_handler),
     ENTRY_STACK_ALIAS = const data_offset!(entry_stack_alias),
-    NMI_STACK = const data_offset!(nmi_stack) - landed(offset_of!(StackPage, nmi_landing)),
-    DEBUG_STACK = const data_offset!(debug_stack) - landed(offset_of!(StackPage, debug_landing)),
-    MACHINE_CHECK_STACK = const data_offset!(machine_check_stack) - landed(offset_of!(StackPage, machine_check_landing)),
-    DOUBLE_FAULT_STACK = const data_offset!(double_fault_stack) - landed(offset_of!(StackPage, double_fault_landing)),
+    NMI_STACK = const data_offset!(nmi_stack),
+    DEBUG_STACK = const data_offset!(debug_stack),
+    MACHINE_CHECK_STACK = const data_offset!(machine_check_stack),
+    DOUBLE_FAULT_STACK = const data_offset!(double_fault_stack),
     LDT = const data_offset!(ldt),
     ESPFIX_STACK = const data_offset!(espfix_stack),
     KERNEL_SELECTOR = const offset_of!(StackPage, kernel_selector),
+    NMI_LANDED = const landed(offset_of!(StackPage, nmi_landing)),
+    DEBUG_LANDED = const landed(offset_of!(StackPage, debug_landing)),
+    MACHINE_CHECK_LANDED = const landed(offset_of!(StackPage, machine_check_landing)),
+    DOUBLE_FAULT_LANDED = const landed(offset_of!(StackPage, double_fault_landing)),
     USER_DATA_SELECTOR = const crate::USER_DATA_SELECTOR,
     USER_CODE_SELECTOR = const crate::USER_CODE_SELECTOR,
     ENTERED_BY_SYSCALL = const ENTERED_BY_SYSCALL,
