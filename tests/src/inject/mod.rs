@@ -31,6 +31,8 @@ pub use trip::Trip;
 
 /// How long a stretch between two stops may take. It is thousands of instructions at most.
 const STRETCH: Duration = Duration::from_secs(5);
+/// How often a step is tried that does nothing.
+const TRIES: usize = 4;
 /// In RFLAGS: resume. An event that arrives sets and loses it.
 const RESUME_FLAG: u64 = 1 << 16;
 /// In CR3: the user root is loaded.
@@ -87,6 +89,8 @@ pub struct Watch {
     breakpoints: BTreeSet<u64>,
     /// Whether steps hold events back.
     holding: bool,
+    /// The state that was read last.
+    last: CpuState,
 }
 
 impl Watch {
@@ -115,6 +119,7 @@ impl Watch {
             start,
             breakpoints: BTreeSet::new(),
             holding: true,
+            last: CpuState::default(),
         };
         watch.run_to(&[start], "the beginning of a round");
         watch
@@ -127,7 +132,8 @@ impl Watch {
 
     /// The registers now.
     fn state(&mut self) -> CpuState {
-        self.stub().registers().expect("a stub that answers")
+        self.last = self.stub().registers().expect("a stub that answers");
+        self.last.clone()
     }
 
     /// One instruction, no event.
@@ -145,8 +151,15 @@ impl Watch {
             self.stub().hold_events(hold).expect("a stub that answers");
             self.holding = hold;
         }
-        self.stub().step().expect("a stub that answers");
-        self.state()
+        let before = self.last.clone();
+        // A step may be an empty one: it ends where it began, with nothing changed.
+        for _ in 0..TRIES {
+            self.stub().step().expect("a stub that answers");
+            if self.state() != before {
+                break;
+            }
+        }
+        self.last.clone()
     }
 
     /// Runs until the next instruction is at one of these addresses, which it may be already.
@@ -200,15 +213,11 @@ impl Watch {
         };
         sent.expect("a monitor that answers");
         let gate = self.text.gate(event.vector());
-        // The step that delivers it may be an empty one first.
-        for _ in 0..3 {
-            let state = self.step_with_events();
-            if state.rip == gate {
-                return state;
-            }
-            assert!(state.rip != self.text.gate(text::NMI), "way {}: {UNMASKED}", self.way);
+        let state = self.step_with_events();
+        if state.rip == gate {
+            return state;
         }
-        let state = self.state();
+        assert!(state.rip != self.text.gate(text::NMI), "way {}: {UNMASKED}", self.way);
         panic!("way {}: no {event} arrived; the CPU is at {}", self.way, self.describe(&state));
     }
 
