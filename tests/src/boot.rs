@@ -100,8 +100,15 @@ impl Boot {
     /// Runs one of our programs under our own init, which powers off after it.
     #[must_use]
     pub fn program(self, library: Library, name: &str) -> Boot {
-        let program = made::program(library, name);
-        self.init(made::program(library, "run")).file(&format!("/programs/{name}"), 0o755, program)
+        self.programs(library, &[name])
+    }
+
+    /// As [`Boot::program`], with several, which run one after the other in alphabetical order.
+    #[must_use]
+    pub fn programs(self, library: Library, names: &[&str]) -> Boot {
+        names.iter().fold(self.init(made::program(library, "run")), |boot, name| {
+            boot.file(&format!("/programs/{name}"), 0o755, made::program(library, name))
+        })
     }
 
     /// Boots these bytes as the initramfs, instead of a sound archive.

@@ -14,6 +14,8 @@ mod breaks;
 pub mod elf;
 mod made;
 mod output;
+mod outside;
+pub mod swapgs;
 
 pub use boot::{Boot, Running, Sight};
 pub use breaks::expect_broken;
@@ -21,3 +23,4 @@ pub use made::{
     Library, example, kernel_file, leave_table, linux, other_kernel, program, selftest,
 };
 pub use output::Output;
+pub use outside::Visible;
