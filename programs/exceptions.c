@@ -467,27 +467,47 @@ static void arithmetic(void)
 
 /* ---- UMIP ---- */
 
+/* What the kernel says in the CPU's place: always the same. */
 PROBE("sgdt", "sgdt (%rax)");
-PROBE("sidt", "sidt (%rax)");
+PROBE("sidt", "sidt 16(%rax,%rbx,2)");
+PROBE("smsw", "smsw 32(%rax)");
+PROBE("sldt", "sldt %gs:48(%rax)");
+PROBE("str", "str umip_word(%rip)");
+PROBE("smsw_register", "smsw %r9d");
+PROBE("str_register", ".byte 0x48, 0x0f, 0x00, 0xc9"); /* str %rcx, with REX.W */
+PROBE("sldt_register", "sldt %bp");
 PROBE_SYMBOLS(sgdt);
 PROBE_SYMBOLS(sidt);
+PROBE_SYMBOLS(smsw);
+PROBE_SYMBOLS(sldt);
+PROBE_SYMBOLS(str);
+PROBE_SYMBOLS(smsw_register);
+PROBE_SYMBOLS(str_register);
+PROBE_SYMBOLS(sldt_register);
+uint16_t umip_word;
 
-/* The instruction faults, or is emulated and shows made-up bases; neither tells where the tables are. */
-static void table_address(const char *name, const char *probe, const char *resume, uint64_t made_up)
+static struct registers run_umip(const char *probe, const char *resume, uint64_t address)
 {
-    uint64_t page = new_page(PROT_READ | PROT_WRITE);
-    memset((void *)page, 0, 16);
     struct registers in = probe_pattern(0), out;
-    in.value[RAX] = page;
+    in.value[RAX] = address;
+    in.value[RBX] = 8;
     memset(&seen, 0, sizeof seen);
     resume_at = resume;
     run_probe(probe, &in, &out);
+    check_long("no signal", seen.count, 0);
+    return out;
+}
+
+static void umip_table(const char *name, const char *probe, const char *resume, uint64_t offset, uint64_t made_up)
+{
+    uint64_t page = new_page(PROT_READ | PROT_WRITE);
+    memset((void *)page, 0x5a, 64);
+    run_umip(probe, resume, page);
+    uint16_t limit;
     uint64_t base;
-    memcpy(&base, (char *)page + 2, sizeof base);
-    if (seen.count)
-        check_that(name, seen.signal == SIGSEGV && seen.code == SI_KERNEL && seen.trap == GP && base == 0);
-    else
-        check_that(name, base == made_up);
+    memcpy(&limit, (char *)page + offset, sizeof limit);
+    memcpy(&base, (char *)page + offset + 2, sizeof base);
+    check_that(name, limit == 0 && base == made_up && *((unsigned char *)page + offset + 10) == 0x5a);
 }
 
 static void user_mode_instruction_prevention(void)
@@ -498,8 +518,30 @@ static void user_mode_instruction_prevention(void)
         check_skip("sgdt", "no UMIP");
         return;
     }
-    table_address("sgdt", probe_sgdt, probe_sgdt_end, 0xfffffffffffe0000);
-    table_address("sidt", probe_sidt, probe_sidt_end, 0xffffffffffff0000);
+    umip_table("sgdt", probe_sgdt, probe_sgdt_end, 0, 0xfffffffffffe0000);
+    umip_table("sidt", probe_sidt, probe_sidt_end, 32, 0xffffffffffff0000);
+    uint64_t page = new_page(PROT_READ | PROT_WRITE);
+    memset((void *)page, 0x5a, 64);
+    run_umip(probe_smsw, probe_smsw_end, page);
+    check_long("smsw", *(uint32_t *)(page + 32), 0x5a5a0033);
+    syscall(SYS_arch_prctl, 0x1001 /* ARCH_SET_GS */, 8);
+    run_umip(probe_sldt, probe_sldt_end, page);
+    syscall(SYS_arch_prctl, 0x1001, 0);
+    check_long("sldt", *(uint32_t *)(page + 56), 0x5a5a0000);
+    run_umip(probe_str, probe_str_end, 0);
+    check_long("str", umip_word, 0x40);
+    struct registers in = probe_pattern(0);
+    struct registers out = run_umip(probe_smsw_register, probe_smsw_register_end, 0);
+    check_long("smsw, a register", (long)out.value[R9], (long)((in.value[R9] & 0xffffffff00000000) | 0x80050033));
+    out = run_umip(probe_str_register, probe_str_register_end, 0);
+    check_long("str, a register", (long)out.value[RCX], 0x40);
+    out = run_umip(probe_sldt_register, probe_sldt_register_end, 0);
+    check_long("sldt, a register", (long)out.value[RBP], (long)(in.value[RBP] & ~0xfffful));
+
+    struct expectation want = {"sgdt_unmapped", probe_sgdt, probe_sgdt, probe_sgdt_end, SIGSEGV,
+                               SEGV_MAPERR, PF, USER | WRITING, ACCESS};
+    expect(&want, 0x40, 0);
+    expect(&want, NON_CANONICAL, 0);
 }
 
 int main(void)

@@ -3,8 +3,9 @@
  * inherits it, and that ring 3 cannot reach it. `segments` runs on what is in there.
  *
  *      ldt             the checks
- *      ldt stay        makes an LDT, prints READY and stays in ring 3, to be looked at from outside
- *      ldt leave       as `stay`, but the LDT was a child's, which has ended
+ *      ldt stay        makes an LDT of two pages, prints READY and stays in ring 3, to be looked at from
+ *                      outside; so does a child, without one
+ *      ldt leave       as `stay`, but the LDT was another child's, which has ended
  */
 #include "segment.h"
 
@@ -304,15 +305,17 @@ static void loaded_selectors(void)
 
 static int stay(bool own)
 {
-    if (own) {
-        set_entry(flat(700, DATA));
-    } else {
-        pid_t child = fork();
-        if (child == 0)
-            _exit(set_entry(flat(700, DATA)) != 0);
+    pid_t child = own ? 0 : fork();
+    if (!own && child == 0)
+        _exit(set_entry(flat(700, DATA)) != 0);
+    if (!own)
         finish(child, "a child's LDT");
+    /* The child has none, whether it was made before or after. */
+    if (fork() != 0) {
+        if (own && set_entry(flat(700, DATA)) != 0)
+            return 1;
+        say("READY");
     }
-    say("READY");
     for (volatile unsigned long count = 0;; count++)
         ;
 }

@@ -32,13 +32,15 @@ macro_rules! programs {
 }
 
 programs!(
+    across,
     badreturn,
     exceptions,
     execstorm,
     files,
     forkstorm,
-    hoard,
+    fsgsbase,
     gates,
+    hoard,
     int80,
     ldt,
     mapstorm,
@@ -46,8 +48,11 @@ programs!(
     pipestorm,
     processes,
     registers,
+    rights,
     segments,
+    sigframe,
     signals,
+    sigreturnstorm,
     threadstorm,
     usercopy,
     wildcalls,

@@ -12,17 +12,22 @@ use ringwall_tests::{Boot, Library, Output, linux, other_kernel, program};
 const LIMIT: Duration = Duration::from_secs(240);
 
 /// Programs that run with either C library: quick ones, one for each part of the ABI.
-const PROGRAMS: [&str; 11] = [
+const PROGRAMS: [&str; 16] = [
+    "across",
     "badreturn",
     "exceptions",
     "files",
+    "fsgsbase",
     "int80",
     "ldt",
     "memory",
     "processes",
     "registers",
+    "rights",
     "segments",
+    "sigframe",
     "signals",
+    "sigreturnstorm",
     "usercopy",
 ];
 

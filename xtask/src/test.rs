@@ -133,6 +133,9 @@ impl Options {
         packages::qemu()?;
         packages::busybox()?;
         programs::build()?;
+        if let Err(error) = packages::bochs() {
+            progress::note(&format!("no Bochs, so its scenarios will fail: {error}"));
+        }
         if let Err(error) = packages::linux() {
             progress::note(&format!(
                 "no Linux to compare with, so that scenario is skipped: {error}"

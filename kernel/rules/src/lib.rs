@@ -8,8 +8,8 @@ extern crate alloc;
 pub mod calendar;
 pub mod chacha;
 pub mod futex;
+pub mod machine_check;
 pub mod ports;
 pub mod script;
-
 pub mod segments;
 pub mod umip;

@@ -34,9 +34,16 @@ const MAGIC_1: u32 = 0x4650_5853;
 /// FP_XSTATE_MAGIC2, right behind the area.
 const MAGIC_2: u32 = 0x4650_5845;
 
+/// Component 9: PKRU, the rights of protection keys.
+const KEYS: u32 = 9;
+/// PKRU of a new program, as on Linux: no access but by key 0, which all its pages have.
+const KEYS_INITIAL: u32 = 0x5555_5554;
+
 struct Shape {
     size: usize,
     components: u64,
+    /// Offset of PKRU, if it is enabled.
+    keys: Option<usize>,
 }
 
 static SHAPE: Once<Shape> = Once::new();
@@ -45,7 +52,10 @@ fn shape() -> &'static Shape {
     SHAPE.call_once(|| {
         let leaf = CpuId::new().get_extended_state_info();
         let size = leaf.map_or(576, |leaf| leaf.xsave_area_size_enabled_features() as usize);
-        Shape { size, components: XCr0::read_raw() }
+        let components = XCr0::read_raw();
+        let keys = (components >> KEYS & 1 != 0)
+            .then(|| core::arch::x86_64::__cpuid_count(0xd, KEYS).ebx as usize);
+        Shape { size, components, keys }
     })
 }
 
@@ -82,6 +92,12 @@ impl FpuState {
         // SAFETY: inside the area. XRSTOR loads MXCSR from memory even for components in their
         // initial state.
         unsafe { area.add(MXCSR).cast::<u32>().write(MXCSR_INITIAL) };
+        if let Some(offset) = shape().keys {
+            // SAFETY: CPUID's offset, inside the area and aligned.
+            unsafe { area.add(offset).cast::<u32>().write(KEYS_INITIAL) };
+            // SAFETY: as above. PKRU's initial value is not the CPU's, so it counts as there.
+            unsafe { area.add(HEADER).cast::<u64>().write(1 << KEYS) };
+        }
         Ok(FpuState(area))
     }
 

@@ -8,6 +8,7 @@ pub mod features;
 pub mod fpu;
 pub mod frames;
 pub mod isolation;
+pub mod machine_check;
 mod ports;
 pub mod random;
 pub mod selectors;

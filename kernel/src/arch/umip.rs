@@ -17,8 +17,7 @@ pub fn emulate(frame: &mut Frame) -> bool {
     let mut bytes = [0; LONGEST];
     let fetched = user::read_some(frame.rip(), &mut bytes);
     let Some(instruction) = umip::decode(&bytes[..fetched]) else { return false };
-    let has_ldt = task::current().mm().roots().ldt_entries() != 0;
-    let (answer, size) = umip::answer(instruction.question, has_ldt);
+    let (answer, size) = umip::answer(instruction.question, has_local_table());
     match instruction.operand {
         Operand::Register(number, size) => {
             let mut value = register(frame, number).to_le_bytes();
@@ -37,6 +36,10 @@ pub fn emulate(frame: &mut Frame) -> bool {
     }
     frame.set_rip(frame.rip().wrapping_add(instruction.length as u64));
     true
+}
+
+fn has_local_table() -> bool {
+    task::current().mm().roots().ldt_entries() != 0
 }
 
 fn address(frame: &Frame, instruction: &Instruction) -> u64 {

@@ -59,7 +59,7 @@ pub use text::{Features, Points, Spot, Text};
 
 use crate::frame::{ENTERED_BY_SYSCALL, Frame};
 use core::mem::offset_of;
-use layout::{ALIAS, ENTRY_STACK_TOP, StackPage, data_offset};
+use layout::{ALIAS, ENTRY_STACK_TOP, StackPage, data_offset, landing_top};
 
 /// Registers of a [`Spot`]: RSP.
 pub(crate) const IN_RSP: u16 = 0;
@@ -79,6 +79,13 @@ const LOCAL_SELECTOR: u32 = 1 << 2;
 const MSR_GS_BASE: u32 = 0xc000_0101;
 const MSR_SPEC_CTRL: u32 = 0x48;
 const SPEC_CTRL_IBRS: u32 = 1;
+
+/// RSP of a paranoid entry that has pushed its words on the landing at `start`, as an offset in the stack page.
+const fn landed(start: usize) -> usize {
+    /// Two registers, vector, error code, and the CPU's five.
+    const WORDS: usize = 9;
+    landing_top(start) - WORDS * 8
+}
 
 // The mask must survive sign extension from 32 bits.
 const ROOT_MASK: i32 = ringwall_core::root::TO_KERNEL_MASK as i32;
@@ -109,6 +116,10 @@ core::arch::global_asm!(
     LDT = const data_offset!(ldt),
     ESPFIX_STACK = const data_offset!(espfix_stack),
     KERNEL_SELECTOR = const offset_of!(StackPage, kernel_selector),
+    NMI_LANDED = const landed(offset_of!(StackPage, nmi_landing)),
+    DEBUG_LANDED = const landed(offset_of!(StackPage, debug_landing)),
+    MACHINE_CHECK_LANDED = const landed(offset_of!(StackPage, machine_check_landing)),
+    DOUBLE_FAULT_LANDED = const landed(offset_of!(StackPage, double_fault_landing)),
     USER_DATA_SELECTOR = const crate::USER_DATA_SELECTOR,
     USER_CODE_SELECTOR = const crate::USER_CODE_SELECTOR,
     ENTERED_BY_SYSCALL = const ENTERED_BY_SYSCALL,

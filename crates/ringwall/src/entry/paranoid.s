@@ -4,7 +4,7 @@
 #       of whichever view was loaded.
 # Out:  paranoid_common on the vector's own, kernel-only stack; RDI = the landed words, reachable;
 #       RSI = CR3 as it was (plain: still the interrupted program's RSI); kernel root; GS unknown.
-.macro paranoid_entry variant, isolated, name, number, stack
+.macro paranoid_entry variant, isolated, name, number, stack, landed
     window_begin
 paranoid_\name\()_\variant:
 .if \number != 8
@@ -40,9 +40,9 @@ paranoid_\name\()_\variant:
     jnz paranoid_from_user_\variant
 .endif
 # The per-CPU pages stand in a fixed order, so the landing stack's address finds the CPU's own data. GS
-# would not do: with FSGSBASE ring 3 may have set it to anything.
-    and rsp, -4096
-    mov rsp, [rsp + \stack]
+# would not do: with FSGSBASE ring 3 may have set it to anything. RSP goes from one stack to the other in one
+# step: a #MC that finds an NMI's RSP elsewhere would not know that an NMI runs.
+    mov rsp, [rsp + \stack - \landed]
 .if \number != 8
     jmp paranoid_common_\variant
 .endif
@@ -97,10 +97,10 @@ paranoid_\name\()_\variant:
 .endm
 
 .macro paranoid_paths variant, isolated
-    paranoid_entry \variant, \isolated, nmi, 2, {NMI_STACK}
-    paranoid_entry \variant, \isolated, debug, 1, {DEBUG_STACK}
-    paranoid_entry \variant, \isolated, machine_check, 18, {MACHINE_CHECK_STACK}
-    paranoid_entry \variant, \isolated, double_fault, 8, {DOUBLE_FAULT_STACK}
+    paranoid_entry \variant, \isolated, nmi, 2, {NMI_STACK}, {NMI_LANDED}
+    paranoid_entry \variant, \isolated, debug, 1, {DEBUG_STACK}, {DEBUG_LANDED}
+    paranoid_entry \variant, \isolated, machine_check, 18, {MACHINE_CHECK_STACK}, {MACHINE_CHECK_LANDED}
+    paranoid_entry \variant, \isolated, double_fault, 8, {DOUBLE_FAULT_STACK}, {DOUBLE_FAULT_LANDED}
 
 # paranoid_common
 #
