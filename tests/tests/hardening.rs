@@ -141,7 +141,8 @@ fn an_unknown_value_is_named_and_changes_nothing() {
 /// The general registers of an x86-64 CPU as QEMU's log lists them, RDI and RSP left out: a handler has
 /// the frame's address there.
 const CLEARED: [&str; 14] = [
-    "RAX", "RBX", "RCX", "RDX", "RSI", "RBP", "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14", "R15",
+    "RAX", "RBX", "RCX", "RDX", "RSI", "RBP", "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14",
+    "R15",
 ];
 
 /// What `programs/payload.c` puts into every register.
@@ -158,10 +159,8 @@ fn at_handlers(words: &str) -> Vec<Vec<String>> {
     let word = |offset: usize| {
         u64::from_le_bytes(visible.kernel_data[offset..offset + 8].try_into().expect("eight bytes"))
     };
-    let handlers = [
-        word(offset_of!(KernelData, syscall_handler)),
-        word(offset_of!(KernelData, trap_handler)),
-    ];
+    let handlers =
+        [word(offset_of!(KernelData, syscall_handler)), word(offset_of!(KernelData, trap_handler))];
     let log = tempfile::NamedTempFile::new().expect("a temporary file");
     let mut human = |command: &str| running.guest.monitor.human(command, 0).expect("an answer");
     human(&format!("logfile {}", log.path().display()));
@@ -169,9 +168,8 @@ fn at_handlers(words: &str) -> Vec<Vec<String>> {
     std::thread::sleep(Duration::from_millis(500));
     human("log none");
     let text = std::fs::read_to_string(log.path()).expect("QEMU's log");
-    let begins = |line: &str| {
-        handlers.iter().any(|handler| line.contains(&format!("/{handler:016x}/")))
-    };
+    let begins =
+        |line: &str| handlers.iter().any(|handler| line.contains(&format!("/{handler:016x}/")));
     // The last one may be cut.
     let whole = text.rsplit_once("Trace ").map_or("", |(whole, _)| whole);
     let blocks = whole.split("Trace ").skip(1);
