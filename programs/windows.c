@@ -8,7 +8,6 @@
 // watches can compare any two rounds. `windows` alone lists the ways.
 
 #define _GNU_SOURCE
-#include <asm/ldt.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -21,6 +20,13 @@
 #include <unistd.h>
 
 #define ARCH_SET_GS 0x1001
+
+// struct user_desc of Linux.
+struct segment {
+    uint32_t number, base, limit;
+    uint32_t wide : 1, kind : 2, read_exec_only : 1, pages : 1, not_present : 1, useable : 1, lm : 1;
+};
+enum { DATA = 0, CODE = 2 };
 
 char page[4096] __attribute__((aligned(4096)));
 char stack[8192] __attribute__((aligned(4096)));
@@ -104,12 +110,12 @@ static void prepare_return(void *rip, unsigned cs, unsigned ss, unsigned long rs
 }
 
 static unsigned segment(unsigned number, int wide, int code) {
-    struct user_desc description = {
-        .entry_number = number,
+    struct segment description = {
+        .number = number,
         .limit = 0xfffff,
-        .seg_32bit = wide,
-        .contents = code ? MODIFY_LDT_CONTENTS_CODE : MODIFY_LDT_CONTENTS_DATA,
-        .limit_in_pages = wide,
+        .wide = wide,
+        .kind = code ? CODE : DATA,
+        .pages = wide,
     };
     if (syscall(SYS_modify_ldt, 1, &description, sizeof description)) {
         perror("modify_ldt");
