@@ -68,7 +68,8 @@ pub unsafe fn set_local_word<const N: usize>(word: u64) {
 /// mapped kernel stack that the thread to run owns. The present stack is mapped under `space` too.
 #[inline]
 pub unsafe fn switch_to(space: &AddressSpace, stack_top: VirtAddr) {
-    set_task_stack(stack_top);
+    // SAFETY: by this function's contract.
+    unsafe { set_task_stack(stack_top) };
     let exit_cr3 = space.user_cr3();
     let previous: u64;
     // SAFETY: both are words of this CPU's kernel-only data.
@@ -194,12 +195,12 @@ pub unsafe fn set_thread_segments(segments: &[Descriptor; THREAD_ENTRIES]) {
     }
 }
 
-/// Changes the end of the task stack alone, for a switch between threads of one process.
+/// Sets the end of the task stack.
 ///
 /// # Safety
-/// See [`switch_to`]; this function is safe to call with a value that is never used.
+/// As [`switch_to`].
 #[inline]
-pub(crate) fn set_task_stack(stack_top: VirtAddr) {
+unsafe fn set_task_stack(stack_top: VirtAddr) {
     // SAFETY: a word of this CPU's kernel-only data; the entry code alone reads it.
     unsafe {
         core::arch::asm!(
