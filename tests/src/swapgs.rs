@@ -8,9 +8,10 @@
 //!                              └─────────────► LFENCE ──► GS ...
 //! ```
 //!
-//! The walk follows every path from every gate up to the call of a handler. Serialising instructions such
-//! as the CR3 write would do as well, but an entry text that counts on them has nothing left without
-//! isolation: they do not count here.
+//! The walk follows every path from every gate through the call of a handler to the end. On the way out,
+//! GS is the kernel's on all paths, so that only a SWAPGS that another side does not have matters, and one
+//! that IRETQ or SYSRET follows does not. Serialising instructions such as the CR3 write would do as well as an
+//! LFENCE, but an entry text that counts on them has nothing left without isolation: they do not count here.
 
 use std::collections::BTreeSet;
 
@@ -31,20 +32,24 @@ pub struct Findings {
 }
 
 /// Where a path is, and what is behind it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 struct Path {
     offset: u64,
     /// Some branch was passed since the gate.
     branched: bool,
     /// That branch is resolved, or GS base does not depend on it.
     safe: bool,
+    /// The handler has returned.
+    out: bool,
+    /// SWAPGS was executed on the way in or out, whichever this is.
+    swapped: bool,
     /// ECX, if the path has loaded it with a constant: WRMSR's register.
     ecx: u64,
 }
 
 /// Walks `text`, a page of code with offset 0 at its start, from the offsets `gates` on.
 pub fn walk(text: &[u8], gates: impl IntoIterator<Item = u64>) -> Findings {
-    let start = |offset| Path { offset, branched: false, safe: false, ecx: 0 };
+    let start = |offset| Path { offset, ..Path::default() };
     let mut todo: Vec<Path> = gates.into_iter().map(start).collect();
     let mut seen = BTreeSet::new();
     let mut findings = Findings::default();
@@ -64,7 +69,7 @@ fn decode(text: &[u8], offset: u64) -> Instruction {
 fn step(text: &[u8], path: Path, findings: &mut Findings, todo: &mut Vec<Path>) {
     let instruction = decode(text, path.offset);
     assert!(!instruction.is_invalid(), "no instruction at {:#x}", path.offset);
-    let exposed = path.branched && !path.safe;
+    let exposed = path.branched && !path.safe && (path.swapped || !path.out);
     if exposed && instruction.segment_prefix() == Register::GS {
         findings.exposed.insert(path.offset);
     }
@@ -72,19 +77,22 @@ fn step(text: &[u8], path: Path, findings: &mut Findings, todo: &mut Vec<Path>) 
     let target = Path { offset: instruction.near_branch_target(), ..path };
     match instruction.mnemonic() {
         Mnemonic::Jmp if instruction.is_jmp_short_or_near() => todo.push(target),
-        // The handler runs, or ring 3 does: the way in is over.
-        Mnemonic::Call if instruction.is_call_near_indirect() => {}
+        Mnemonic::Call if instruction.is_call_near_indirect() => {
+            todo.push(Path { offset: next.offset, out: true, ..Path::default() });
+        }
         Mnemonic::Jmp | Mnemonic::Iretq | Mnemonic::Sysret | Mnemonic::Sysretq => {}
         Mnemonic::Ret | Mnemonic::Int3 => {}
         Mnemonic::Call => todo.extend([next, target]),
         Mnemonic::Swapgs => {
-            if path.branched {
+            let then = decode(text, next.offset).mnemonic();
+            let leaves = matches!(then, Mnemonic::Iretq | Mnemonic::Sysret | Mnemonic::Sysretq);
+            if path.branched && !leaves {
                 findings.conditional.insert(path.offset);
-                if decode(text, next.offset).mnemonic() != Mnemonic::Lfence {
+                if then != Mnemonic::Lfence {
                     findings.unfenced.insert(path.offset);
                 }
             }
-            todo.push(Path { safe: false, ..next });
+            todo.push(Path { safe: false, swapped: true, ..next });
         }
         Mnemonic::Lfence | Mnemonic::Wrgsbase => todo.push(Path { safe: true, ..next }),
         Mnemonic::Wrmsr if path.ecx == GS_BASE => todo.push(Path { safe: true, ..next }),
@@ -104,10 +112,19 @@ fn step(text: &[u8], path: Path, findings: &mut Findings, todo: &mut Vec<Path>) 
 mod tests {
     use super::*;
 
-    /// test al, 3; jz +N; swapgs; [lfence]; mov rax, gs:[0]; call [rax]; N: [lfence]; mov rax, gs:[0]; call [rax]
+    /// ```text
+    ///    test al, 3
+    ///    jz 1f
+    ///    swapgs
+    ///    lfence, or not
+    ///    mov rax, gs:[0]
+    ///    call [rax]
+    ///    iretq
+    /// 1: lfence, or not; the same from there
+    /// ```
     fn text(fenced_user: bool, fenced_kernel: bool) -> Vec<u8> {
         let fence = |on: bool| if on { &[0x0f, 0xae, 0xe8][..] } else { &[][..] };
-        let load = [0x65, 0x48, 0x8b, 0x04, 0x25, 0, 0, 0, 0, 0xff, 0x10];
+        let load = [0x65, 0x48, 0x8b, 0x04, 0x25, 0, 0, 0, 0, 0xff, 0x10, 0x48, 0xcf];
         let user = [&[0x0f, 0x01, 0xf8], fence(fenced_user), &load].concat();
         let kernel = [fence(fenced_kernel), &load].concat();
         [&[0xa8, 0x03, 0x74, user.len() as u8][..], &user, &kernel].concat()
