@@ -11,6 +11,17 @@ use ringwall_tests::{Boot, Library, Output};
 /// Bochs takes 5 to 15 seconds for each boot here; Linux takes minutes.
 const LIMIT: Duration = Duration::from_secs(300);
 
+const PROGRAMS: &[&str] = &[
+    "badreturn",
+    "exceptions",
+    "fsgsbase",
+    "gates",
+    "int80",
+    "sigframe",
+    "signals",
+    "sigreturnstorm",
+];
+
 fn run(model: Model, library: Library, programs: &[&str]) -> Output {
     let boot = Boot::new().memory(256).limit(LIMIT).programs(library, programs);
     let output = boot.run_in_bochs(model);
@@ -23,21 +34,17 @@ fn run(model: Model, library: Library, programs: &[&str]) -> Output {
 /// Neither SMAP nor UMIP: the kernel reads user memory without a lift.
 #[test]
 fn haswell() {
-    run(Model::Haswell, Library::Glibc, &["badreturn", "exceptions", "gates", "int80", "signals"]);
+    run(Model::Haswell, Library::Glibc, PROGRAMS);
 }
 
 /// SMAP, and the AVX-512 state in signal frames.
 #[test]
 fn skylake_x() {
-    run(Model::SkylakeX, Library::Musl, &["badreturn", "exceptions", "gates", "int80", "signals"]);
+    run(Model::SkylakeX, Library::Musl, PROGRAMS);
 }
 
 /// UMIP, and a CPU that Meltdown does not affect.
 #[test]
 fn tiger_lake() {
-    run(
-        Model::TigerLake,
-        Library::Glibc,
-        &["badreturn", "exceptions", "gates", "int80", "signals"],
-    );
+    run(Model::TigerLake, Library::Glibc, PROGRAMS);
 }
