@@ -17,8 +17,19 @@ const LIMIT: Duration = Duration::from_secs(300);
 const SHORT: Duration = Duration::from_secs(25);
 
 /// Enters and leaves the kernel in every way there is, and in many that fail.
-const PROGRAMS: [&str; 7] =
-    ["badreturn", "exceptions", "gates", "int80", "ldt", "movss", "segments"];
+const PROGRAMS: &[&str] = &[
+    "badreturn",
+    "exceptions",
+    "fsgsbase",
+    "gates",
+    "int80",
+    "ldt",
+    "movss",
+    "segments",
+    "sigframe",
+    "signals",
+    "sigreturnstorm",
+];
 
 fn passes(boot: Boot, model: Model, library: Library, programs: &[&str]) {
     let boot = boot.memory(256).limit(LIMIT).programs(library, programs);
@@ -31,19 +42,19 @@ fn passes(boot: Boot, model: Model, library: Library, programs: &[&str]) {
 /// FSGSBASE, but neither SMAP nor UMIP: user memory is read without a lift.
 #[test]
 fn haswell() {
-    passes(Boot::new(), Model::Haswell, Library::Glibc, &PROGRAMS);
+    passes(Boot::new(), Model::Haswell, Library::Glibc, PROGRAMS);
 }
 
 /// SMAP, and AVX-512 state in signal frames.
 #[test]
 fn skylake_x() {
-    passes(Boot::new(), Model::SkylakeX, Library::Musl, &PROGRAMS);
+    passes(Boot::new(), Model::SkylakeX, Library::Musl, PROGRAMS);
 }
 
 /// UMIP, VERW, and a CPU that Meltdown does not affect.
 #[test]
 fn tiger_lake() {
-    passes(Boot::new(), Model::TigerLake, Library::Glibc, &PROGRAMS);
+    passes(Boot::new(), Model::TigerLake, Library::Glibc, PROGRAMS);
 }
 
 /// CVE-2018-8897's other half: what #DB finds at the first instruction of an entry is the program's GS base,
