@@ -1,5 +1,6 @@
 //! Every way into the kernel and out of it, disturbed after each of its instructions.
 
+use ringwall_emulator::INTEL_CPU;
 use ringwall_tests::inject::{Event, Trip, Watch};
 use ringwall_tests::{Boot, expect_broken, other_kernel};
 
@@ -51,6 +52,42 @@ fn no_bit_of_the_kernels_rsp_shows() {
 #[test]
 fn call_nested() {
     nested(Boot::new(), "call");
+}
+
+/// The other exits of an event's code: what an interrupt came from goes back to by IRETQ, and espfix.
+#[test]
+fn short_nested() {
+    nested(Boot::new(), "short");
+}
+
+/// Every measure there is, needed or not: they stand in the windows, and change registers and flags.
+fn hardened() -> Boot {
+    let measures = ["clac", "lfence", "scrub", "registers", "verw", "rsb"];
+    let words: String = measures.iter().map(|name| format!(" ringwall.{name}=force")).collect();
+    Boot::new().append(&words)
+}
+
+#[test]
+fn hardened_call() {
+    disturbed(hardened(), "call");
+}
+
+#[test]
+fn hardened_fault() {
+    disturbed(hardened(), "fault");
+}
+
+/// The base of GS by MSR, as on CPUs before FSGSBASE.
+#[test]
+fn old_call() {
+    disturbed(Boot::new().cpu(&format!("{INTEL_CPU},-fsgsbase")), "call");
+}
+
+/// The variant without switches.
+#[test]
+fn open_call() {
+    disturbed(Boot::new().pti("off"), "call");
+    nested(Boot::new().pti("off"), "call");
 }
 
 macro_rules! ways {
