@@ -8,7 +8,6 @@
 // watches can compare any two rounds. `windows` alone lists the ways.
 
 #define _GNU_SOURCE
-#include <asm/ldt.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -21,6 +20,14 @@
 #include <unistd.h>
 
 #define ARCH_SET_GS 0x1001
+
+enum { MODIFY_LDT_CONTENTS_DATA = 0, MODIFY_LDT_CONTENTS_CODE = 2 };
+
+// Linux's, as modify_ldt takes it; not every C library's headers have it.
+struct user_desc {
+    unsigned entry_number, base_addr, limit;
+    unsigned seg_32bit : 1, contents : 2, read_exec_only : 1, limit_in_pages : 1, seg_not_present : 1, useable : 1;
+};
 
 char page[4096] __attribute__((aligned(4096)));
 char stack[8192] __attribute__((aligned(4096)));

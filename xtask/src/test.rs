@@ -23,7 +23,7 @@ use crate::{build, programs, selftests, tidy};
 use tally::Tally;
 
 /// Deliberate breaks of the kernel that scenarios must notice: the features `break-NAME`.
-const BREAKS: [&str; 11] = [
+const BREAKS: [&str; 12] = [
     "task-stack-visible",
     "cr3-write",
     "kernel-pointer",
@@ -31,6 +31,7 @@ const BREAKS: [&str; 11] = [
     "user-half-nx",
     "register",
     "paranoid-gs",
+    "global-split",
     "paranoid-cr3",
     "nmi-iret",
     "double-fault-stack",
