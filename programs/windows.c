@@ -21,12 +21,13 @@
 
 #define ARCH_SET_GS 0x1001
 
-// struct user_desc of Linux.
-struct segment {
-    uint32_t number, base, limit;
-    uint32_t wide : 1, kind : 2, read_exec_only : 1, pages : 1, not_present : 1, useable : 1, lm : 1;
+enum { MODIFY_LDT_CONTENTS_DATA = 0, MODIFY_LDT_CONTENTS_CODE = 2 };
+
+// Linux's, as modify_ldt takes it; not every C library's headers have it.
+struct user_desc {
+    unsigned entry_number, base_addr, limit;
+    unsigned seg_32bit : 1, contents : 2, read_exec_only : 1, limit_in_pages : 1, seg_not_present : 1, useable : 1;
 };
-enum { DATA = 0, CODE = 2 };
 
 char page[4096] __attribute__((aligned(4096)));
 char stack[8192] __attribute__((aligned(4096)));
@@ -110,12 +111,12 @@ static void prepare_return(void *rip, unsigned cs, unsigned ss, unsigned long rs
 }
 
 static unsigned segment(unsigned number, int wide, int code) {
-    struct segment description = {
-        .number = number,
+    struct user_desc description = {
+        .entry_number = number,
         .limit = 0xfffff,
-        .wide = wide,
-        .kind = code ? CODE : DATA,
-        .pages = wide,
+        .seg_32bit = wide,
+        .contents = code ? MODIFY_LDT_CONTENTS_CODE : MODIFY_LDT_CONTENTS_DATA,
+        .limit_in_pages = wide,
     };
     if (syscall(SYS_modify_ldt, 1, &description, sizeof description)) {
         perror("modify_ldt");

@@ -23,13 +23,15 @@ use crate::{build, programs, selftests, tidy};
 use tally::Tally;
 
 /// Deliberate breaks of the kernel that scenarios must notice: the features `break-NAME`.
-const BREAKS: [&str; 6] = [
+const BREAKS: [&str; 8] = [
     "task-stack-visible",
     "cr3-write",
     "kernel-pointer",
     "ldt-writable",
     "user-half-nx",
     "register",
+    "paranoid-gs",
+    "global-split",
 ];
 
 /// Options of `cargo xtask test`.

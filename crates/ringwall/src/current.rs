@@ -150,7 +150,7 @@ fn load_ldt(space: &AddressSpace, word: u64) {
             options(nostack, preserves_flags),
         );
     }
-    let mut selector = 0;
+    let (mut selector, mut descriptor) = (0, [0; 2]);
     if word != 0 {
         // This CPU may have come up after the slot was made. Another one may store the same.
         if let Some(level_3) = space.private().level_3() {
@@ -160,13 +160,13 @@ fn load_ldt(space: &AddressSpace, word: u64) {
             }
         }
         let (base, entries) = ldt::from_word(word);
-        let [low, high] = descriptors::ldt(base, entries);
-        selector = LDT_SELECTOR;
-        let entry = (table as *mut u64).wrapping_add(slot(LDT_SELECTOR));
+        (selector, descriptor) = (LDT_SELECTOR, descriptors::ldt(base, entries));
+    }
+    // Written without an LDT too: the next program must not find in the GDT what the last one had.
+    for (number, half) in descriptor.into_iter().enumerate() {
+        let entry = (table as *mut u64).wrapping_add(slot(LDT_SELECTOR) + number);
         // SAFETY: this CPU's GDT in the direct map. The CPU reads these two words in LLDT alone.
-        unsafe { entry.write_volatile(low) };
-        // SAFETY: as above.
-        unsafe { entry.wrapping_add(1).write_volatile(high) };
+        unsafe { entry.write_volatile(half) };
     }
     // SAFETY: null, or a present LDT descriptor; its table is mapped under both roots of `space`.
     unsafe {
