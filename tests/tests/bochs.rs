@@ -17,7 +17,8 @@ const LIMIT: Duration = Duration::from_secs(300);
 const SHORT: Duration = Duration::from_secs(25);
 
 /// Enters and leaves the kernel in every way there is, and in many that fail.
-const PROGRAMS: [&str; 7] = ["badreturn", "exceptions", "gates", "int80", "ldt", "movss", "segments"];
+const PROGRAMS: [&str; 7] =
+    ["badreturn", "exceptions", "gates", "int80", "ldt", "movss", "segments"];
 
 fn passes(boot: Boot, model: Model, library: Library, programs: &[&str]) {
     let boot = boot.memory(256).limit(LIMIT).programs(library, programs);
