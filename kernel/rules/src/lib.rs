@@ -5,11 +5,12 @@
 
 extern crate alloc;
 
+pub mod breakpoints;
 pub mod calendar;
 pub mod chacha;
 pub mod futex;
 pub mod ports;
 pub mod script;
-
 pub mod segments;
+pub mod stepping;
 pub mod umip;
