@@ -33,6 +33,7 @@ macro_rules! programs {
 
 programs!(
     badreturn,
+    debug,
     exceptions,
     execstorm,
     files,
@@ -44,9 +45,11 @@ programs!(
     memory,
     pipestorm,
     processes,
+    ptrace,
     registers,
     signals,
     threadstorm,
+    traced,
     usercopy,
     wildcalls,
 );

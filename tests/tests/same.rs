@@ -12,15 +12,18 @@ use ringwall_tests::{Boot, Library, Output, linux, other_kernel, program};
 const LIMIT: Duration = Duration::from_secs(240);
 
 /// Programs that run with either C library: quick ones, one for each part of the ABI.
-const PROGRAMS: [&str; 9] = [
+const PROGRAMS: [&str; 12] = [
     "badreturn",
+    "debug",
     "exceptions",
     "files",
     "int80",
     "memory",
     "processes",
+    "ptrace",
     "registers",
     "signals",
+    "traced",
     "usercopy",
 ];
 

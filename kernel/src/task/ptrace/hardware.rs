@@ -4,11 +4,10 @@
 //! addresses of the user half only. What is between a switch and its thread is a few stores; a thread
 //! whose `switch_work` is 0, coming after another such, costs the look.
 //!
-//! A tracer sees virtual debug registers: DR7 as it was written, DR6 collected from #DB in ring 3 and in
-//! ring 0 (SDM vol. 3, 17.2).
+//! A tracer sees virtual debug registers: DR7 as it was written, DR6 collected from #DB in ring 3
+//! (SDM vol. 3, 17.2).
 
 use super::calls;
-use crate::arch::cpu;
 use crate::errno::{Errno, Result};
 use crate::mm::layout::USER_END;
 use crate::signal;
@@ -67,7 +66,7 @@ impl DebugRegisters {
     /// What a tracer writes to debug register `number` of a frozen thread.
     ///
     /// # Errors
-    /// `EIO` without such a register, `EINVAL`, `EPERM` for an address outside of the user half.
+    /// `EIO` without such a register, `EINVAL` for what cannot be or is not the user half's.
     pub(super) fn write(&self, thread: &Thread, number: usize, value: u64) -> Result<()> {
         {
             let mut points = self.points.lock();
@@ -80,10 +79,7 @@ impl DebugRegisters {
                 7 => points.set_control(value, USER_END),
                 _ => return Err(Errno::EIO),
             };
-            written.map_err(|refused| match refused {
-                Refused::Invalid => Errno::EINVAL,
-                Refused::KernelAddress => Errno::EPERM,
-            })?;
+            written.map_err(|Refused| Errno::EINVAL)?;
         }
         self.note(thread);
         Ok(())
@@ -216,19 +212,10 @@ pub fn debug_exception(frame: &mut Frame) {
 }
 
 /// #DB in ring 0, wherever that was: a breakpoint that a copy to or from the program's memory hit, or
-/// that a MOV to SS delayed to the first instruction of an entry, or a TF that SYSCALL let through. No
-/// signal; the tracer finds it in DR6. Takes no lock.
+/// that a MOV to SS delayed to the first instruction of an entry, or a TF that SYSCALL let through. Linux
+/// tells nobody of them. Takes no lock, and touches nothing but the frame.
 pub fn debug_exception_in_kernel(frame: &mut Frame) {
-    let status = take_status();
-    if status & STEP != 0 {
+    if take_status() & STEP != 0 {
         frame.set_rflags(frame.rflags() & !TRAP_FLAG);
-    }
-    // SAFETY: null before there are threads; else the running thread, which the scheduler holds.
-    let Some(thread) = (unsafe { cpu::current_thread().as_ref() }) else { return };
-    if let Some(tracee) = thread.tracee.get() {
-        let (_, on_instruction) = tracee.debug.take_hits(status & HITS);
-        if on_instruction {
-            frame.set_rflags(frame.rflags() | RESUME_FLAG);
-        }
     }
 }
