@@ -52,6 +52,7 @@ pub extern "sysv64" fn kernel_main(magic: u32, address: u64) -> ! {
     });
     let features = arch::features::enable().unwrap_or_else(|error| give_up(error));
     arch::isolation::start(command_line, &features);
+    arch::machine_check::start();
     arch::apic::start();
     boot::init::run(&info)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use ringwall_audit::{Report, audit};
-use ringwall_emulator::{Guest, INTEL_CPU, Initramfs, Machine};
+use ringwall_emulator::{Bochs, Ending, Guest, INTEL_CPU, Initramfs, Machine, Model};
 use tempfile::NamedTempFile;
 
 use crate::made::{self, Library};
@@ -33,6 +33,7 @@ pub struct Boot {
     cpus: u32,
     memory: u64,
     counted: bool,
+    stub: bool,
     limit: Duration,
 }
 
@@ -57,6 +58,7 @@ impl Boot {
             cpus: 1,
             memory: 512,
             counted: false,
+            stub: false,
             limit: Duration::from_secs(60),
         }
     }
@@ -100,8 +102,16 @@ impl Boot {
     /// Runs one of our programs under our own init, which powers off after it.
     #[must_use]
     pub fn program(self, library: Library, name: &str) -> Boot {
-        let program = made::program(library, name);
-        self.init(made::program(library, "run")).file(&format!("/programs/{name}"), 0o755, program)
+        self.programs(library, &[name])
+    }
+
+    /// As [`Boot::program`], several of them, one after the other by their names.
+    #[must_use]
+    pub fn programs(self, library: Library, names: &[&str]) -> Boot {
+        let boot = self.init(made::program(library, "run"));
+        names.iter().fold(boot, |boot, name| {
+            boot.file(&format!("/programs/{name}"), 0o755, made::program(library, name))
+        })
     }
 
     /// Boots these bytes as the initramfs, instead of a sound archive.
@@ -179,6 +189,13 @@ impl Boot {
         self
     }
 
+    /// Connects to the emulator's gdb stub, too.
+    #[must_use]
+    pub fn stub(mut self) -> Boot {
+        self.stub = true;
+        self
+    }
+
     /// Sets the time limit.
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Boot {
@@ -201,16 +218,7 @@ impl Boot {
     ///
     /// When the guest cannot be started.
     pub fn start(&self) -> Running {
-        let mut image = NamedTempFile::new().expect("a temporary file");
-        match &self.image {
-            Some(bytes) => image.write_all(bytes),
-            None => image.write_all(&self.archive.build()),
-        }
-        .expect("room for the initramfs");
-        // Only Linux knows `panic` and `quiet`: it would wait for ever after a panic, and talk a lot.
-        let pti = if self.pti.is_empty() { String::new() } else { format!(" pti={}", self.pti) };
-        let line = format!("console=ttyS0{pti}{} panic=-1 quiet{}", self.append, self.arguments);
-        let kernel = self.kernel.clone().unwrap_or_else(|| made::kernel(self.broken.as_deref()));
+        let (kernel, line, image) = self.parts();
         let mut machine = Machine::new(kernel)
             .append(line)
             .cpu(&self.cpu)
@@ -223,8 +231,40 @@ impl Boot {
         if self.counted {
             machine = machine.counted();
         }
+        if self.stub {
+            machine = machine.stub();
+        }
         let guest = machine.start().unwrap_or_else(|error| panic!("{error}"));
         Running { guest, _image: image }
+    }
+
+    /// Boots in Bochs, from a CD with GRUB, and waits for the end. What is QEMU's own (number and model of
+    /// CPUs, counting) is not looked at.
+    ///
+    /// # Panics
+    ///
+    /// When the guest cannot be started.
+    pub fn run_in_bochs(&self, model: Model) -> Output {
+        let (kernel, line, image) = self.parts();
+        let machine = Bochs::new(made::bochs(), kernel).model(model).append(line);
+        let machine = machine.initrd(image.path()).memory(self.memory).limit(self.limit);
+        let Ending { exit, serial } = machine.run().unwrap_or_else(|error| panic!("{error}"));
+        Output { serial, exit }
+    }
+
+    /// The kernel, its command line, and the initramfs in a file.
+    fn parts(&self) -> (PathBuf, String, NamedTempFile) {
+        let mut image = NamedTempFile::new().expect("a temporary file");
+        match &self.image {
+            Some(bytes) => image.write_all(bytes),
+            None => image.write_all(&self.archive.build()),
+        }
+        .expect("room for the initramfs");
+        // Only Linux knows `panic` and `quiet`: it would wait for ever after a panic, and talk a lot.
+        let pti = if self.pti.is_empty() { String::new() } else { format!(" pti={}", self.pti) };
+        let line = format!("console=ttyS0{pti}{} panic=-1 quiet{}", self.append, self.arguments);
+        let kernel = self.kernel.clone().unwrap_or_else(|| made::kernel(self.broken.as_deref()));
+        (kernel, line, image)
     }
 }
 

@@ -47,6 +47,11 @@ pub fn example() -> PathBuf {
     existing("kernel/ringwall-minimal")
 }
 
+/// Where Debian's packages for Bochs and GRUB are unpacked, if they were fetched.
+pub fn bochs() -> PathBuf {
+    directory().join("packages/bochs")
+}
+
 /// Debian's Linux kernel, if it was fetched.
 pub fn linux() -> Option<PathBuf> {
     let files = std::fs::read_dir(directory().join("packages/linux/boot")).ok()?;

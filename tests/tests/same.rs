@@ -12,17 +12,24 @@ use ringwall_tests::{Boot, Library, Output, linux, other_kernel, program};
 const LIMIT: Duration = Duration::from_secs(240);
 
 /// Programs that run with either C library: quick ones, one for each part of the ABI.
-const PROGRAMS: [&str; 12] = [
+const PROGRAMS: &[&str] = &[
+    "across",
     "badreturn",
     "debug",
     "exceptions",
     "files",
+    "fsgsbase",
     "int80",
+    "ldt",
     "memory",
     "processes",
     "ptrace",
     "registers",
+    "rights",
+    "segments",
+    "sigframe",
     "signals",
+    "sigreturnstorm",
     "traced",
     "usercopy",
 ];

@@ -3,14 +3,23 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ringwall_audit::Report;
-use ringwall_tests::{Boot, Library, expect_broken, other_kernel, program};
+use ringwall_audit::{Leaf, Report};
+use ringwall_tests::{Boot, Library, Sight, expect_broken, other_kernel, program};
 
 /// The entry text, the IDT, the GDT with the TSS, and the stacks: one page each.
 const VISIBLE: u64 = 16 * 1024;
 
 /// The top-level slot of the entry area.
 const ENTRY_SLOT: usize = 511;
+
+/// The top-level slot that only a process with an LDT has.
+const PRIVATE_SLOT: usize = 510;
+
+/// What the program `ldt` needs for its table.
+const LDT: u64 = 8 * 1024;
+
+/// The stack page repeats so often for 16-bit stacks, once for each value of bits 16 to 31.
+const ALIASES: usize = 1 << 16;
 
 /// A boot whose process 1 stays in user mode, with these arguments: how many other processes there
 /// are, and how many more threads each has.
@@ -85,11 +94,7 @@ fn neither_threads_nor_processes_change_a_user_root() {
     let mut running = boot.init(program(Library::Glibc, "churn")).start();
     running.wait_for("PHASE alone\n", Duration::from_secs(30));
     let alone = running.look();
-    let used: Vec<usize> = (0..alone.kernel_half.len())
-        .filter(|index| alone.kernel_half[*index] != 0)
-        .map(|index| index + alone.kernel_half.len())
-        .collect();
-    assert_eq!(used, [ENTRY_SLOT], "top-level entries of the kernel half of a user root");
+    assert_eq!(used_slots(&alone), [ENTRY_SLOT], "entries of the kernel half of a user root");
 
     let mut roots = BTreeSet::from([alone.cr3]);
     for phase in ["PHASE storm\n", "PHASE crowd\n"] {
@@ -105,6 +110,105 @@ fn neither_threads_nor_processes_change_a_user_root() {
     assert!(roots.len() > 2, "only these roots were caught in use: {roots:x?}");
     running.type_line("go on");
     running.finish().powered_off().says("PASS churn\n");
+}
+
+fn used_slots(sight: &Sight) -> Vec<usize> {
+    let half = &sight.kernel_half;
+    (0..half.len()).filter(|index| half[*index] != 0).map(|index| index + half.len()).collect()
+}
+
+/// Looks at two processes that take turns, one with an LDT and one without, and says what each shows.
+fn an_ldt_shows_to_its_own_process(boot: Boot) {
+    let boot = boot.limit(Duration::from_secs(90)).arguments("stay");
+    let mut running = boot.init(program(Library::Glibc, "ldt")).start();
+    running.wait_for("READY\n", Duration::from_secs(80));
+    let (mut with, mut without) = (0, 0);
+    for _ in 0..10 * LOOKS {
+        let sight = running.look();
+        let pages = &sight.report.pages;
+        let private = |page: &&Leaf| (page.address >> 39) as usize % 512 == PRIVATE_SLOT;
+        match used_slots(&sight)[..] {
+            [ENTRY_SLOT] => {
+                shows_no_more(&sight.report);
+                without += 1;
+            }
+            [PRIVATE_SLOT, ENTRY_SLOT] => {
+                for page in pages.iter().filter(private) {
+                    let (address, rights) = (page.address, page.rights());
+                    assert!(
+                        !page.writable,
+                        "a page for an LDT can be written: {address:#x} {rights}"
+                    );
+                    assert!(
+                        !page.executable,
+                        "a page for an LDT can be run: {address:#x} {rights}"
+                    );
+                }
+                let total = sight.report.total();
+                assert_eq!(total, VISIBLE + LDT, "bytes, with each page counted once");
+                let repeats = pages.iter().filter(private).count() - (LDT / 4096) as usize;
+                assert_eq!(repeats, ALIASES, "addresses of the stack page");
+                with += 1;
+            }
+            ref other => panic!("top-level entries of the kernel half of a user root: {other:?}"),
+        }
+        let pointers = &sight.report.pointers;
+        assert!(pointers.is_empty(), "user mode sees pointers to kernel memory: {pointers:#x?}");
+        if with > 2 && without > 2 {
+            return;
+        }
+    }
+    panic!("with an LDT seen {with} times, without one {without} times");
+}
+
+#[test]
+fn an_ldt_shows_to_its_own_process_alone_and_cannot_be_written() {
+    if other_kernel() {
+        println!("not our kernel: its LDTs are elsewhere");
+        return;
+    }
+    an_ldt_shows_to_its_own_process(Boot::new());
+}
+
+#[test]
+fn nothing_is_left_of_an_ldt_that_is_gone() {
+    let boot = Boot::new().limit(Duration::from_secs(90)).arguments("leave");
+    let report = report(&boot.init(program(Library::Glibc, "ldt")));
+    assert!(report.isolated);
+    shows_no_more(&report);
+}
+
+#[test]
+fn a_writable_ldt_is_noticed() {
+    let symptom = "a page for an LDT can be written";
+    expect_broken("ldt-writable", symptom, an_ldt_shows_to_its_own_process);
+}
+
+/// Frames enough that each kind of selector, address and state meets each other one.
+const FRAMES: u32 = 1_000_000;
+
+#[test]
+fn a_million_random_signal_frames_leave_nothing_behind() {
+    if other_kernel() {
+        println!("not our kernel: `same` compares what it says of fewer frames");
+        return;
+    }
+    let script = format!(
+        "/bin/sigreturnstorm {FRAMES} 2 >/tmp/said\ntail -n 1 /tmp/said\nexec /bin/spin 2 2"
+    );
+    let boot = Boot::new()
+        .limit(Duration::from_secs(590))
+        .file("/bin/sigreturnstorm", 0o755, program(Library::Glibc, "sigreturnstorm"))
+        .file("/bin/spin", 0o755, program(Library::Glibc, "spin"))
+        .script(&script);
+    let mut running = boot.start();
+    running.wait_for("PASS sigreturnstorm\n", Duration::from_secs(500));
+    running.wait_for("READY\n", Duration::from_secs(60));
+    let report = running.audit();
+    assert!(report.isolated);
+    shows_no_more(&report);
+    let pointers = &report.pointers;
+    assert!(pointers.is_empty(), "user mode sees pointers to kernel memory: {pointers:#x?}");
 }
 
 #[test]

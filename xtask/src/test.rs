@@ -23,13 +23,15 @@ use crate::{build, programs, selftests, tidy};
 use tally::Tally;
 
 /// Deliberate breaks of the kernel that scenarios must notice: the features `break-NAME`.
-const BREAKS: [&str; 6] = [
+const BREAKS: [&str; 8] = [
     "task-stack-visible",
     "cr3-write",
     "kernel-pointer",
     "ldt-writable",
     "user-half-nx",
     "register",
+    "paranoid-gs",
+    "global-split",
 ];
 
 /// Options of `cargo xtask test`.
@@ -133,6 +135,9 @@ impl Options {
         packages::qemu()?;
         packages::busybox()?;
         programs::build()?;
+        if let Err(error) = packages::bochs() {
+            progress::note(&format!("no Bochs, so its scenarios will fail: {error}"));
+        }
         if let Err(error) = packages::linux() {
             progress::note(&format!(
                 "no Linux to compare with, so that scenario is skipped: {error}"

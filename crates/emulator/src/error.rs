@@ -1,12 +1,13 @@
 //! What can go wrong with an emulator, and whose fault it is.
 
 use std::io;
+use std::path::PathBuf;
 
 /// Why a guest could not be started, asked or read.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// QEMU's program could not be run at all.
-    #[error("could not start {program}: {source}; is QEMU installed?")]
+    /// The emulator's program could not be run at all.
+    #[error("could not start {program}: {source}; is it installed?")]
     Start {
         /// The program that was tried.
         program: String,
@@ -20,6 +21,18 @@ pub enum Error {
         action: &'static str,
         /// What the operating system said.
         source: io::Error,
+    },
+    /// Bochs or GRUB is not there, or not whole.
+    #[error("{} is missing: Bochs and GRUB have not been fetched", file.display())]
+    Missing {
+        /// What was looked for.
+        file: PathBuf,
+    },
+    /// GRUB's tool could not make a bootable CD.
+    #[error("grub-mkrescue made no bootable CD; it said: {said}")]
+    Image {
+        /// What it wrote to its standard error.
+        said: String,
     },
     /// QEMU ended, or closed its monitor, before it could answer. Usually it did not like its
     /// arguments: its own words follow.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{Console, Ended, Error, GuestMemory, Monitor, Process, Registers};
+use crate::{Console, Ended, Error, GuestMemory, Monitor, Process, Registers, Stub};
 
 /// How a guest ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +27,8 @@ pub struct Guest {
     pub monitor: Monitor,
     /// The guest's RAM.
     pub memory: GuestMemory,
+    /// QEMU's gdb stub, if [`crate::Machine::stub`] asked for it.
+    pub stub: Option<Stub>,
 }
 
 impl Guest {
@@ -35,8 +37,9 @@ impl Guest {
         console: Console,
         monitor: Monitor,
         memory: GuestMemory,
+        stub: Option<Stub>,
     ) -> Guest {
-        Guest { process, console, monitor, memory }
+        Guest { process, console, monitor, memory, stub }
     }
 
     /// Waits for the guest to end, which its time limit makes sure of, and says how it did.

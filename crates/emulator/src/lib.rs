@@ -1,11 +1,14 @@
-//! QEMU, driven from Rust.
+//! QEMU and Bochs, driven from Rust.
 //!
 //! A [`Machine`] describes a guest; [`Machine::start`] makes it a running [`Guest`] with
 //!
 //! - a [`Process`] that cannot outlive its time limit, its `Guest`, or this program,
 //! - a [`Console`]: the first serial port, recorded as it comes,
 //! - a [`Monitor`]: QMP over a socket pair, so nothing is left in the file system,
-//! - a [`GuestMemory`]: the guest's RAM, readable from outside while the guest runs or is stopped.
+//! - a [`GuestMemory`]: the guest's RAM, readable from outside while the guest runs or is stopped,
+//! - a [`Stub`], if asked for: the gdb stub, for single steps.
+//!
+//! A [`Bochs`] guest boots a PC's way, from a CD with GRUB, and is seen only by its serial port.
 //!
 //! [`Initramfs`] builds the newc archives that guests boot from, byte for byte the same each time.
 //!
@@ -14,11 +17,13 @@
 //!                       |- Process   watchdog thread: spawns, limits, kills, reaps
 //!                       |- Console   reader thread: stdout of QEMU
 //!                       |- Monitor   socket pair: QMP
-//!                       '- GuestMemory   memfd shared with QEMU
+//!                       |- GuestMemory   memfd shared with QEMU
+//!                       '- Stub          socket pair: gdb's remote protocol
 //! ```
 //!
 //! The crate knows nothing of Ringwall's kernel: any x86-64 guest will do.
 
+mod bochs;
 mod console;
 mod error;
 mod guest;
@@ -28,7 +33,9 @@ mod memory;
 mod monitor;
 mod process;
 mod registers;
+mod stub;
 
+pub use bochs::{Bochs, Ending, Model};
 pub use console::Console;
 pub use error::Error;
 pub use guest::{Exit, Guest};
@@ -38,6 +45,7 @@ pub use memory::GuestMemory;
 pub use monitor::Monitor;
 pub use process::{Ended, Process};
 pub use registers::Registers;
+pub use stub::{CpuState, GENERAL, RSP, Stub};
 
-/// The program that every guest runs in.
+/// The program that a [`Machine`]'s guest runs in.
 pub const QEMU: &str = "qemu-system-x86_64";

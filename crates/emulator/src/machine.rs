@@ -16,7 +16,7 @@ use rustix::fs::MemfdFlags;
 
 use crate::console::Console;
 use crate::process::{Ended, Process};
-use crate::{Error, Guest, GuestMemory, Monitor, QEMU};
+use crate::{Error, Guest, GuestMemory, Monitor, QEMU, Stub};
 
 /// All that TCG can do, under the name of an Intel CPU that Meltdown affects. Plain `max` calls
 /// itself an AMD CPU, on which `pti=auto` leaves isolation off.
@@ -34,6 +34,7 @@ pub struct Machine {
     cpus: u32,
     memory_mib: u64,
     counted: bool,
+    stub: bool,
     limit: Duration,
 }
 
@@ -49,6 +50,7 @@ impl Machine {
             cpus: 1,
             memory_mib: 512,
             counted: false,
+            stub: false,
             limit: Duration::from_secs(60),
         }
     }
@@ -96,6 +98,13 @@ impl Machine {
         self
     }
 
+    /// Connects to QEMU's gdb stub, too: [`Guest::stub`].
+    #[must_use]
+    pub fn stub(mut self) -> Machine {
+        self.stub = true;
+        self
+    }
+
     /// Sets the time after which the guest is killed, from its start.
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Machine {
@@ -133,7 +142,15 @@ impl Machine {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(stderr_copy);
-        let inherited = vec![OwnedFd::from(theirs), shared];
+        let mut inherited = vec![OwnedFd::from(theirs), shared];
+        let mut stub = None;
+        if self.stub {
+            let (ours, theirs) = UnixStream::pair().map_err(Error::host("make a gdb socket"))?;
+            command.arg("-chardev").arg(format!("socket,id=gdb,fd={}", theirs.as_raw_fd()));
+            command.args(["-gdb", "chardev:gdb"]);
+            inherited.push(OwnedFd::from(theirs));
+            stub = Some(Stub::new(ours));
+        }
         let (process, pipes) = Process::start(command, inherited, Some(self.limit))
             .map_err(|source| Error::Start { program: QEMU.into(), source })?;
         let output = pipes.stdout.expect("standard output was asked for as a pipe");
@@ -145,7 +162,7 @@ impl Machine {
             Ok(monitor)
         });
         match connected {
-            Ok(monitor) => Ok(Guest::new(process, console, monitor, memory)),
+            Ok(monitor) => Ok(Guest::new(process, console, monitor, memory, stub)),
             Err(Error::Silent { .. }) => {
                 drop(process);
                 Err(Error::Gone { stderr: contents(&mut stderr) })

@@ -88,6 +88,37 @@ impl Monitor {
         self.execute("cont", json!({})).map(drop)
     }
 
+    /// Sends the first CPU a non-maskable interrupt. It is dropped if the guest has masked LINT1 of its local
+    /// APIC; if the CPU is stopped, it stays pending.
+    ///
+    /// # Errors
+    ///
+    /// As [`Monitor::execute`].
+    pub fn inject_nmi(&mut self) -> Result<(), Error> {
+        self.human("nmi", 0).map(drop)
+    }
+
+    /// Makes the first CPU find an error in its machine-check bank `bank` and raise #MC; `status` is what the
+    /// bank's MCi_STATUS then says and `global` IA32_MCG_STATUS (SDM vol. 3, 16.3). Without CR4.MCE the
+    /// machine shuts down.
+    ///
+    /// # Errors
+    ///
+    /// As [`Monitor::execute`].
+    pub fn inject_machine_check(
+        &mut self,
+        bank: u8,
+        status: u64,
+        global: u64,
+    ) -> Result<(), Error> {
+        let command = format!("mce 0 {bank} {status:#x} {global:#x} 0 0");
+        let said = self.human(&command, 0)?;
+        match said.trim() {
+            "" => Ok(()),
+            answer => Err(Error::Refused { command, answer: answer.into() }),
+        }
+    }
+
     /// The registers of one CPU. Only a stopped guest has a consistent set.
     ///
     /// # Errors

@@ -105,7 +105,8 @@ impl<'a> Information<'a> {
     /// or there is no memory map.
     pub fn parse(bytes: &'a [u8]) -> Result<Information<'a>, Error> {
         let header = bytes.first_chunk().ok_or(Error::Size { size: bytes.len() as u32 })?;
-        let bytes = bytes.get(..total_size(*header)?).ok_or(Error::NoEnd { offset: bytes.len() })?;
+        let bytes =
+            bytes.get(..total_size(*header)?).ok_or(Error::NoEnd { offset: bytes.len() })?;
         let mut found = Information {
             command_line: &[],
             module: None,
@@ -177,9 +178,11 @@ impl<'a> Tag<'a> {
             return Err(Error::NoEnd { offset });
         };
         let (kind, size) = (header.kind.get(), header.size.get());
-        let data = rest
-            .get(size_of::<TagHeader>()..size as usize)
-            .ok_or(Error::Truncated { kind, offset, size })?;
+        let data = rest.get(size_of::<TagHeader>()..size as usize).ok_or(Error::Truncated {
+            kind,
+            offset,
+            size,
+        })?;
         let next = (offset + size as usize).next_multiple_of(ALIGNMENT);
         Ok(Tag { kind, offset, data, next })
     }

@@ -1,4 +1,4 @@
-//! Local APIC: end of interrupt and the one-shot timer. I/O APIC: the serial line.
+//! Local APIC: end of interrupt, the one-shot timer, the pin that brings NMIs. I/O APIC: the serial line.
 //!
 //! Invariant: every vector but the ones here is masked; the old PICs are masked whole.
 
@@ -9,6 +9,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use x2apic::ioapic::{IoApic, IrqFlags, IrqMode, RedirectionTableEntry};
 use x2apic::lapic::{LocalApic, LocalApicBuilder, TimerDivide, TimerMode, xapic_base};
 use x86_64::instructions::port::Port;
+use x86_64::registers::model_specific::Msr;
 
 /// Vector of the local timer.
 pub const TIMER: u8 = 0xec;
@@ -56,12 +57,37 @@ pub fn start() {
         .expect("all vectors and the base are given");
     // SAFETY: the registers are mapped uncached; the vectors have handlers.
     unsafe { apic.enable() };
+    listen_to_pins(base);
     calibrate(&mut apic);
     // SAFETY: reads a register.
     let id = unsafe { apic.id() };
     super::cpu::local().apic_id.store(id, Ordering::Relaxed);
     APIC.call_once(|| Mutex::new(Apic(apic)));
     route_serial(id as u8);
+}
+
+/// LINT1 brings NMIs, as every PC wires it; LINT0 would bring the old PICs' interrupts, and is masked.
+/// (SDM vol. 3, 11.5.1.)
+fn listen_to_pins(base: u64) {
+    /// Register numbers: as MSRs from 0x800 on, in memory 16 bytes apart.
+    const LINT0: u32 = 0x35;
+    const LINT1: u32 = 0x36;
+    const MASKED: u32 = 1 << 16;
+    const NMI: u32 = 4 << 8;
+    /// In IA32_APIC_BASE: the registers are MSRs.
+    const X2APIC: u64 = 1 << 10;
+    // SAFETY: every CPU with long mode has IA32_APIC_BASE.
+    let by_msr = unsafe { Msr::new(0x1b).read() } & X2APIC != 0;
+    for (register, value) in [(LINT0, MASKED), (LINT1, NMI)] {
+        if by_msr {
+            // SAFETY: the register exists in that mode; both values are allowed.
+            unsafe { Msr::new(0x800 + register).write(value.into()) };
+        } else {
+            let place = (base + 16 * u64::from(register)) as *mut u32;
+            // SAFETY: the register's place, mapped uncached.
+            unsafe { place.write_volatile(value) };
+        }
+    }
 }
 
 fn calibrate(apic: &mut LocalApic) {

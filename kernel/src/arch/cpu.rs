@@ -3,9 +3,9 @@
 //! Word 0 of the library's local words points to the CPU's [`CpuLocal`], word 1 to the running
 //! thread: one instruction each.
 
-use super::{apic, clock};
+use super::{apic, clock, machine_check};
 use crate::task::Thread;
-use core::sync::atomic::AtomicU32;
+use core::sync::atomic::{AtomicU32, AtomicU64};
 use x86_64::VirtAddr;
 
 /// One CPU's data, found through GS while the kernel runs.
@@ -14,9 +14,21 @@ pub struct CpuLocal {
     pub index: u32,
     /// Identifier for getcpu.
     pub apic_id: AtomicU32,
+    /// How many NMIs there were.
+    pub nmis: AtomicU64,
+    /// How many machine checks there were.
+    pub machine_checks: AtomicU64,
+    /// A machine check that is yet to be told.
+    pub machine_check: machine_check::Record,
 }
 
-static BOOT_LOCAL: CpuLocal = CpuLocal { index: 0, apic_id: AtomicU32::new(0) };
+static BOOT_LOCAL: CpuLocal = CpuLocal {
+    index: 0,
+    apic_id: AtomicU32::new(0),
+    nmis: AtomicU64::new(0),
+    machine_checks: AtomicU64::new(0),
+    machine_check: machine_check::Record::new(),
+};
 
 /// The local words of the boot CPU.
 pub fn boot_local() -> [u64; 4] {

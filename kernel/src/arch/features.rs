@@ -14,7 +14,7 @@ pub struct Features {
     pub fsgsbase: bool,
 }
 
-/// Turns on what this CPU has of WP, SMEP, SMAP, UMIP, FSGSBASE, SSE and XSAVE. PGE stays off: with
+/// Turns on what this CPU has of WP, SMEP, SMAP, UMIP, FSGSBASE, PKU, SSE and XSAVE. PGE stays off: with
 /// two roots no kernel translation may be global.
 ///
 /// # Errors
@@ -38,6 +38,7 @@ pub fn enable() -> Result<Features, &'static str> {
     control.set(Cr4Flags::SUPERVISOR_MODE_ACCESS_PREVENTION, smap);
     control.set(Cr4Flags::USER_MODE_INSTRUCTION_PREVENTION, has(|leaf| leaf.has_umip()));
     control.set(Cr4Flags::FSGSBASE, fsgsbase);
+    control.set(Cr4Flags::PROTECTION_KEY_USER, has(|leaf| leaf.has_pku()));
     // SAFETY: CPUID has each of them, and the kernel touches user memory only between STAC and CLAC.
     unsafe { Cr4::write(control) };
     if smap {
@@ -57,15 +58,25 @@ pub fn enable() -> Result<Features, &'static str> {
     Ok(Features { smap, fsgsbase })
 }
 
-/// XCR0: all vector state that the CPU has.
+/// XCR0: what Linux turns on of what the CPU has, so that signal frames are as large as there.
 fn enable_state(cpuid: &CpuId<raw_cpuid::CpuIdReaderNative>) {
     let Some(leaf) = cpuid.get_extended_state_info() else { return };
     let mut state = XCr0Flags::X87 | XCr0Flags::SSE;
     if leaf.xcr0_supports_avx_256() {
         state |= XCr0Flags::AVX;
     }
+    if leaf.xcr0_supports_mpx_bndregs() && leaf.xcr0_supports_mpx_bndcsr() {
+        state |= XCr0Flags::BNDREG | XCr0Flags::BNDCSR;
+    }
     if leaf.xcr0_supports_avx512_opmask() {
         state |= XCr0Flags::OPMASK | XCr0Flags::ZMM_HI256 | XCr0Flags::HI16_ZMM;
+    }
+    if leaf.xcr0_supports_mpx_bndregs() && leaf.xcr0_supports_mpx_bndcsr() {
+        state |= XCr0Flags::BNDREG | XCr0Flags::BNDCSR;
+    }
+    let keys = Cr4::read().contains(Cr4Flags::PROTECTION_KEY_USER);
+    if leaf.xcr0_supports_pkru() && keys {
+        state |= XCr0Flags::MPK;
     }
     // SAFETY: CPUID leaf 13 has each of them; CR4.OSXSAVE is set.
     unsafe { XCr0::write(state) };

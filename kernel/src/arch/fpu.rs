@@ -36,9 +36,16 @@ const MAGIC_1: u32 = 0x4650_5853;
 /// FP_XSTATE_MAGIC2, right behind the area.
 const MAGIC_2: u32 = 0x4650_5845;
 
+/// Component 9: PKRU, the rights of protection keys.
+const KEYS: u32 = 9;
+/// PKRU of a new program, as on Linux: no access but by key 0, which all its pages have.
+const KEYS_INITIAL: u32 = 0x5555_5554;
+
 struct Shape {
     size: usize,
     components: u64,
+    /// Offset of PKRU, if it is enabled.
+    keys: Option<usize>,
 }
 
 static SHAPE: Once<Shape> = Once::new();
@@ -47,7 +54,10 @@ fn shape() -> &'static Shape {
     SHAPE.call_once(|| {
         let leaf = CpuId::new().get_extended_state_info();
         let size = leaf.map_or(576, |leaf| leaf.xsave_area_size_enabled_features() as usize);
-        Shape { size, components: XCr0::read_raw() }
+        let components = XCr0::read_raw();
+        let keys = (components >> KEYS & 1 != 0)
+            .then(|| core::arch::x86_64::__cpuid_count(0xd, KEYS).ebx as usize);
+        Shape { size, components, keys }
     })
 }
 
@@ -84,6 +94,12 @@ impl FpuState {
         // SAFETY: inside the area. XRSTOR loads MXCSR from memory even for components in their
         // initial state.
         unsafe { area.add(MXCSR).cast::<u32>().write(MXCSR_INITIAL) };
+        if let Some(offset) = shape().keys {
+            // SAFETY: CPUID's offset, inside the area and aligned.
+            unsafe { area.add(offset).cast::<u32>().write(KEYS_INITIAL) };
+            // SAFETY: as above. PKRU's initial value is not the CPU's, so it counts as there.
+            unsafe { area.add(HEADER).cast::<u64>().write(1 << KEYS) };
+        }
         Ok(FpuState(area))
     }
 
@@ -241,6 +257,16 @@ struct SoftwareBytes {
     padding: [u32; 7],
 }
 
+/// The software bytes and the header, which follows them.
+#[derive(Clone, Copy, IntoBytes, Immutable)]
+#[repr(C)]
+struct SoftwareAndHeader {
+    software: SoftwareBytes,
+    header: [u8; HEADER_BYTES],
+}
+
+const _: () = assert!(SOFTWARE_BYTES + size_of::<SoftwareBytes>() == HEADER, "they are neighbours");
+
 core::arch::global_asm!(
     // rdi = area, rsi: 0 XSAVE64, 1 XRSTOR64, 2 FXRSTOR64; rdx = components. Gives 0 in rax, or 1 if it
     // faulted.
@@ -315,20 +341,26 @@ fn check_range(address: u64) -> Result<()> {
 pub fn save_to_user(address: u64) -> Result<()> {
     check_range(address)?;
     let header = address + HEADER as u64;
-    user::write(header, &[0u8; HEADER_BYTES])?;
-    on_user_memory(Operation::Xsave, address, u64::MAX)?;
-    let software = SoftwareBytes {
-        magic: MAGIC_1,
-        extended_size: size() as u32 + 4,
-        components: components(),
-        size: size() as u32,
-        padding: [0; 7],
+    // XSAVE leaves the software bytes alone, and all of the header behind XSTATE_BV.
+    let before = SoftwareAndHeader {
+        software: SoftwareBytes {
+            magic: MAGIC_1,
+            extended_size: size() as u32 + 4,
+            components: components(),
+            size: size() as u32,
+            padding: [0; 7],
+        },
+        header: [0; HEADER_BYTES],
     };
-    user::write(address + SOFTWARE_BYTES as u64, &software)?;
+    user::write(address + SOFTWARE_BYTES as u64, &before)?;
+    on_user_memory(Operation::Xsave, address, u64::MAX)?;
     user::write(address + size() as u64, &MAGIC_2)?;
     // A handler that changes x87 and SSE state where FXSAVE has it need not know of the header.
     let present: u32 = user::read(header)?;
-    user::write(header, &(present | LEGACY as u32))
+    match present | LEGACY as u32 {
+        all if all == present => Ok(()),
+        all => user::write(header, &all),
+    }
 }
 
 /// Loads from user memory as sigreturn does. Without Linux's magic numbers, or with sizes that do not go

@@ -8,6 +8,8 @@ pub mod features;
 pub mod fpu;
 pub mod frames;
 pub mod isolation;
+pub mod machine_check;
+pub mod msr;
 mod ports;
 pub mod random;
 pub mod selectors;

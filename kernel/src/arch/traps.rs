@@ -4,13 +4,15 @@
 //! memory, or a fault of an FPU instruction on a program's own area; anything else is a kernel bug,
 //! reported and the end.
 
-use super::{apic, fpu, ports, umip};
+use super::{apic, fpu, machine_check, msr, ports, umip};
 use crate::mm::layout::USER_END;
 use crate::mm::{Access, Fault};
 use crate::signal::{self, fault};
 use crate::{println, syscall, task, time, user};
+use core::sync::atomic::Ordering;
 use linux_raw_sys::general as linux;
 use ringwall::{DoubleFault, Frame, Handlers};
+use ringwall_rules::machine_check::Verdict;
 use x86_64::registers::control::Cr2;
 
 /// The kernel's handlers, as the library calls them.
@@ -43,15 +45,24 @@ impl Handlers for KernelHandlers {
     }
 
     fn nmi(_frame: &mut Frame) {
-        // Nothing in this kernel sends one; one from outside must change nothing.
+        // Nothing in this kernel sends one; one from outside is counted, and changes nothing.
+        super::cpu::local().nmis.fetch_add(1, Ordering::Relaxed);
     }
 
     fn debug(frame: &mut Frame) {
+<<<<<<< HEAD
         task::ptrace::hardware::debug_exception_in_kernel(frame);
+=======
+        // The debug registers are unused, so this is a program's TF that a SYSCALL carried here.
+        if !in_sysenter_stub(frame.rip()) {
+            frame.set_rflags(frame.rflags() & !u64::from(TRAP_FLAG));
+        }
+>>>>>>> main
     }
 
     fn machine_check(frame: &mut Frame) {
-        bug("machine check", frame);
+        // Without a program to signal, the verdict is to go on; or `handle` does not come back.
+        machine_check::handle(frame);
     }
 
     fn double_fault(frame: &Frame, report: &DoubleFault) -> ! {
@@ -59,11 +70,27 @@ impl Handlers for KernelHandlers {
     }
 }
 
+<<<<<<< HEAD
+=======
+const TRAP_FLAG: u32 = 1 << 8;
+
+/// Whether `rip` is in the first instructions after a SYSENTER. They save TF, which SYSENTER leaves set, and
+/// then clear it; until then each of them traps.
+fn in_sysenter_stub(rip: u64) -> bool {
+    const IA32_SYSENTER_EIP: u32 = 0x176;
+    const STUB_BYTES: u64 = 64;
+    // SAFETY: the register exists in every CPU with 64-bit mode, and the library has set it.
+    let stub = unsafe { x86_64::registers::model_specific::Msr::new(IA32_SYSENTER_EIP).read() };
+    (stub..stub.saturating_add(STUB_BYTES)).contains(&rip)
+}
+
+>>>>>>> main
 /// Page-fault error code bits (SDM vol. 3, 4.7).
 mod cause {
     pub const WRITE: u64 = 1 << 1;
     pub const RESERVED: u64 = 1 << 3;
     pub const FETCH: u64 = 1 << 4;
+    pub const KEY: u64 = 1 << 5;
 }
 
 fn access(error_code: u64) -> Access {
@@ -79,8 +106,8 @@ fn access(error_code: u64) -> Access {
 fn page_fault(frame: &mut Frame) {
     let address = Cr2::read_raw();
     let error_code = frame.error_code();
-    if error_code & cause::RESERVED != 0 {
-        bug("reserved bit in a page table", frame);
+    if error_code & (cause::RESERVED | cause::KEY) != 0 {
+        return denied_by_key(frame, address, error_code);
     }
     let outcome = match address < USER_END {
         true => task::current().mm().fault(address, access(error_code)),
@@ -96,6 +123,16 @@ fn page_fault(frame: &mut Frame) {
     // Linux tells a program nothing about kernel addresses, not even that one is mapped.
     let told = if address < USER_END { error_code } else { error_code | 1 };
     fault(frame, number, code as i32, address, 14, told, Some(address));
+}
+
+/// The program's own PKRU forbids the access, whatever the tables say.
+#[cold]
+fn denied_by_key(frame: &mut Frame, address: u64, error_code: u64) {
+    if error_code & cause::RESERVED != 0 {
+        bug("reserved bit in a page table", frame);
+    }
+    let code = linux::SEGV_PKUERR as i32;
+    fault(frame, linux::SIGSEGV, code, address, 14, error_code, Some(address));
 }
 
 /// There is no frame left for a page that the program may have: the process with most memory is
@@ -127,7 +164,9 @@ fn exception(frame: &mut Frame, vector: u8) {
             None => return,
         },
         17 => (linux::SIGBUS, linux::BUS_ADRALN as i32, 0),
-        18 => bug("machine check", frame),
+        18 if machine_check::handle(frame) != Verdict::Signal => return,
+        // Where the data was is told as a physical address, which is no business of a program.
+        18 => (linux::SIGBUS, linux::BUS_MCEERR_AR as i32, 0),
         _ => (linux::SIGSEGV, SI_KERNEL, 0),
     };
     fault(frame, number, code, address, vector.into(), frame.error_code(), None);
@@ -171,6 +210,7 @@ fn interrupt(vector: u8, from_user: bool) {
         apic::TIMER => {
             apic::end_of_interrupt();
             time::tick(from_user);
+            machine_check::tell();
         }
         apic::SERIAL => {
             apic::end_of_interrupt();
@@ -187,11 +227,13 @@ fn in_kernel(frame: &mut Frame, vector: u8) {
     if vector >= 32 {
         return interrupt(vector, false);
     }
-    let fixup = user::fixup(frame.rip()).or_else(|| fpu::fixup(frame.rip()));
+    let rip = frame.rip();
+    let fixup = user::fixup(rip).or_else(|| fpu::fixup(rip)).or_else(|| msr::fixup(rip));
     let Some(fixup) = fixup else { bug("exception in the kernel", frame) };
     if vector == 14 {
         let address = Cr2::read_raw();
-        if address < USER_END {
+        // What the program's own PKRU denies is denied to the copy too.
+        if address < USER_END && frame.error_code() & cause::KEY == 0 {
             let thread = task::current();
             match thread.mm().fault(address, access(frame.error_code())) {
                 Ok(()) => return,
@@ -225,7 +267,8 @@ fn cr3() -> u64 {
     value
 }
 
-fn report(what: &str, frame: &Frame) {
+/// Says what the interrupted code's registers were.
+pub(super) fn report(what: &str, frame: &Frame) {
     println!("ringwall: {what}: vector {:?}, error code {:#x}", frame.vector(), frame.error_code());
     println!(
         "ringwall: RIP {:#x}:{:#x} RSP {:#x}:{:#x} RFLAGS {:#x}",

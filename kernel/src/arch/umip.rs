@@ -3,7 +3,7 @@
 
 use crate::mm::layout::USER_END;
 use crate::signal::fault;
-use crate::task::scheduler;
+use crate::task::{self, scheduler};
 use crate::user;
 use linux_raw_sys::general as linux;
 use ringwall::Frame;
@@ -17,7 +17,7 @@ pub fn emulate(frame: &mut Frame) -> bool {
     let mut bytes = [0; LONGEST];
     let fetched = user::read_some(frame.rip(), &mut bytes);
     let Some(instruction) = umip::decode(&bytes[..fetched]) else { return false };
-    let (answer, size) = umip::answer(instruction.question, false);
+    let (answer, size) = umip::answer(instruction.question, has_local_table());
     match instruction.operand {
         Operand::Register(number, size) => {
             let mut value = register(frame, number).to_le_bytes();
@@ -36,6 +36,10 @@ pub fn emulate(frame: &mut Frame) -> bool {
     }
     frame.set_rip(frame.rip().wrapping_add(instruction.length as u64));
     true
+}
+
+fn has_local_table() -> bool {
+    task::current().mm().roots().ldt_entries() != 0
 }
 
 fn address(frame: &Frame, instruction: &Instruction) -> u64 {

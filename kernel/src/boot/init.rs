@@ -13,7 +13,9 @@ pub fn run(info: &BootInfo) -> ! {
         fs::MELTDOWN.call_once(|| alloc::format!("{}", decision.status()));
     }
     let Some(range) = info.initramfs() else {
-        give_up("no initramfs: the boot loader has to pass one (QEMU: -initrd FILE, GRUB: module2 FILE)");
+        give_up(
+            "no initramfs: the boot loader has to pass one (QEMU: -initrd FILE, GRUB: module2 FILE)",
+        );
     };
     crate::time::initialize();
     let length = (range.end - range.start) as usize;

@@ -10,8 +10,8 @@
 //! of the kernel's would outlive the switch to a user root. The root's address is a multiple of
 //! 8 KiB, as if it had a user root beside it: the paranoid entries clear that bit.
 
-use super::memory::end_of_ram;
 use super::info::BootInfo;
+use super::memory::end_of_ram;
 use crate::mm::layout::{DIRECT_MAP, IMAGE, STACKS, direct};
 use crate::sync::Once;
 use ringwall::core::paging::{HUGE, KERNEL_TABLE, NO_EXECUTE, PRESENT, WRITABLE, index};

@@ -55,7 +55,7 @@ impl From<Errno> for Fault {
 impl Access {
     /// Whether a region with these rights allows it. On x86 whatever can be written or executed can
     /// be read.
-    fn is_allowed(self, protection: Protection) -> bool {
+    pub(super) fn is_allowed(self, protection: Protection) -> bool {
         match self {
             Access::Read => !protection.is_empty(),
             Access::Write => protection.contains(Protection::WRITE),
@@ -185,7 +185,7 @@ impl Space {
 /// Makes the page at `address` present, and writable if `write`. Gives 1 if the program has a page
 /// more than before.
 #[inline(always)]
-fn provide(
+pub(super) fn provide(
     roots: &AddressSpace,
     region: &Region<Mapping>,
     address: u64,

@@ -17,6 +17,7 @@ use super::mapping::{MappedFile, Mapping, Protection, RegionFlags};
 use super::page::PAGE;
 use super::space::Space;
 use super::stack::{self, Told};
+use super::vdso;
 use crate::arch::random;
 use crate::errno::{Errno, Result};
 use crate::fs::{File, Inode, Paths};
@@ -83,7 +84,7 @@ impl Mm {
             path,
             arguments: if arguments.is_empty() { &unnamed } else { arguments },
             environment,
-            auxiliary: [(aux::AT_NULL, 0); 5],
+            auxiliary: [(aux::AT_NULL, 0); 6],
             executable: program.wants_executable_stack(),
         };
         told.check(mm.stack_limit())?;
@@ -97,7 +98,9 @@ impl Mm {
                 Some(loader) => loader.map_anywhere(&mut space, mm.roots())?,
                 None => (placed.entry, 0),
             };
+            let vdso = vdso::map(&mut space, mm.roots(), top)?;
             told.auxiliary = [
+                (aux::AT_SYSINFO_EHDR, vdso),
                 (aux::AT_PHDR, placed.headers),
                 (aux::AT_PHENT, PROGRAM_HEADER as u64),
                 (aux::AT_PHNUM, u64::from(program.header.e_phnum)),

@@ -24,6 +24,7 @@ mod load;
 mod map;
 mod mapping;
 mod maps;
+mod other;
 mod page;
 mod remap;
 mod roots;
@@ -33,6 +34,7 @@ mod stack;
 mod table;
 mod tlb;
 mod truncate;
+mod vdso;
 
 pub use fault::{Access, Fault};
 pub use frame::admit;

@@ -40,7 +40,7 @@ pub(super) struct Told<'a> {
     pub arguments: &'a [Vec<u8>],
     pub environment: &'a [Vec<u8>],
     /// Auxiliary entries that the image decides.
-    pub auxiliary: [(u32, u64); 5],
+    pub auxiliary: [(u32, u64); 6],
     /// Whether the stack may be executed.
     pub executable: bool,
 }
@@ -152,10 +152,11 @@ fn vectors(
     Ok(words)
 }
 
-fn auxiliary(told: &Told<'_>, path: u64, platform: u64, random: u64) -> [(u32, u64); 20] {
-    let [header, size, count, base, entry] = told.auxiliary;
+fn auxiliary(told: &Told<'_>, path: u64, platform: u64, random: u64) -> [(u32, u64); 21] {
+    let [vdso, header, size, count, base, entry] = told.auxiliary;
     let features = core::arch::x86_64::__cpuid(1).edx;
     [
+        vdso,
         (aux::AT_MINSIGSTKSZ, least_signal_stack()),
         (aux::AT_HWCAP, u64::from(features)),
         (aux::AT_PAGESZ, PAGE),
@@ -179,12 +180,13 @@ fn auxiliary(told: &Told<'_>, path: u64, platform: u64, random: u64) -> [(u32, u
     ]
 }
 
-/// Bytes that a signal frame takes: the CPU's state, what Linux puts around it, and the red zone.
+/// Bytes that a signal frame takes at most, wherever the stack ends: the CPU's state and what is around
+/// it (see `signal::frame`).
 fn least_signal_stack() -> u64 {
-    const FRAME: u64 = 440 + 8;
+    const FRAME: u64 = 440;
     const MAGIC: u64 = 4;
-    const ALIGNMENT: u64 = 64;
-    (crate::arch::fpu::size() as u64 + FRAME + MAGIC + ALIGNMENT).next_multiple_of(16)
+    const PADDING: u64 = 63 + 15 + 8;
+    (crate::arch::fpu::size() as u64 + MAGIC + FRAME + PADDING + 1).next_multiple_of(16)
 }
 
 /// Bit 1: programs may use WRFSBASE and its kin.

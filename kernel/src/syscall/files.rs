@@ -19,6 +19,7 @@ mod write;
 
 use super::{Calls, calls};
 use linux_raw_sys::general as abi;
+pub(super) use vector::{Segment, list, segments};
 
 /// This area's calls.
 pub const CALLS: Calls = calls![

@@ -16,6 +16,9 @@ pub const CALLS: Calls = calls![
     (linux::__NR_mmap, mmap),
     (linux::__NR_munmap, munmap),
     (linux::__NR_mprotect, mprotect),
+    (linux::__NR_pkey_mprotect, pkey_mprotect),
+    (linux::__NR_pkey_alloc, pkey_alloc),
+    (linux::__NR_pkey_free, pkey_free),
     (linux::__NR_mremap, mremap),
     (linux::__NR_brk, brk),
     (linux::__NR_madvise, madvise),
@@ -172,6 +175,24 @@ fn mprotect(frame: &mut Frame) -> Result<usize> {
     let rights = Protection::from_bits_truncate(rights as u8);
     memory().protect(start, length, rights, grows != 0)?;
     Ok(0)
+}
+
+/// No key but 0 can be had: all pages have that one.
+fn pkey_alloc(frame: &mut Frame) -> Result<usize> {
+    let (flags, rights) = (frame.rdi(), frame.rsi());
+    let known = u64::from(linux::PKEY_DISABLE_ACCESS | linux::PKEY_DISABLE_WRITE);
+    Err(if flags != 0 || rights & !known != 0 { Errno::EINVAL } else { Errno::ENOSPC })
+}
+
+fn pkey_free(_frame: &mut Frame) -> Result<usize> {
+    Err(Errno::EINVAL)
+}
+
+fn pkey_mprotect(frame: &mut Frame) -> Result<usize> {
+    match frame.r10() as i32 {
+        -1 | 0 => mprotect(frame),
+        _ => Err(Errno::EINVAL),
+    }
 }
 
 fn mremap(frame: &mut Frame) -> Result<usize> {

@@ -5,6 +5,7 @@
 use crate::errno::{Errno, Result};
 use ringwall::Frame;
 
+pub mod across;
 pub mod files;
 pub mod identity;
 pub mod int80;
@@ -45,6 +46,7 @@ pub(crate) use calls;
 pub const NUMBERS: usize = 512;
 
 static TABLE: [Call; NUMBERS] = build(&[
+    across::CALLS,
     files::CALLS,
     identity::CALLS,
     memory::CALLS,

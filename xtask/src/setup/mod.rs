@@ -1,8 +1,8 @@
 //! Set-up that does itself: what is missing is fetched, what is there is not mentioned.
 //!
 //! - [`toolchain`]: a compiler for the bare-metal target, by one of three routes,
-//! - [`packages`]: QEMU, busybox, musl, a C compiler, Debian's Linux kernel, the source of
-//!   Linux's selftests.
+//! - [`packages`]: QEMU, Bochs with GRUB, busybox, musl, a C compiler, Debian's Linux kernel, the
+//!   source of Linux's selftests.
 
 pub mod debian;
 pub mod distribution;
@@ -33,6 +33,7 @@ pub fn run(options: &Options) -> Result<()> {
     packages::c_compiler()?;
     println!("busybox:   {}", packages::busybox()?.display());
     println!("musl:      {}", packages::musl()?.display());
+    println!("bochs:     {}", packages::bochs()?.display());
     if options.linux {
         println!("linux:     {}", packages::linux()?.display());
         selftests::build()?;

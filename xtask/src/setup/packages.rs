@@ -81,6 +81,19 @@ pub fn c_compiler() -> Result<()> {
     Ok(())
 }
 
+/// Bochs, and GRUB's tools for a CD that boots in it, unpacked with their libraries. Returns the root of
+/// the tree.
+///
+/// # Errors
+///
+/// As [`debian::unpacked`].
+pub fn bochs() -> Result<PathBuf> {
+    // Without bochs-term, apt would take a display library with a desktop behind it.
+    const PACKAGES: [&str; 7] =
+        ["bochs", "bochs-term", "bochsbios", "vgabios", "grub-common", "grub-pc-bin", "xorriso"];
+    debian::unpacked("bochs", || debian::with_dependencies(&PACKAGES))
+}
+
 /// The files of Linux's x86 selftests, and of the headers beside them that they include.
 const SELFTESTS: [&str; 3] = [
     "tools/testing/selftests/x86",

@@ -8,10 +8,14 @@ use x86_64::structures::paging::{FrameAllocator, PhysFrame, Size4KiB};
 
 const BYTES: usize = 1 << 20;
 
-/// Physical memory from 0 on; frames in a row, never freed.
+/// Physical memory from 0 on; frames in a row, never used again.
 pub struct Memory {
     base: NonNull<u8>,
     next: u64,
+    /// Frames that are given out.
+    pub live: usize,
+    /// How many more there are.
+    pub left: usize,
 }
 
 impl Memory {
@@ -20,7 +24,7 @@ impl Memory {
         let layout = Layout::from_size_align(BYTES, 8192).expect("a layout");
         // SAFETY: the layout is not empty.
         let base = NonNull::new(unsafe { alloc_zeroed(layout) }).expect("memory");
-        Memory { base, next: 8192 }
+        Memory { base, next: 8192, live: 0, left: BYTES / 4096 - 2 }
     }
 
     /// The word at a physical address.
@@ -36,8 +40,11 @@ impl Memory {
 unsafe impl FrameAllocator<Size4KiB> for Memory {
     fn allocate_frame(&mut self) -> Option<PhysFrame> {
         let frame = self.next;
+        self.left = self.left.checked_sub(1)?;
         self.next += 4096;
-        (self.next <= BYTES as u64).then(|| PhysFrame::containing_address(PhysAddr::new(frame)))
+        self.live += 1;
+        assert!(self.next <= BYTES as u64, "the test needs more memory");
+        Some(PhysFrame::containing_address(PhysAddr::new(frame)))
     }
 }
 
@@ -49,8 +56,12 @@ unsafe impl Frames for Memory {
         self.allocate_frame()?;
         Some(first)
     }
-    unsafe fn free(&mut self, _frame: PhysFrame) {}
-    unsafe fn free_pair(&mut self, _first: PhysFrame) {}
+    unsafe fn free(&mut self, _frame: PhysFrame) {
+        self.live -= 1;
+    }
+    unsafe fn free_pair(&mut self, _first: PhysFrame) {
+        self.live -= 2;
+    }
     fn pointer(&self, frame: PhysFrame) -> NonNull<u8> {
         // SAFETY: frames come from inside the block.
         unsafe { self.base.add(frame.start_address().as_u64() as usize) }

@@ -1,10 +1,12 @@
 //! What /proc tells of the machine as a whole.
 
+use crate::arch::cpu;
 use crate::errno::Result;
 use crate::fs::generated::Subject;
 use crate::mm::frame;
 use crate::{task, time};
 use alloc::{format, string::String, vec::Vec};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 type Text = Result<Vec<u8>>;
 
@@ -70,7 +72,14 @@ pub fn statistics(_: &Subject) -> Text {
 }
 
 pub fn interrupts(_: &Subject) -> Text {
-    Ok(b"           CPU0       \n".to_vec())
+    let local = cpu::local();
+    let line = |name: &str, count: &AtomicU64, what: &str| {
+        format!("{name}: {:10}   {what}\n", count.load(Ordering::Relaxed))
+    };
+    let mut text = String::from("           CPU0       \n");
+    text.push_str(&line("NMI", &local.nmis, "Non-maskable interrupts"));
+    text.push_str(&line("MCE", &local.machine_checks, "Machine check exceptions"));
+    Ok(text.into_bytes())
 }
 
 pub fn virtual_memory(_: &Subject) -> Text {

@@ -13,15 +13,21 @@ use zerocopy::{FromBytes, FromZeros, IntoBytes};
 /// struct iovec.
 #[derive(Clone, Copy, FromBytes, IntoBytes)]
 #[repr(C)]
-struct Segment {
-    address: u64,
-    length: u64,
+pub struct Segment {
+    /// First byte.
+    pub address: u64,
+    /// Bytes.
+    pub length: u64,
 }
 
 /// Most segments of a call (UIO_MAXIOV).
 const MOST: usize = 1024;
 
-fn segments(address: u64, count: u64) -> Result<Vec<Segment>> {
+/// The segments at `address`, which may say anything.
+///
+/// # Errors
+/// `EINVAL`, `EFAULT`, `ENOMEM`.
+pub fn list(address: u64, count: u64) -> Result<Vec<Segment>> {
     let count = usize::try_from(count).map_err(|_| Errno::EINVAL)?;
     if count > MOST {
         return Err(Errno::EINVAL);
@@ -32,11 +38,20 @@ fn segments(address: u64, count: u64) -> Result<Vec<Segment>> {
     list.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
     list.resize(count, Segment::new_zeroed());
     user::read_bytes(address, list.as_mut_bytes())?;
+    if list.iter().any(|segment| segment.length > isize::MAX as u64) {
+        return Err(Errno::EINVAL);
+    }
+    Ok(list)
+}
+
+/// As [`list`], of user memory, and no more of it than a call moves.
+///
+/// # Errors
+/// As [`list`].
+pub fn segments(address: u64, count: u64) -> Result<Vec<Segment>> {
+    let mut list = list(address, count)?;
     let mut total = 0;
     for segment in &mut list {
-        if segment.length > isize::MAX as u64 {
-            return Err(Errno::EINVAL);
-        }
         segment.length = segment.length.min((MOST_BYTES - total) as u64);
         check_range(segment.address, segment.length as usize)?;
         total += segment.length as usize;

@@ -1,0 +1,262 @@
+//! Events from outside, delivered after any instruction of a way into the kernel and out of it.
+//!
+//! A [`Watch`] boots `programs/windows.c`, which goes into the kernel the same way for ever, and stops it
+//! with the emulator's gdb stub. It records one undisturbed round trip, instruction by instruction. Then it
+//! goes to the same instruction of another trip, delivers an NMI or a machine check there, lets it run to its
+//! end, compares every register with what it was, lets the trip run to its end, and compares again with the
+//! undisturbed one. What is compared includes the floating-point state, CR3 and both bases of GS.
+//!
+//! ```text
+//!   ring 3   in ──┐                                             ┌── out: compared with the record
+//!   ring 0        └─ o ─ o ─ o ─ event! ─ o ─ o ─ ... ─ o ─ o ─┘
+//!                                 │   ▲ compared with the instant before
+//!                      landing ── o ─ o ─ ... ─ IRETQ, or POPFQ and RET
+//!                                     └── nested: an event after each of these, too
+//! ```
+
+mod nested;
+mod text;
+mod trip;
+mod views;
+
+use std::time::Duration;
+
+use ringwall_emulator::{CpuState, RSP, Stub};
+
+use crate::boot::{Boot, Running};
+use crate::made::{Library, program};
+pub use text::Text;
+pub use trip::Trip;
+
+/// How long a stretch between two stops may take. It is thousands of instructions at most.
+const STRETCH: Duration = Duration::from_secs(5);
+/// In RFLAGS: resume. An event that arrives sets and loses it.
+const RESUME_FLAG: u64 = 1 << 16;
+/// In CR3: the user root is loaded.
+const USER_ROOT: u64 = 1 << 12;
+/// Low bits of CR3 that are no part of the address of a pair of roots.
+const PAIR_BITS: u64 = 0x1fff;
+/// The registers that the entry code has a root in: RSI, RDI, RSP.
+const FETCHED: [usize; 3] = [4, 5, RSP];
+/// How far before an instruction an event may send the interrupted code back; see `root_in_registers` in
+/// macros.s.
+const RESUMED: usize = 3;
+/// A machine check that nothing is lost by: bank, status (VAL, UC, EN), IA32_MCG_STATUS (RIPV, MCIP).
+const HARMLESS: (u8, u64, u64) = (4, 0xb000_0000_0000_0000, 5);
+const UNMASKED: &str = "an NMI arrived inside an NMI";
+
+/// What is delivered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A non-maskable interrupt.
+    Nmi,
+    /// A machine check that lets the machine go on.
+    MachineCheck,
+}
+
+impl Event {
+    /// Both.
+    pub const ALL: [Event; 2] = [Event::Nmi, Event::MachineCheck];
+
+    fn vector(self) -> usize {
+        match self {
+            Event::Nmi => text::NMI,
+            Event::MachineCheck => text::MACHINE_CHECK,
+        }
+    }
+}
+
+impl std::fmt::Display for Event {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Event::Nmi => "NMI",
+            Event::MachineCheck => "#MC",
+        })
+    }
+}
+
+/// A guest that goes one way for ever, and is stopped at its beginning.
+#[derive(Debug)]
+pub struct Watch {
+    running: Running,
+    text: Text,
+    way: String,
+    start: u64,
+}
+
+impl Watch {
+    /// Boots `windows WAY` and stops it in ring 3, just before it goes in.
+    ///
+    /// # Panics
+    ///
+    /// When the guest does not get there.
+    pub fn new(boot: Boot, way: &str) -> Watch {
+        let boot = boot.stub().limit(Duration::from_secs(300)).arguments(way);
+        let mut running = boot.init(program(Library::Glibc, "windows")).start();
+        let ready = format!("READY {way} 0x");
+        running.wait_for(&ready, Duration::from_secs(40));
+        let mut lines = std::iter::from_fn(|| running.guest.console.next_line(STRETCH));
+        let line = lines.find_map(|line| line.strip_prefix(&ready).map(str::to_owned));
+        let start = line.and_then(|digits| u64::from_str_radix(&digits, 16).ok());
+        let start = start.expect("an address in the line that says that it is ready");
+        if let Err(error) = stub(&mut running).stop() {
+            panic!("way {way}: {error}; its log:\n{}", running.guest.console.text());
+        }
+        let text = Text::find(&mut running.guest);
+        let mut watch = Watch { running, text, way: way.into(), start };
+        watch.run_to(&[start], "the beginning of a round");
+        watch
+    }
+
+    /// The gdb stub.
+    fn stub(&mut self) -> &mut Stub {
+        stub(&mut self.running)
+    }
+
+    /// The registers now.
+    fn state(&mut self) -> CpuState {
+        self.stub().registers().expect("a stub that answers")
+    }
+
+    /// One instruction, no event.
+    fn step(&mut self) -> CpuState {
+        self.stub().step().expect("a stub that answers");
+        self.state()
+    }
+
+    /// Runs until the next instruction is at one of these addresses, which it may be already.
+    fn run_to(&mut self, addresses: &[u64], what: &str) -> CpuState {
+        for address in addresses {
+            self.stub().set_breakpoint(*address).expect("a stub that answers");
+        }
+        let arrived = self.stub().run(STRETCH);
+        match arrived {
+            Ok(true) => {}
+            Ok(false) => {
+                let state = self.state();
+                panic!("{}", self.lost(what, &state));
+            }
+            Err(error) => {
+                let log = self.running.guest.console.text();
+                panic!("way {}: {what} never came: {error}; its log:\n{log}", self.way);
+            }
+        }
+        for address in addresses {
+            self.stub().clear_breakpoint(*address).expect("a stub that answers");
+        }
+        self.state()
+    }
+
+    fn lost(&self, what: &str, state: &CpuState) -> String {
+        let log = self.running.guest.console.text();
+        let now = self.describe(state);
+        format!("way {}: {what} never came; the CPU is at {now}; its log:\n{log}", self.way)
+    }
+
+    /// Where a CPU is, for a person.
+    fn describe(&self, state: &CpuState) -> String {
+        let place = self.text.name(state.rip);
+        let root = if state.cr3 & USER_ROOT != 0 { "user" } else { "kernel" };
+        format!("{place}, ring {}, {root} root", state.level())
+    }
+
+    /// Delivers `event` before the next instruction. Returns the state at the event's first instruction.
+    fn deliver(&mut self, event: Event) -> CpuState {
+        let monitor = &mut self.running.guest.monitor;
+        let sent = match event {
+            Event::Nmi => monitor.inject_nmi(),
+            Event::MachineCheck => {
+                let (bank, status, global) = HARMLESS;
+                monitor.inject_machine_check(bank, status, global)
+            }
+        };
+        sent.expect("a monitor that answers");
+        let gate = self.text.gate(event.vector());
+        self.stub().hold_events(false).expect("a stub that answers");
+        let mut state = self.state();
+        // The step that delivers it may be an empty one first.
+        for _ in 0..3 {
+            state = self.step();
+            if state.rip == gate {
+                break;
+            }
+            assert!(state.rip != self.text.gate(text::NMI), "way {}: {UNMASKED}", self.way);
+        }
+        self.stub().hold_events(true).expect("a stub that answers");
+        assert!(
+            state.rip == gate,
+            "way {}: an {event} did not arrive; the CPU is at {}",
+            self.way,
+            self.describe(&state)
+        );
+        state
+    }
+
+    /// Runs an event that has just been delivered to its end: what it interrupted goes on.
+    fn finish_event(&mut self, event: Event) -> CpuState {
+        let mut stops = self.text.ends.clone();
+        let nmi = self.text.gate(text::NMI);
+        if event != Event::Nmi {
+            stops.push(nmi);
+        }
+        let state = self.run_to(&stops, &format!("the end of an {event}"));
+        assert!(event == Event::Nmi || state.rip != nmi, "way {}: {UNMASKED}", self.way);
+        self.step()
+    }
+
+    /// Delivers an event at state number `index`, where the guest is, lets it end and compares.
+    fn disturb(&mut self, event: Event, trip: &Trip, index: usize) {
+        let before = self.state();
+        self.deliver(event);
+        let after = self.finish_event(event);
+        let earlier = &trip.states[..index];
+        self.compare_interrupted(&event.to_string(), earlier, &before, &after);
+    }
+
+    /// Compares what was interrupted with what goes on: the same, or one of the `earlier` states a few instructions
+    /// before, with the registers zero that those fetch anew.
+    fn compare_interrupted(
+        &self,
+        what: &str,
+        earlier: &[CpuState],
+        before: &CpuState,
+        after: &CpuState,
+    ) {
+        let fail = |how: &str| {
+            let place = self.describe(before);
+            panic!("way {}: {what} at {place}: {how}", self.way);
+        };
+        let mut expected = before.clone();
+        if before.rip != after.rip {
+            let mut latest = earlier.iter().rev().take(RESUMED);
+            if !latest.any(|state| state.rip == after.rip) {
+                fail(&format!("it went on at {}", self.describe(after)));
+            }
+            expected.rip = after.rip;
+        }
+        // No root goes back through user-visible memory: the registers that are to hold it are zero then.
+        let holds_root = |register: &u64| register & !PAIR_BITS == before.cr3 & !PAIR_BITS;
+        if before.cr3 & USER_ROOT != 0 && FETCHED.iter().any(|at| holds_root(&before.general[*at]))
+        {
+            for at in FETCHED.into_iter().filter(|at| after.general[*at] == 0) {
+                expected.general[at] = 0;
+            }
+        }
+        let differences = differences(&expected, after);
+        if !differences.is_empty() {
+            fail(&differences.join(", "));
+        }
+    }
+}
+
+/// The difference between two states that should be the same, but for the resume flag.
+fn differences(before: &CpuState, after: &CpuState) -> Vec<String> {
+    let (mut before, mut after) = (before.clone(), after.clone());
+    before.rflags &= !RESUME_FLAG;
+    after.rflags &= !RESUME_FLAG;
+    before.differences(&after)
+}
+
+fn stub(running: &mut Running) -> &mut Stub {
+    running.guest.stub.as_mut().expect("a gdb stub")
+}

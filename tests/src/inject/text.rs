@@ -1,0 +1,104 @@
+//! The entry text of the kernel that runs: where it is, what is in it.
+//!
+//! All of it is found from outside, by the IDT's address and the bytes of the page: another build of the
+//! kernel, broken or hardened, is looked at in the same way.
+
+use ringwall_emulator::Guest;
+
+const PAGE: u64 = 4096;
+/// Vector of NMIs.
+pub const NMI: usize = 2;
+/// Vector of machine checks.
+pub const MACHINE_CHECK: usize = 18;
+/// First vector that is no exception's.
+const FIRST_INTERRUPT: usize = 32;
+/// Vector of Linux's 32-bit calls, which programs raise.
+const CALL_GATE: usize = 0x80;
+
+/// Bytes of the instructions that a path of the entry text ends with, and how far into them the last
+/// one is: IRETQ; POPFQ and RET; SYSRETQ.
+const ENDS: [(&[u8], u64); 3] = [(&[0x48, 0xcf], 0), (&[0x9d, 0xc3], 1), (&[0x48, 0x0f, 0x07], 0)];
+
+/// What is known of the entry text.
+#[derive(Clone, Debug)]
+pub struct Text {
+    /// The page's address.
+    pub base: u64,
+    gates: Vec<u64>,
+    /// Addresses of the last instructions of its paths.
+    pub ends: Vec<u64>,
+}
+
+impl Text {
+    /// Looks at a guest that is stopped under a user root: there, only the windows' bytes show, so `kernel_view`
+    /// says what else the page holds.
+    ///
+    /// # Panics
+    ///
+    /// When the guest has no IDT in its entry text.
+    pub fn find(guest: &mut Guest) -> Text {
+        let registers = guest.monitor.registers(0).expect("a monitor that answers");
+        let stub = guest.stub.as_mut().expect("a gdb stub");
+        let table = stub.read(registers.idt, PAGE as usize).expect("a stub that answers");
+        let table = table.expect("the IDT is mapped under every root");
+        let gates: Vec<u64> = table.as_chunks::<16>().0.iter().map(handler).collect();
+        Text { base: gates[NMI] & !(PAGE - 1), gates, ends: Vec::new() }
+    }
+
+    /// Finds the ends of the paths. The guest is stopped under a kernel root.
+    ///
+    /// # Panics
+    ///
+    /// When the page is not mapped.
+    pub fn read_ends(&mut self, guest: &mut Guest) {
+        let stub = guest.stub.as_mut().expect("a gdb stub");
+        let bytes = stub.read(self.base, PAGE as usize).expect("a stub that answers");
+        let bytes = bytes.expect("the entry text is mapped under every root");
+        for (pattern, last) in ENDS {
+            let found = bytes.windows(pattern.len()).enumerate().filter(|(_, at)| *at == pattern);
+            self.ends.extend(found.map(|(offset, _)| self.base + offset as u64 + last));
+        }
+    }
+
+    /// Where a vector's gate leads.
+    pub fn gate(&self, vector: usize) -> u64 {
+        self.gates[vector]
+    }
+
+    /// Where the gates of interrupts lead.
+    pub fn interrupt_gates(&self) -> impl Iterator<Item = u64> {
+        let interrupts = self.gates.iter().enumerate().skip(FIRST_INTERRUPT);
+        interrupts.filter(|(vector, _)| *vector != CALL_GATE).map(|(_, gate)| *gate)
+    }
+
+    /// Whether an address is in the entry text.
+    pub fn holds(&self, address: u64) -> bool {
+        address & !(PAGE - 1) == self.base
+    }
+
+    /// An address for a person: the offset in the entry text if it is there.
+    pub fn name(&self, address: u64) -> String {
+        if self.holds(address) {
+            format!("entry text + {:#x}", address - self.base)
+        } else {
+            format!("{address:#x}")
+        }
+    }
+}
+
+/// The address in a gate (SDM vol. 3, figure 6-8).
+fn handler(gate: &[u8; 16]) -> u64 {
+    let word = u128::from_le_bytes(*gate);
+    (word & 0xffff) as u64 | (word >> 32) as u64 & 0xffff_ffff_ffff_0000
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gates_address_is_in_three_parts() {
+        let gate = 0x0000_0000_8877_6655_4433_8e01_0010_2211_u128;
+        assert_eq!(handler(&gate.to_le_bytes()), 0x8877_6655_4433_2211);
+    }
+}
