@@ -191,6 +191,7 @@ static int two_threads(void)
     pthread_create(&thread, NULL, second, NULL);
     stage = 1;
     pthread_join(thread, NULL);
+    raise(SIGUSR2);
     return 6;
 }
 
@@ -209,7 +210,8 @@ static void threads(void)
     check_long("not by its identifier without __WALL or tracing", result(waitpid((pid_t)thread, &status, WNOHANG)), 0);
     goes_on("ends with its own status", (pid_t)thread, CONT, 0, 7 << 8);
     check_long("once", event_of((pid_t)thread), -ECHILD);
-    check_long("its process ends", event_of(pid), 6 << 8);
+    check_long("its process goes on", event_of(pid), stopped_by(SIGUSR2));
+    ends("and ends", pid, 0, 6);
 }
 
 static int ends_process(void)

@@ -50,14 +50,12 @@ impl Handlers for KernelHandlers {
     }
 
     fn debug(frame: &mut Frame) {
-<<<<<<< HEAD
-        task::ptrace::hardware::debug_exception_in_kernel(frame);
-=======
-        // The debug registers are unused, so this is a program's TF that a SYSCALL carried here.
+        // A breakpoint that a copy from or to the program hit, or that a MOV to SS delayed to an entry: nobody
+        // hears of it, as on Linux. Or a TF that SYSCALL or SYSENTER carried here.
+        task::ptrace::hardware::forget_status();
         if !in_sysenter_stub(frame.rip()) {
             frame.set_rflags(frame.rflags() & !u64::from(TRAP_FLAG));
         }
->>>>>>> main
     }
 
     fn machine_check(frame: &mut Frame) {
@@ -70,8 +68,6 @@ impl Handlers for KernelHandlers {
     }
 }
 
-<<<<<<< HEAD
-=======
 const TRAP_FLAG: u32 = 1 << 8;
 
 /// Whether `rip` is in the first instructions after a SYSENTER. They save TF, which SYSENTER leaves set, and
@@ -84,7 +80,6 @@ fn in_sysenter_stub(rip: u64) -> bool {
     (stub..stub.saturating_add(STUB_BYTES)).contains(&rip)
 }
 
->>>>>>> main
 /// Page-fault error code bits (SDM vol. 3, 4.7).
 mod cause {
     pub const WRITE: u64 = 1 << 1;

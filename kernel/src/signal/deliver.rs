@@ -4,15 +4,10 @@
 //! what the program sees: EINTR, or the call anew, by putting RIP back on its SYSCALL or INT 80h
 //! instruction (both are two bytes long) and the number back in RAX.
 
-<<<<<<< HEAD
-use super::send::{recalculate, set_blocked};
+use super::send::{block, recalculate, set_blocked};
 use super::{
     Action, Actions, DEFAULT, DUMPS, IGNORE, IGNORED_BY_DEFAULT, Info, STOPS, bit, frame, stop,
 };
-=======
-use super::send::{block, recalculate, set_blocked};
-use super::{Action, DEFAULT, DUMPS, IGNORE, IGNORED_BY_DEFAULT, Info, STOPS, bit, frame, stop};
->>>>>>> main
 use crate::errno::Errno;
 use crate::task::{self, Thread, exit, ptrace, work};
 use core::sync::atomic::Ordering;
@@ -147,14 +142,10 @@ fn handle(thread: &Thread, frame: &mut Frame, info: &Info, action: &Action) {
     }
     thread.clear_work(work::RESTORE_MASK);
     let own = if action.has(raw::SA_NODEFER) { 0 } else { bit(signal) };
-<<<<<<< HEAD
-    set_blocked(thread, thread.blocked() | action.mask | own);
+    block(thread, action.mask | own);
     if stepped {
         ptrace::notify(thread, frame, raw::SIGTRAP, 0);
     }
-=======
-    block(thread, action.mask | own);
->>>>>>> main
 }
 
 /// A signal that an instruction of the current thread caused and that cannot wait: its handler

@@ -31,7 +31,6 @@ const HITS: u64 = 0xf;
 /// DR6 bits that are 1 where nothing has happened.
 const INVERTED: u64 = 0xffff_0ff0;
 const RESUME_FLAG: u64 = 1 << 16;
-const TRAP_FLAG: u64 = 1 << 8;
 
 /// A thread's virtual debug registers.
 pub(super) struct DebugRegisters {
@@ -173,6 +172,11 @@ fn take_status() -> u64 {
     status ^ INVERTED
 }
 
+/// #DB in ring 0: what DR6 tells is nothing to a program. Takes no lock, and touches no memory.
+pub fn forget_status() {
+    take_status();
+}
+
 /// #DB from ring 3.
 pub fn debug_exception(frame: &mut Frame) {
     let status = take_status();
@@ -208,14 +212,5 @@ pub fn debug_exception(frame: &mut Frame) {
     }
     if armed && let Some(tracee) = thread.tracee.get() {
         tracee.debug.load();
-    }
-}
-
-/// #DB in ring 0, wherever that was: a breakpoint that a copy to or from the program's memory hit, or
-/// that a MOV to SS delayed to the first instruction of an entry, or a TF that SYSCALL let through. Linux
-/// tells nobody of them. Takes no lock, and touches nothing but the frame.
-pub fn debug_exception_in_kernel(frame: &mut Frame) {
-    if take_status() & STEP != 0 {
-        frame.set_rflags(frame.rflags() & !TRAP_FLAG);
     }
 }

@@ -93,7 +93,10 @@ fn event(thread: &Thread, status: u32, code: i32, value: u32) -> Event {
 }
 
 fn tell_end(table: &mut Table, own: &Process, thread: &Arc<Thread>, options: u32) -> Found {
-    let status = thread.tracee.get().map_or(0, |tracee| tracee.status.load(Ordering::Relaxed));
+    // While its process ends, that is how each of its threads does.
+    let own_status =
+        thread.tracee.get().map_or(0, |tracee| tracee.status.load(Ordering::Relaxed));
+    let status = thread.process.ending().unwrap_or(own_status);
     let (code, value) = describe(status);
     let event = event(thread, status, code, value);
     if options & raw::WNOWAIT != 0 {
