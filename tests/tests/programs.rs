@@ -57,6 +57,7 @@ programs!(
     sigreturnstorm,
     threadstorm,
     traced,
+    tracestorm,
     usercopy,
     wildcalls,
 );

@@ -185,11 +185,7 @@ mod tests {
         let mut points = Breakpoints::new();
         assert_eq!(points.set_address(0, 0x1001, END), Ok(()));
         assert_eq!(points.set_control(2 << 16 | 1, END), Err(Refused), "ports");
-        assert_eq!(
-            points.set_control(4 << 16 | 1, END),
-            Err(Refused),
-            "long instructions"
-        );
+        assert_eq!(points.set_control(4 << 16 | 1, END), Err(Refused), "long instructions");
         assert_eq!(points.set_control(0b1101 << 16 | 1, END), Err(Refused), "not aligned");
         assert_eq!(points.control(), 0);
         assert_eq!(points.set_control(1 << 13 | 1, END), Ok(()), "GD is left out");
