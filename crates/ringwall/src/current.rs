@@ -259,6 +259,27 @@ fn clear_below(end: u64, words: usize) {
     }
 }
 
+/// Serves a system call on a frame, as [`crate::Handlers::syscall`] does.
+pub type SyscallHandler = extern "sysv64" fn(&mut Frame);
+
+/// Makes this CPU call `handler` for SYSCALL from now on, in the place of [`crate::Handlers::syscall`]: for
+/// threads whose calls need more than others', so that the others' pay nothing for it.
+///
+/// # Safety
+/// On an active CPU.
+pub unsafe fn set_syscall_handler(handler: SyscallHandler) {
+    // SAFETY: a word of this CPU's kernel-only data; the entry code alone reads it, and passes the frame
+    // that it built on this thread's task stack, which nothing else refers to until the call has ended.
+    unsafe {
+        core::arch::asm!(
+            "mov gs:[{word}], {handler}",
+            handler = in(reg) handler as *const () as u64,
+            word = const data_offset!(syscall_handler),
+            options(nostack, preserves_flags),
+        );
+    }
+}
+
 /// Runs the program in `frame`: the way out, from wherever the kernel is.
 ///
 /// # Safety

@@ -51,6 +51,8 @@ static TABLE: [Call; NUMBERS] = build(&[
     identity::CALLS,
     memory::CALLS,
     ports::CALLS,
+    crate::task::ptrace::CALLS,
+    crate::task::ptrace::MEMORY_CALLS,
     process::CALLS,
     resources::CALLS,
     segments::CALLS,

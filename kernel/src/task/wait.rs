@@ -3,7 +3,7 @@
 use super::process::Process;
 use super::resources::Usage;
 use super::table;
-use super::{current, thread::Sleep};
+use super::{current, ptrace, ptrace::wait::Found, thread::Sleep};
 use crate::errno::{Errno, Result};
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
@@ -69,6 +69,17 @@ type Looked = (Result<Option<Event>>, Option<Arc<Process>>);
 
 fn look(parent: &Process, which: Which, options: u32) -> Looked {
     let mut table = table::lock();
+    let traced = match ptrace::wait::look(&mut table, parent, which, options) {
+        Found::Event(event, collected, ended) => {
+            drop(table);
+            if let Some(ended) = ended {
+                ended.finish();
+            }
+            return (Ok(Some(event)), collected);
+        }
+        Found::Silent => true,
+        Found::Nothing => false,
+    };
     let eligible = |child: &Process| {
         let is_clone = child.exit_signal.load(Ordering::Relaxed) != raw::SIGCHLD;
         let kind = options & raw::__WALL != 0 || is_clone == (options & raw::__WCLONE != 0);
@@ -82,7 +93,10 @@ fn look(parent: &Process, which: Which, options: u32) -> Looked {
         let ended = match which {
             // The common case of one child does not look at the others.
             Which::Process(pid) => table.process(pid).filter(|child| {
-                child.parent_id() == parent.pid && child.is_zombie() && eligible(child)
+                child.parent_id() == parent.pid
+                    && child.is_zombie()
+                    && !child.withheld.load(Ordering::Relaxed)
+                    && eligible(child)
             }),
             _ => table.ended_children(parent.pid).find(|child| eligible(child)),
         };
@@ -100,6 +114,10 @@ fn look(parent: &Process, which: Which, options: u32) -> Looked {
     }
     if options & (raw::WSTOPPED | raw::WCONTINUED) != 0 {
         for child in table.children(parent.pid).filter(|child| eligible(child)) {
+            let options = match ptrace::wait::is_tracee(&table, child, parent) {
+                true => options & !raw::WSTOPPED,
+                false => options,
+            };
             if let Some(event) = stop_event(child, options) {
                 return (Ok(Some(event)), None);
             }
@@ -112,7 +130,7 @@ fn look(parent: &Process, which: Which, options: u32) -> Looked {
             .is_some_and(|child| child.parent_id() == parent.pid && eligible(child)),
         _ => table.children(parent.pid).any(|child| eligible(child)),
     };
-    (if exists { Ok(None) } else { Err(Errno::ECHILD) }, None)
+    (if exists || traced { Ok(None) } else { Err(Errno::ECHILD) }, None)
 }
 
 fn event(child: &Process, status: u32, code: i32, value: u32) -> Event {
