@@ -4,7 +4,7 @@
  * handler and after it.
  *
  * Vectors and error codes: Intel SDM vol. 3, 6.15. Signals: sigaction(2) and what Linux does where the
- * page is silent. Not possible in 64-bit mode: BOUND, INTO. #NM is never seen by a program.
+ * page is silent. BOUND and INTO are 32-bit code's. #NM is never seen by a program.
  * Where emulators raise no exception though the manual asks for one (#AC, #XM on QEMU's TCG), none at
  * all is accepted, but a wrong one is not.
  */
@@ -18,7 +18,7 @@ enum { PAGE = 4096 };
 #define KERNEL_DIRECT_MAP 0xffff888000000000u
 #define LAST_PAGE 0xfffffffffffff000u
 
-enum trap { DE = 0, DB = 1, BP = 3, OF = 4, UD = 6, SS = 12, GP = 13, PF = 14, MF = 16, AC = 17, XM = 19 };
+enum trap { DE = 0, DB = 1, BP = 3, OF = 4, BR = 5, UD = 6, SS = 12, GP = 13, PF = 14, MF = 16, AC = 17, XM = 19 };
 
 /* In a selector error code: the index is a vector. */
 enum { IDT_ENTRY = 2 };
@@ -41,6 +41,7 @@ static struct {
     volatile sig_atomic_t count;
     int signal, code;
     uint64_t address, rip, trap, error, cr2;
+    uint16_t cs;
     struct registers registers;
 } seen;
 
@@ -68,6 +69,8 @@ static void handler(int signal, siginfo_t *info, void *context)
     seen.cr2 = gregs[REG_CR2];
     for (int i = 0; i < REGISTERS; i++)
         seen.registers.value[i] = gregs[register_gregs[i]];
+    seen.cs = (uint16_t)gregs[REG_CSGSFS];
+    gregs[REG_CSGSFS] = (gregs[REG_CSGSFS] & ~0xffffL) | 0x33; /* 64-bit code */
     gregs[REG_EFL] &= ~(long)(FLAG_TRAP | FLAG_ALIGNMENT);
     gregs[REG_RIP] = (greg_t)resume_at;
 }
@@ -465,6 +468,62 @@ static void arithmetic(void)
                                                  SIGFPE, FPE_FLTDIV, XM, 0, RIP_OF_FAULT}, 0);
 }
 
+/* ---- 32-bit code: exceptions that 64-bit code cannot have, and some that it can ---- */
+
+PROBE("far_jump", "ljmp *(%rax)");
+PROBE_SYMBOLS(far_jump);
+
+enum { USER_CODE = 0x33, USER_CODE_32 = 0x23 };
+
+static void compatibility(void)
+{
+    static const struct {
+        const char *name, *bytes;
+        int length, signal, code;
+        enum trap trap;
+        long error;
+        int after; /* RIP at the signal, from the start */
+    } cases[] = {
+        {"into", "\xb0\x7f\x04\x01\xce", 5, SIGSEGV, SI_KERNEL, OF, 0, 5}, /* mov, add, into */
+        {"no into", "\x31\xc0\xce\x0f\x0b", 5, SIGILL, ILL_ILLOPN, UD, 0, 3},
+        {"bound", "\x83\xc8\xff\x62\x05\x40\x00\x00\x31", 9, SIGSEGV, SI_KERNEL, BR, 0, 3}, /* or eax, -1 */
+        {"int3", "\xcc", 1, SIGTRAP, SI_KERNEL, BP, 0, 1},
+        {"hlt", "\xf4", 1, SIGSEGV, SI_KERNEL, GP, 0, 0},
+        {"unmapped", "\xa1\x00\x10\x00\x00", 5, SIGSEGV, SEGV_MAPERR, PF, USER, 0},
+        {"far call", "\x9a\x00\x00\x00\x00\x00\x00", 7, SIGSEGV, SI_KERNEL, GP, 0, 0}, /* call 0:0 */
+    };
+    unsigned char *code = mmap((void *)0x31000000, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC,
+                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    struct {
+        uint32_t offset;
+        uint16_t selector;
+    } target = {0x31000000, USER_CODE_32};
+    uint16_t usual_ds;
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        memset(code, 0xf4, PAGE);
+        memcpy(code, cases[i].bytes, (size_t)cases[i].length);
+        memset(code + 0x40, 0, 8); /* bounds 0 to 0 */
+        struct registers in = probe_pattern(0), out;
+        in.value[RAX] = (uint64_t)&target;
+        memset(&seen, 0, sizeof seen);
+        resume_at = probe_far_jump_end;
+        __asm__ volatile("mov %%ds, %0\nmov %1, %%ds\nmov %1, %%es" : "=&r"(usual_ds) : "r"(0x2b));
+        run_probe(probe_far_jump, &in, &out);
+        __asm__ volatile("mov %0, %%ds\nmov %0, %%es" : : "r"(usual_ds));
+        int failures = check_failures;
+        check_field(cases[i].name, "signals", seen.count, 1);
+        check_field(cases[i].name, "si_signo", seen.signal, cases[i].signal);
+        check_field(cases[i].name, "si_code", seen.code, cases[i].code);
+        check_field(cases[i].name, "trap number", (long)seen.trap, cases[i].trap);
+        check_field(cases[i].name, "error code", (long)seen.error, cases[i].error);
+        check_field(cases[i].name, "rip", (long)seen.rip, 0x31000000 + cases[i].after);
+        check_field(cases[i].name, "cs", seen.cs, USER_CODE_32);
+        if (failures == check_failures)
+            say("ok 32-bit code: %s", cases[i].name);
+    }
+    munmap(code, PAGE);
+}
+
 /* ---- UMIP ---- */
 
 /* What the kernel says in the CPU's place: always the same. */
@@ -556,6 +615,7 @@ int main(void)
     non_canonical();
     bad_stack();
     arithmetic();
+    compatibility();
     user_mode_instruction_prevention();
     return check_end("exceptions");
 }

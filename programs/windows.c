@@ -8,7 +8,6 @@
 // watches can compare any two rounds. `windows` alone lists the ways.
 
 #define _GNU_SOURCE
-#include <asm/ldt.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -21,6 +20,14 @@
 #include <unistd.h>
 
 #define ARCH_SET_GS 0x1001
+
+enum { MODIFY_LDT_CONTENTS_DATA = 0, MODIFY_LDT_CONTENTS_CODE = 2 };
+
+// Linux's, as modify_ldt takes it; not every C library's headers have it.
+struct user_desc {
+    unsigned entry_number, base_addr, limit;
+    unsigned seg_32bit : 1, contents : 2, read_exec_only : 1, limit_in_pages : 1, seg_not_present : 1, useable : 1;
+};
 
 char page[4096] __attribute__((aligned(4096)));
 char stack[8192] __attribute__((aligned(4096)));
@@ -75,6 +82,8 @@ WAY(enter, REGISTERS "mov $1, %eax\n", "sysenter", "");
 WAY(back, REGISTERS "mov $15, %eax\nlea saved, %rsp\n", "syscall", "");
 WAY(badback, REGISTERS "mov $15, %eax\nlea saved, %rsp\n", "syscall", "");
 WAY(short, REGISTERS "mov $15, %eax\nlea saved, %rsp\n", "syscall", ".byte 0xea\n.long short_loop\n.word 0x33\n");
+// The same, and the way out faults, where no stack takes the fault's frame.
+WAY(badshort, REGISTERS "mov $15, %eax\nlea saved, %rsp\n", "syscall", "");
 
 static void install(int signal, void *out) {
     struct {
@@ -128,6 +137,11 @@ static void prepare_short(void) {
     unsigned code = segment(0, 1, 1), data = segment(1, 0, 0);
     prepare_return(short_out, code, data, 0x23456780);
 }
+static void prepare_badshort(void) {
+    unsigned data = segment(1, 0, 0);
+    install(SIGSEGV, badshort_out);
+    prepare_return(badshort_loop, 0x2b, data, 0x23456780);
+}
 static void prepare_breakpoint(void) { install(SIGTRAP, breakpoint_out); }
 static void prepare_step(void) { install(SIGTRAP, step_out); }
 static void prepare_enter(void) {
@@ -158,6 +172,7 @@ static const struct {
     {"back", prepare_back, back_in, back_loop},
     {"badback", prepare_badback, badback_in, badback_loop},
     {"short", prepare_short, short_in, short_loop},
+    {"badshort", prepare_badshort, badshort_in, badshort_loop},
 };
 
 int main(int count, char **words) {

@@ -14,20 +14,25 @@ const LIMIT: Duration = Duration::from_secs(240);
 /// Programs that run with either C library: quick ones, one for each part of the ABI.
 const PROGRAMS: &[&str] = &[
     "across",
+    "badiret",
     "badreturn",
+    "debug",
     "exceptions",
     "files",
     "fsgsbase",
     "int80",
     "ldt",
     "memory",
+    "payload",
     "processes",
+    "ptrace",
     "registers",
     "rights",
     "segments",
     "sigframe",
     "signals",
     "sigreturnstorm",
+    "traced",
     "usercopy",
 ];
 

@@ -23,14 +23,9 @@ const WRITE: u64 = 1;
 /// Kind field: on ports.
 const PORT: u64 = 2;
 
-/// Why a value was refused.
+/// A value was refused: a combination that there is not, or an address outside of the program's half.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Refused {
-    /// A combination that there is not.
-    Invalid,
-    /// An address outside of the program's half.
-    KernelAddress,
-}
+pub struct Refused;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Point {
@@ -44,7 +39,7 @@ struct Point {
 impl Point {
     fn check(self, end: u64) -> Result<Point, Refused> {
         if self.kind == PORT || (self.kind == EXECUTE && self.length != 0) {
-            return Err(Refused::Invalid);
+            return Err(Refused);
         }
         let last = match self.length {
             0 => 0,
@@ -53,11 +48,11 @@ impl Point {
             _ => 7,
         };
         if self.address & last != 0 {
-            return Err(Refused::Invalid);
+            return Err(Refused);
         }
         match self.address.checked_add(last) {
             Some(last) if last < end => Ok(self),
-            _ => Err(Refused::KernelAddress),
+            _ => Err(Refused),
         }
     }
 }
@@ -178,24 +173,20 @@ mod tests {
     fn kernel_addresses_are_refused_whatever_the_order() {
         let mut points = Breakpoints::new();
         for address in [END, u64::MAX, 0xffff_8000_0000_0000, u64::MAX - 6] {
-            assert_eq!(points.set_address(0, address, END), Err(Refused::KernelAddress));
+            assert_eq!(points.set_address(0, address, END), Err(Refused));
         }
         assert_eq!(points.set_address(0, END - 1, END), Ok(()));
         assert_eq!(points.set_control(1, END), Ok(()));
-        assert_eq!(points.set_address(0, END, END), Err(Refused::KernelAddress));
+        assert_eq!(points.set_address(0, END, END), Err(Refused));
     }
 
     #[test]
     fn combinations_that_are_none() {
         let mut points = Breakpoints::new();
         assert_eq!(points.set_address(0, 0x1001, END), Ok(()));
-        assert_eq!(points.set_control(2 << 16 | 1, END), Err(Refused::Invalid), "ports");
-        assert_eq!(
-            points.set_control(4 << 16 | 1, END),
-            Err(Refused::Invalid),
-            "long instructions"
-        );
-        assert_eq!(points.set_control(0b1101 << 16 | 1, END), Err(Refused::Invalid), "not aligned");
+        assert_eq!(points.set_control(2 << 16 | 1, END), Err(Refused), "ports");
+        assert_eq!(points.set_control(4 << 16 | 1, END), Err(Refused), "long instructions");
+        assert_eq!(points.set_control(0b1101 << 16 | 1, END), Err(Refused), "not aligned");
         assert_eq!(points.control(), 0);
         assert_eq!(points.set_control(1 << 13 | 1, END), Ok(()), "GD is left out");
         assert_eq!(points.hardware_control() & 1 << 13, 0);

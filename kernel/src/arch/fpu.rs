@@ -257,6 +257,16 @@ struct SoftwareBytes {
     padding: [u32; 7],
 }
 
+/// The software bytes and the header, which follows them.
+#[derive(Clone, Copy, IntoBytes, Immutable)]
+#[repr(C)]
+struct SoftwareAndHeader {
+    software: SoftwareBytes,
+    header: [u8; HEADER_BYTES],
+}
+
+const _: () = assert!(SOFTWARE_BYTES + size_of::<SoftwareBytes>() == HEADER, "they are neighbours");
+
 core::arch::global_asm!(
     // rdi = area, rsi: 0 XSAVE64, 1 XRSTOR64, 2 FXRSTOR64; rdx = components. Gives 0 in rax, or 1 if it
     // faulted.
@@ -331,20 +341,26 @@ fn check_range(address: u64) -> Result<()> {
 pub fn save_to_user(address: u64) -> Result<()> {
     check_range(address)?;
     let header = address + HEADER as u64;
-    user::write(header, &[0u8; HEADER_BYTES])?;
-    on_user_memory(Operation::Xsave, address, u64::MAX)?;
-    let software = SoftwareBytes {
-        magic: MAGIC_1,
-        extended_size: size() as u32 + 4,
-        components: components(),
-        size: size() as u32,
-        padding: [0; 7],
+    // XSAVE leaves the software bytes alone, and all of the header behind XSTATE_BV.
+    let before = SoftwareAndHeader {
+        software: SoftwareBytes {
+            magic: MAGIC_1,
+            extended_size: size() as u32 + 4,
+            components: components(),
+            size: size() as u32,
+            padding: [0; 7],
+        },
+        header: [0; HEADER_BYTES],
     };
-    user::write(address + SOFTWARE_BYTES as u64, &software)?;
+    user::write(address + SOFTWARE_BYTES as u64, &before)?;
+    on_user_memory(Operation::Xsave, address, u64::MAX)?;
     user::write(address + size() as u64, &MAGIC_2)?;
     // A handler that changes x87 and SSE state where FXSAVE has it need not know of the header.
     let present: u32 = user::read(header)?;
-    user::write(header, &(present | LEGACY as u32))
+    match present | LEGACY as u32 {
+        all if all == present => Ok(()),
+        all => user::write(header, &all),
+    }
 }
 
 /// Loads from user memory as sigreturn does. Without Linux's magic numbers, or with sizes that do not go

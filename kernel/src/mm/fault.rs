@@ -124,34 +124,6 @@ impl Mm {
     }
 }
 
-impl Mm {
-    /// The page of `address` for another process: present, and if `write` the program's own or that of
-    /// the object that it shares. `force`: whatever the program may do itself; what others see too is not
-    /// written without the right to.
-    ///
-    /// # Errors
-    /// `EFAULT`, `ENOMEM`.
-    pub fn foreign_page(&self, address: u64, write: bool, force: bool) -> Result<Page, Errno> {
-        let mut space = self.space.lock();
-        let region = space.regions.find(address).ok_or(Errno::EFAULT)?;
-        let mapping = &region.attributes;
-        let access = if write { Access::Write } else { Access::Read };
-        let forced = force && !(write && mapping.is_shared());
-        if !access.is_allowed(mapping.protection) && !forced {
-            return Err(Errno::EFAULT);
-        }
-        let made = provide(self.roots(), region, address & !(PAGE - 1), write);
-        let pages = made.map_err(|fault| match fault {
-            Fault::NoMemory => Errno::ENOMEM,
-            _ => Errno::EFAULT,
-        })?;
-        space.resident += pages;
-        let entry = table::slot(self.roots(), address).ok_or(Errno::EFAULT)?.load(Relaxed);
-        // SAFETY: the entry holds it, and the address space is locked.
-        Ok(unsafe { Page::of_entry(table::frame_of(entry)) })
-    }
-}
-
 impl Space {
     /// Makes the page of `address` the program's own, whatever its rights, and gives its frame. For
     /// exec, which fills pages that the program may only read.

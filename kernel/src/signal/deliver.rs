@@ -4,7 +4,7 @@
 //! what the program sees: EINTR, or the call anew, by putting RIP back on its SYSCALL or INT 80h
 //! instruction (both are two bytes long) and the number back in RAX.
 
-use super::send::{recalculate, set_blocked};
+use super::send::{block, recalculate, set_blocked};
 use super::{
     Action, Actions, DEFAULT, DUMPS, IGNORE, IGNORED_BY_DEFAULT, Info, STOPS, bit, frame, stop,
 };
@@ -35,6 +35,7 @@ pub fn deliver(frame: &mut Frame) {
             Next::Handle(info, action) => {
                 restart_before_handler(frame, &action);
                 handle(&thread, frame, &info, &action);
+                recalculate(&thread);
                 // Further signals put their frames on top of this one.
                 if !thread.has_signal() {
                     return;
@@ -141,7 +142,7 @@ fn handle(thread: &Thread, frame: &mut Frame, info: &Info, action: &Action) {
     }
     thread.clear_work(work::RESTORE_MASK);
     let own = if action.has(raw::SA_NODEFER) { 0 } else { bit(signal) };
-    set_blocked(thread, thread.blocked() | action.mask | own);
+    block(thread, action.mask | own);
     if stepped {
         ptrace::notify(thread, frame, raw::SIGTRAP, 0);
     }

@@ -332,12 +332,19 @@ pub fn pop(thread: &Thread, frame: &mut Frame) -> Result<()> {
     if !user::is_user_range(place, size_of::<SignalFrame>() as u64) {
         return Err(Errno::EFAULT);
     }
-    let mask: u64 = user::read(place + MASK_OFFSET)?;
-    let flags: u64 = user::read(place + FLAGS_OFFSET)?;
+    // In one go; if that fails, part by part.
+    let whole: Option<UserContext> = user::read(place + CONTEXT_OFFSET).ok();
+    let (mask, flags) = match &whole {
+        Some(context) => (context.mask, context.flags),
+        None => (user::read(place + MASK_OFFSET)?, user::read(place + FLAGS_OFFSET)?),
+    };
     send::set_blocked(thread, mask);
     // A call that was to go on is not under way any more.
     *thread.restart.lock() = None;
-    let registers: Registers = user::read(place + REGISTERS_OFFSET)?;
+    let registers: &Registers = match &whole {
+        Some(context) => &context.registers,
+        None => &user::read(place + REGISTERS_OFFSET)?,
+    };
     frame.set_r8(registers.r8);
     frame.set_r9(registers.r9);
     frame.set_r10(registers.r10);
@@ -369,7 +376,10 @@ pub fn pop(thread: &Thread, frame: &mut Frame) -> Result<()> {
         area => fpu::load_from_user(area)?,
     }
     // As after sigaltstack, but a bad one is ignored.
-    let stack: StackDescription = user::read(place + STACK_OFFSET)?;
+    let stack = match &whole {
+        Some(context) => context.stack,
+        None => user::read(place + STACK_OFFSET)?,
+    };
     let _ = set_alternate(thread, frame.rsp(), &stack);
     Ok(())
 }

@@ -145,9 +145,25 @@ pub fn discard_ignored(process: &Process, signal: u32) {
 
 /// Sets the current thread's mask.
 pub fn set_blocked(thread: &Thread, set: u64) {
-    let set = set & !UNSTOPPABLE;
-    let newly = set & !thread.blocked.swap(set, Ordering::AcqRel);
+    let newly = exchange_blocked(thread, set);
     recalculate(thread);
+    give_away(thread, newly);
+}
+
+/// Adds signals to the current thread's mask, when it is about to return to ring 3: if its signal bit was
+/// set for one of these, it finds out by itself.
+pub(super) fn block(thread: &Thread, signals: u64) {
+    let newly = exchange_blocked(thread, thread.blocked() | signals);
+    give_away(thread, newly);
+}
+
+/// Gives what is blocked now and was not.
+fn exchange_blocked(thread: &Thread, set: u64) -> u64 {
+    let set = set & !UNSTOPPABLE;
+    set & !thread.blocked.swap(set, Ordering::AcqRel)
+}
+
+fn give_away(thread: &Thread, newly: u64) {
     // A signal that this thread was told to take for its process, and now does not want, is
     // another's.
     let process = &thread.process;

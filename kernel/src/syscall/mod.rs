@@ -52,7 +52,6 @@ static TABLE: [Call; NUMBERS] = build(&[
     memory::CALLS,
     ports::CALLS,
     crate::task::ptrace::CALLS,
-    crate::task::ptrace::MEMORY_CALLS,
     process::CALLS,
     resources::CALLS,
     segments::CALLS,

@@ -251,7 +251,13 @@ fn groups_to_hang_up(
     };
     // Only stopped processes matter, and there hardly ever are any.
     if signal::any_stopped() {
-        consider(process.group(), Some(process));
+        // Its own group, if its parent was the one outside of the group who could have done it.
+        let parent = table.process(process.parent_id());
+        if parent.is_some_and(|parent| {
+            parent.group() != process.group() && parent.session() == process.session()
+        }) {
+            consider(process.group(), Some(process));
+        }
         for child in children.values().filter_map(|child| table.process(*child)) {
             if child.group() != process.group() && child.session() == process.session() {
                 consider(child.group(), None);

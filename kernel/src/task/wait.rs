@@ -3,7 +3,7 @@
 use super::process::Process;
 use super::resources::Usage;
 use super::table;
-use super::{current, ptrace, ptrace::wait::Found, thread::Sleep};
+use super::{current, ptrace, ptrace::wait::Told, thread::Sleep};
 use crate::errno::{Errno, Result};
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
@@ -69,17 +69,14 @@ type Looked = (Result<Option<Event>>, Option<Arc<Process>>);
 
 fn look(parent: &Process, which: Which, options: u32) -> Looked {
     let mut table = table::lock();
-    let traced = match ptrace::wait::look(&mut table, parent, which, options) {
-        Found::Event(event, collected, ended) => {
-            drop(table);
-            if let Some(ended) = ended {
-                ended.finish();
-            }
-            return (Ok(Some(event)), collected);
+    let traced = ptrace::wait::look(&mut table, parent, which, options);
+    if let Some(Told { event, collected, ended }) = traced.told {
+        drop(table);
+        if let Some(ended) = ended {
+            ended.finish();
         }
-        Found::Silent => true,
-        Found::Nothing => false,
-    };
+        return (Ok(Some(event)), collected);
+    }
     let eligible = |child: &Process| {
         let is_clone = child.exit_signal.load(Ordering::Relaxed) != raw::SIGCHLD;
         let kind = options & raw::__WALL != 0 || is_clone == (options & raw::__WCLONE != 0);
@@ -130,7 +127,7 @@ fn look(parent: &Process, which: Which, options: u32) -> Looked {
             .is_some_and(|child| child.parent_id() == parent.pid && eligible(child)),
         _ => table.children(parent.pid).any(|child| eligible(child)),
     };
-    (if exists || traced { Ok(None) } else { Err(Errno::ECHILD) }, None)
+    (if exists || traced.any { Ok(None) } else { Err(Errno::ECHILD) }, None)
 }
 
 fn event(child: &Process, status: u32, code: i32, value: u32) -> Event {

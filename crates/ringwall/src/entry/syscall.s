@@ -72,7 +72,7 @@ syscall_exit_compared_\variant:
     detour_end \variant, {FEATURE_CLEAR_BUFFERS}, sysretq_hardened_\variant
 
 sysretq_hardened_\variant:
-    verw word ptr gs:[{KERNEL_SELECTOR}]
+    clear_buffers \variant, gs:[{KERNEL_SELECTOR}]
     swapgs
     sysretq
 

@@ -4,11 +4,10 @@
 //! addresses of the user half only. What is between a switch and its thread is a few stores; a thread
 //! whose `switch_work` is 0, coming after another such, costs the look.
 //!
-//! A tracer sees virtual debug registers: DR7 as it was written, DR6 collected from #DB in ring 3 and in
-//! ring 0 (SDM vol. 3, 17.2).
+//! A tracer sees virtual debug registers: DR7 as it was written, DR6 collected from #DB in ring 3
+//! (SDM vol. 3, 17.2).
 
 use super::calls;
-use crate::arch::cpu;
 use crate::errno::{Errno, Result};
 use crate::mm::layout::USER_END;
 use crate::signal;
@@ -32,7 +31,6 @@ const HITS: u64 = 0xf;
 /// DR6 bits that are 1 where nothing has happened.
 const INVERTED: u64 = 0xffff_0ff0;
 const RESUME_FLAG: u64 = 1 << 16;
-const TRAP_FLAG: u64 = 1 << 8;
 
 /// A thread's virtual debug registers.
 pub(super) struct DebugRegisters {
@@ -67,7 +65,7 @@ impl DebugRegisters {
     /// What a tracer writes to debug register `number` of a frozen thread.
     ///
     /// # Errors
-    /// `EIO` without such a register, `EINVAL`, `EPERM` for an address outside of the user half.
+    /// `EIO` without such a register, `EINVAL` for what cannot be or is not the user half's.
     pub(super) fn write(&self, thread: &Thread, number: usize, value: u64) -> Result<()> {
         {
             let mut points = self.points.lock();
@@ -80,10 +78,7 @@ impl DebugRegisters {
                 7 => points.set_control(value, USER_END),
                 _ => return Err(Errno::EIO),
             };
-            written.map_err(|refused| match refused {
-                Refused::Invalid => Errno::EINVAL,
-                Refused::KernelAddress => Errno::EPERM,
-            })?;
+            written.map_err(|Refused| Errno::EINVAL)?;
         }
         self.note(thread);
         Ok(())
@@ -177,6 +172,11 @@ fn take_status() -> u64 {
     status ^ INVERTED
 }
 
+/// #DB in ring 0: what DR6 tells is nothing to a program. Takes no lock, and touches no memory.
+pub fn forget_status() {
+    take_status();
+}
+
 /// #DB from ring 3.
 pub fn debug_exception(frame: &mut Frame) {
     let status = take_status();
@@ -213,32 +213,4 @@ pub fn debug_exception(frame: &mut Frame) {
     if armed && let Some(tracee) = thread.tracee.get() {
         tracee.debug.load();
     }
-}
-
-/// #DB in ring 0, wherever that was: a breakpoint that a copy to or from the program's memory hit, or
-/// that a MOV to SS delayed to the first instruction of an entry, or a TF that SYSCALL let through. No
-/// signal; the tracer finds it in DR6. Takes no lock.
-pub fn debug_exception_in_kernel(frame: &mut Frame) {
-    let status = take_status();
-    if status & STEP != 0 && !in_sysenter_stub(frame.rip()) {
-        frame.set_rflags(frame.rflags() & !TRAP_FLAG);
-    }
-    // SAFETY: null before there are threads; else the running thread, which the scheduler holds.
-    let Some(thread) = (unsafe { cpu::current_thread().as_ref() }) else { return };
-    if let Some(tracee) = thread.tracee.get() {
-        let (_, on_instruction) = tracee.debug.take_hits(status & HITS);
-        if on_instruction {
-            frame.set_rflags(frame.rflags() | RESUME_FLAG);
-        }
-    }
-}
-
-/// Whether `rip` is in the first instructions after a SYSENTER. They save TF, which SYSENTER leaves set, and
-/// then clear it; until then each of them traps.
-fn in_sysenter_stub(rip: u64) -> bool {
-    const IA32_SYSENTER_EIP: u32 = 0x176;
-    const STUB_BYTES: u64 = 64;
-    // SAFETY: the register exists in every CPU with 64-bit mode, and the library has set it.
-    let stub = unsafe { x86_64::registers::model_specific::Msr::new(IA32_SYSENTER_EIP).read() };
-    (stub..stub.saturating_add(STUB_BYTES)).contains(&rip)
 }

@@ -23,7 +23,6 @@ pub mod calls;
 mod floating;
 pub mod hardware;
 mod memory;
-mod permission;
 mod registers;
 mod relation;
 mod request;
@@ -32,7 +31,6 @@ mod step;
 mod stop;
 pub(super) mod wait;
 
-pub use memory::CALLS as MEMORY_CALLS;
 pub(super) use relation::{
     follow, is_kept, leader_changes, process_ended, thread_ended, tracer_ended, tracer_of_new,
 };

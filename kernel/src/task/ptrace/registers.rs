@@ -8,6 +8,7 @@ use crate::errno::{Errno, Result};
 use crate::mm::layout::USER_END;
 use crate::task::Thread;
 use crate::task::thread::Context;
+use core::ops::Range;
 use ringwall::Frame;
 
 /// Words of struct user_regs_struct.
@@ -15,7 +16,7 @@ pub(super) const WORDS: usize = 27;
 /// Bytes of struct user.
 const USER_BYTES: u64 = 928;
 /// Where struct user has the debug registers.
-const DEBUG_REGISTERS: u64 = 848;
+const DEBUG_REGISTERS: Range<u64> = 848..848 + 64;
 
 const INT_80: u8 = 0x80;
 /// orig_rax of what is not a system call.
@@ -136,8 +137,8 @@ impl<'a> Registers<'a> {
         }
         Ok(match (offset / 8) as usize {
             place if place < WORDS => self.get(place),
-            _ if offset >= DEBUG_REGISTERS && offset < DEBUG_REGISTERS + 64 => {
-                self.tracee.debug.read(((offset - DEBUG_REGISTERS) / 8) as usize)
+            _ if DEBUG_REGISTERS.contains(&offset) => {
+                self.tracee.debug.read(((offset - DEBUG_REGISTERS.start) / 8) as usize)
             }
             _ => 0,
         })
@@ -153,8 +154,8 @@ impl<'a> Registers<'a> {
         }
         match (offset / 8) as usize {
             place if place < WORDS => self.set(place, value),
-            _ if offset >= DEBUG_REGISTERS && offset < DEBUG_REGISTERS + 64 => {
-                let number = ((offset - DEBUG_REGISTERS) / 8) as usize;
+            _ if DEBUG_REGISTERS.contains(&offset) => {
+                let number = ((offset - DEBUG_REGISTERS.start) / 8) as usize;
                 self.tracee.debug.write(self.thread, number, value)
             }
             _ => Err(Errno::EIO),

@@ -6,11 +6,11 @@
 //!   a tracer's thread ends     its tracees go on untraced, or are killed (PTRACE_O_EXITKILL)
 //! ```
 
-use super::permission::may_access;
 use super::{STAY, TRACED, Tracee, abi, any, mode, stop, watch};
 use crate::errno::{Errno, Result};
 use crate::mm::frame;
 use crate::signal::{self, Info, bit};
+use crate::syscall::across::may_access;
 use crate::task::table::Table;
 use crate::task::thread::{Sleep, work};
 use crate::task::{Process, Thread, current, exit, find, find_thread, table, wait};
@@ -73,7 +73,7 @@ pub(super) fn trace_me() -> Result<()> {
 /// PTRACE_ATTACH and PTRACE_SEIZE.
 pub(super) fn attach(thread: &Arc<Thread>, seized: bool, options: u32) -> Result<()> {
     let caller = current();
-    if thread.process.pid == caller.process.pid || !may_access(&thread.process) {
+    if thread.process.pid == caller.process.pid || !may_access(&caller.process, &thread.process) {
         return Err(Errno::EPERM);
     }
     frame::admit()?;

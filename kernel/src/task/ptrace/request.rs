@@ -306,8 +306,7 @@ fn call_info(thread: &Thread, tracee: &Tracee, room: usize, to: u64) -> Result<u
                         frame.rsi(),
                         frame.rdi(),
                         frame.rbp(),
-                    ]
-                    .map(|register| register & 0xffff_ffff),
+                    ],
                     false => frame.arguments(),
                 });
                 (abi::PTRACE_SYSCALL_INFO_ENTRY, HEAD + 56)

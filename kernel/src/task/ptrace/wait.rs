@@ -10,13 +10,21 @@ use core::sync::atomic::Ordering;
 use linux_raw_sys::general as raw;
 
 /// What a look at the tracees found.
-pub(in crate::task) enum Found {
-    /// None that was asked for.
-    Nothing,
-    /// There are some, about which there is nothing to tell.
-    Silent,
-    /// An event; and the process that has been collected with it.
-    Event(Event, Option<Arc<Process>>, Option<Ended>),
+#[derive(Default)]
+pub(in crate::task) struct Found {
+    /// There are some that were asked for.
+    pub any: bool,
+    /// What there is to tell.
+    pub told: Option<Told>,
+}
+
+/// An event that is told.
+pub(in crate::task) struct Told {
+    pub event: Event,
+    /// The process that has been collected with it.
+    pub collected: Option<Arc<Process>>,
+    /// If it is an end, what is to be done without the table's lock.
+    pub ended: Option<Ended>,
 }
 
 /// An end that was told.
@@ -39,10 +47,10 @@ pub(in crate::task) fn is_tracee(table: &Table, child: &Process, parent: &Proces
 
 /// Looks at the tracees of `own`'s threads.
 pub(in crate::task) fn look(table: &mut Table, own: &Process, which: Which, options: u32) -> Found {
+    let mut found = Found::default();
     if !any() {
-        return Found::Nothing;
+        return found;
     }
-    let mut found = Found::Nothing;
     let mut ended = None;
     for thread in table.tracees(own.pid) {
         let wanted = match which {
@@ -51,7 +59,7 @@ pub(in crate::task) fn look(table: &mut Table, own: &Process, which: Which, opti
             Which::Group(group) => thread.process.group() == group,
         };
         let Some(tracee) = thread.traced().filter(|_| wanted) else { continue };
-        found = Found::Silent;
+        found.any = true;
         if tracee.is(mode::ENDED) {
             // A leader's end is told with its process's.
             let delayed = thread.is_leader() && !thread.process.is_zombie();
@@ -71,13 +79,12 @@ pub(in crate::task) fn look(table: &mut Table, own: &Process, which: Which, opti
         if code != 0 {
             let status = code << 8 | 0x7f;
             let event = event(thread, status, raw::CLD_TRAPPED as i32, code);
-            return Found::Event(event, None, None);
+            found.told = Some(Told { event, collected: None, ended: None });
+            return found;
         }
     }
-    match ended {
-        Some(thread) => tell_end(table, own, &thread, options),
-        None => found,
-    }
+    found.told = ended.map(|thread| tell_end(table, own, &thread, options));
+    found
 }
 
 fn event(thread: &Thread, status: u32, code: i32, value: u32) -> Event {
@@ -92,12 +99,14 @@ fn event(thread: &Thread, status: u32, code: i32, value: u32) -> Event {
     }
 }
 
-fn tell_end(table: &mut Table, own: &Process, thread: &Arc<Thread>, options: u32) -> Found {
-    let status = thread.tracee.get().map_or(0, |tracee| tracee.status.load(Ordering::Relaxed));
+fn tell_end(table: &mut Table, own: &Process, thread: &Arc<Thread>, options: u32) -> Told {
+    // While its process ends, that is how each of its threads does.
+    let own_status = thread.tracee.get().map_or(0, |tracee| tracee.status.load(Ordering::Relaxed));
+    let status = thread.process.ending().unwrap_or(own_status);
     let (code, value) = describe(status);
     let event = event(thread, status, code, value);
     if options & raw::WNOWAIT != 0 {
-        return Found::Event(event, None, None);
+        return Told { event, collected: None, ended: None };
     }
     let process = &thread.process;
     let released = relation::release_ended(table, thread);
@@ -108,5 +117,5 @@ fn tell_end(table: &mut Table, own: &Process, thread: &Arc<Thread>, options: u32
         drop(gone);
         Arc::clone(process)
     });
-    Found::Event(event, collected, Some(Ended(released)))
+    Told { event, collected, ended: Some(Ended(released)) }
 }
