@@ -14,7 +14,7 @@ use super::{Event, Text, Trip, Watch, text};
 /// More instructions than an event's way and handler take.
 const LONGEST: usize = 10_000;
 /// Every which instruction of a handler is disturbed. Of the entry text each one is.
-const RUST_STRIDE: usize = 8;
+const RUST_STRIDE: usize = 32;
 
 impl Watch {
     /// At state number `index` of a trip: delivers `outer`, and after each of its instructions `inner`, once; then
