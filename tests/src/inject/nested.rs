@@ -41,7 +41,7 @@ impl Watch {
             // A resumed instruction comes a second time.
             let last = self.text.ends.contains(&state.rip);
             // IRETQ loads TF anew; and while an NMI waits that may come, it would come first.
-            let traps = inner != Event::Debug || !last && !(pending && !stacks.hold(&state));
+            let traps = inner != Event::Debug || !(last || pending && !stacks.hold(&state));
             if chosen && traps && disturbed.insert(state.rip) {
                 self.deliver(inner);
                 let after = self.finish_event(inner);
