@@ -46,6 +46,8 @@ const FETCHED: [usize; 3] = [4, 5, RSP];
 const RESUMED: usize = 3;
 /// A machine check that nothing is lost by: bank, status (VAL, UC, EN), IA32_MCG_STATUS (RIPV, MCIP).
 const HARMLESS: (u8, u64, u64) = (4, 0xb000_0000_0000_0000, 5);
+/// What the kernel says at boot if it isolates.
+const ISOLATED: &str = "meltdown: Mitigation: PTI";
 const UNMASKED: &str = "an NMI arrived inside an NMI";
 
 /// What is delivered.
@@ -85,6 +87,9 @@ pub struct Watch {
     text: Text,
     way: String,
     start: u64,
+    isolated: bool,
+    /// Registers that the program gets before it goes in, by the stub's names.
+    overrides: Vec<(&'static str, u64)>,
     /// Where breakpoints are.
     breakpoints: BTreeSet<u64>,
     /// Whether steps hold events back.
@@ -100,7 +105,7 @@ impl Watch {
     ///
     /// When the guest does not get there.
     pub fn new(boot: Boot, way: &str) -> Watch {
-        let boot = boot.stub().limit(Duration::from_secs(300)).arguments(way);
+        let boot = boot.stub().arguments(way);
         let mut running = boot.init(program(Library::Glibc, "windows")).start();
         let ready = format!("READY {way} 0x");
         running.wait_for(&ready, Duration::from_secs(40));
@@ -111,18 +116,38 @@ impl Watch {
         if let Err(error) = stub(&mut running).stop() {
             panic!("way {way}: {error}; its log:\n{}", running.guest.console.text());
         }
+        let isolated = running.guest.console.text().contains(ISOLATED);
         let text = Text::find(&mut running.guest);
         let mut watch = Watch {
             running,
             text,
             way: way.into(),
             start,
+            isolated,
+            overrides: Vec::new(),
             breakpoints: BTreeSet::new(),
             holding: true,
             last: CpuState::default(),
         };
         watch.run_to(&[start], "the beginning of a round");
         watch
+    }
+
+    /// Makes the program a hostile one, as far as ring 3 can: its GS base is the kernel's, and its RSP is on the
+    /// stack that NMIs run on. Neither must tell the kernel anything.
+    ///
+    /// # Panics
+    ///
+    /// When an NMI finds no way to its handler.
+    pub fn make_hostile(&mut self) {
+        let kernel_gs_base = self.state().kernel_gs_base;
+        let mut state = self.deliver(Event::Nmi);
+        while self.text.holds(state.rip) {
+            state = self.step();
+        }
+        self.overrides = vec![("gs_base", kernel_gs_base), ("rsp", state.rsp())];
+        let start = self.start;
+        self.run_to(&[start], "the end of an NMI");
     }
 
     /// The gdb stub.
@@ -194,10 +219,15 @@ impl Watch {
         format!("way {}: {what} never came; the CPU is at {now}; its log:\n{log}", self.way)
     }
 
+    /// Whether a user root is loaded. Without isolation there is none, and the bit means nothing.
+    fn under_user_root(&self, state: &CpuState) -> bool {
+        self.isolated && state.cr3 & USER_ROOT != 0
+    }
+
     /// Where a CPU is, for a person.
     fn describe(&self, state: &CpuState) -> String {
         let place = self.text.name(state.rip);
-        let root = if state.cr3 & USER_ROOT != 0 { "user" } else { "kernel" };
+        let root = if self.under_user_root(state) { "user" } else { "kernel" };
         format!("{place}, ring {}, {root} root", state.level())
     }
 
@@ -265,7 +295,7 @@ impl Watch {
         }
         // No root goes back through user-visible memory: the registers that are to hold it are zero then.
         let holds_root = |register: &u64| register & !PAIR_BITS == before.cr3 & !PAIR_BITS;
-        if before.cr3 & USER_ROOT != 0 && FETCHED.iter().any(|at| holds_root(&before.general[*at]))
+        if self.under_user_root(before) && FETCHED.iter().any(|at| holds_root(&before.general[*at]))
         {
             for at in FETCHED.into_iter().filter(|at| after.general[*at] == 0) {
                 expected.general[at] = 0;
