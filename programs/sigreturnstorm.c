@@ -8,8 +8,8 @@
  *
  * The frames depend on the seed alone. In half of them one thing is odd and the rest is as it should be:
  * a line for each such thing. In the others everything is random: a line for each way in which they end.
- * A line ends with a digest of all its verdicts, so that two kernels' lines compare. The verdict is
- * whether the process survives, and every frame does something that a signal can tell.
+ * A line ends with a digest of all its verdicts, so that two kernels' lines compare. To pass, the
+ * process survives, and no signal shows registers that nobody asked for.
  *
  * Addresses are canonical, or not, with four levels of paging and with five alike. In 32-bit code segments
  * no RIP names the program's own text.
@@ -574,6 +574,7 @@ static const char *judge_address(void)
 }
 
 static char verdict[200];
+static long wrong; /* frames with registers that nobody asked for */
 static bool early; /* sigreturn failed before it touched a register */
 
 static void judge(void)
@@ -587,6 +588,10 @@ static void judge(void)
         last_fault = seen.address;
     bool segments_stay = memcmp(seen.segments, asked.segments, sizeof seen.segments) == 0;
     enum registers whose = judge_registers(failed);
+    bool cr2_stays = seen.context.cr2 == last_fault;
+    bool context_flags = seen.context.flags == (seen.context.cs == USER_CODE ? 7u : 3u);
+    if (whose == OTHERS || !segments_stay || !cr2_stays || !context_flags)
+        wrong++;
     const char *registers = register_verdicts[whose];
     early = whose == OF_THE_CALL;
     if (failed)
@@ -597,8 +602,8 @@ static void judge(void)
                  trapped ? "" : ", no trap");
     size_t length = strlen(verdict);
     snprintf(verdict + length, sizeof verdict - length, ", state %s%s%s%s", early ? "of the call" : judge_state(),
-             segments_stay ? "" : ", SEGMENTS CHANGED", seen.context.cr2 == last_fault ? "" : ", CR2 CHANGED",
-             seen.context.flags == (seen.context.cs == USER_CODE ? 7u : 3u) ? "" : ", UC_FLAGS");
+             segments_stay ? "" : ", SEGMENTS CHANGED", cr2_stays ? "" : ", CR2 CHANGED",
+             context_flags ? "" : ", UC_FLAGS");
 }
 
 /* In a child, because it may not survive. */
@@ -801,5 +806,6 @@ int main(int count, char **arguments)
     load_segments((const uint16_t[3]){0, 0, 0});
     say_lines();
     say("%lu in children", deaths);
+    check_long("frames with registers that nobody asked for", wrong, 0);
     return check_end("sigreturnstorm");
 }

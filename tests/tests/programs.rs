@@ -54,6 +54,7 @@ programs!(
     segments,
     sigframe,
     signals,
+    sysenter,
     sigreturnstorm,
     threadstorm,
     traced,

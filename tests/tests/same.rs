@@ -14,6 +14,7 @@ const LIMIT: Duration = Duration::from_secs(240);
 /// Programs that run with either C library: quick ones, one for each part of the ABI.
 const PROGRAMS: &[&str] = &[
     "across",
+    "badiret",
     "badreturn",
     "debug",
     "exceptions",
@@ -22,6 +23,7 @@ const PROGRAMS: &[&str] = &[
     "int80",
     "ldt",
     "memory",
+    "payload",
     "processes",
     "ptrace",
     "registers",

@@ -23,7 +23,7 @@ use crate::{build, programs, selftests, tidy};
 use tally::Tally;
 
 /// Deliberate breaks of the kernel that scenarios must notice: the features `break-NAME`.
-const BREAKS: [&str; 8] = [
+const BREAKS: [&str; 12] = [
     "task-stack-visible",
     "cr3-write",
     "kernel-pointer",
@@ -32,6 +32,10 @@ const BREAKS: [&str; 8] = [
     "register",
     "paranoid-gs",
     "global-split",
+    "paranoid-cr3",
+    "nmi-iret",
+    "double-fault-stack",
+    "espfix",
 ];
 
 /// Options of `cargo xtask test`.

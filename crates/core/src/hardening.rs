@@ -91,7 +91,7 @@ impl Measure {
             Self::ClearAc => Automatic::impossible("the CPU has no SMAP"),
             Self::FenceSwapgs => Automatic::on("always (CVE-2019-1125)"),
             Self::Scrub => Automatic::on("always"),
-            Self::ClearRegisters => Automatic::off("costs 14 instructions a call: on request"),
+            Self::ClearRegisters => Automatic::off("on request: 14 instructions a call"),
             Self::ClearBuffers if !cpu.md_clear() => Automatic::off("the CPU does not ask for it"),
             Self::ClearBuffers if needs_verw(capabilities) => {
                 Automatic::on("the CPU asks for it (CVE-2018-12130)")

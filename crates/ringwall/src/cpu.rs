@@ -197,8 +197,11 @@ fn kernel_data<H: Handlers>(
         text_base: text,
         landed: 0,
         stack_bytes: stacks.bytes,
-        espfix_stack: private::espfix_page(isolation.private_slot, area.index())
-            + (ENTRY_STACK_TOP - EXIT_WORDS * 8) as u64,
+        espfix_stack: private::espfix_page(
+            isolation.private_slot,
+            isolation.espfix_random,
+            area.index(),
+        ) + (ENTRY_STACK_TOP - EXIT_WORDS * 8) as u64,
         espfix_group,
         ldt: 0,
         gdt: gdt.addr().get() as u64,

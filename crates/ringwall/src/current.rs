@@ -13,9 +13,6 @@ use crate::entry::layout::{
 use crate::frame::Frame;
 use crate::ldt;
 use core::mem::offset_of;
-use core::sync::atomic::Ordering;
-use ringwall_core::paging::index;
-use ringwall_core::private::GROUP_BYTES;
 use ringwall_core::segment::Descriptor;
 use x86_64::VirtAddr;
 use x86_64::registers::control::{Cr3, Cr3Flags};
@@ -153,12 +150,7 @@ fn load_ldt(space: &AddressSpace, word: u64) {
     let (mut selector, mut descriptor) = (0, [0; 2]);
     if word != 0 {
         // This CPU may have come up after the slot was made. Another one may store the same.
-        if let Some(level_3) = space.private().level_3() {
-            let first = index(3, espfix_stack);
-            for slot in &level_3[first..first + (GROUP_BYTES >> 30) as usize] {
-                slot.store(espfix_group, Ordering::Release);
-            }
-        }
+        space.private().show_stack_pages(espfix_stack, espfix_group);
         let (base, entries) = ldt::from_word(word);
         (selector, descriptor) = (LDT_SELECTOR, descriptors::ldt(base, entries));
     }

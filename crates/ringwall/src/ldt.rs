@@ -138,9 +138,21 @@ impl Private {
         self.word.load(Ordering::Acquire)
     }
 
-    pub(crate) fn level_3(&self) -> Option<&'static Table> {
+    fn level_3(&self) -> Option<&'static Table> {
         // SAFETY: null, or a table that `make` put here; it stays until the address space is released.
         unsafe { self.level_3.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// Makes the stack pages of a CPU and its group reachable here. `page`: one of the group's, as
+    /// [`private::espfix_page`] gives it, `group`: what [`crate::Isolation`] made of them.
+    pub(crate) fn show_stack_pages(&self, page: u64, group: u64) {
+        let Some(level_3) = self.level_3() else { return };
+        // An entry of level 3 is 1 GiB.
+        let entries = (private::GROUP_BYTES >> 30) as usize;
+        let first = index(3, page) / entries * entries;
+        for slot in &level_3[first..first + entries] {
+            slot.store(group, Ordering::Release);
+        }
     }
 
     fn which(&self) -> Option<Which> {
@@ -366,3 +378,6 @@ impl UnmappedLdt {
         self.ldt
     }
 }
+
+#[cfg(test)]
+mod tests;

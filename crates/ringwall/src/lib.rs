@@ -26,6 +26,8 @@
 #![no_std]
 
 #[cfg(test)]
+extern crate self as ringwall;
+#[cfg(test)]
 extern crate std;
 
 pub mod address_space;

@@ -19,6 +19,7 @@ mod text;
 mod trip;
 mod views;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ringwall_emulator::{CpuState, RSP, Stub};
@@ -30,6 +31,8 @@ pub use trip::Trip;
 
 /// How long a stretch between two stops may take. It is thousands of instructions at most.
 const STRETCH: Duration = Duration::from_secs(5);
+/// How often a step is tried that does nothing.
+const TRIES: usize = 4;
 /// In RFLAGS: resume. An event that arrives sets and loses it.
 const RESUME_FLAG: u64 = 1 << 16;
 /// In CR3: the user root is loaded.
@@ -43,6 +46,8 @@ const FETCHED: [usize; 3] = [4, 5, RSP];
 const RESUMED: usize = 3;
 /// A machine check that nothing is lost by: bank, status (VAL, UC, EN), IA32_MCG_STATUS (RIPV, MCIP).
 const HARMLESS: (u8, u64, u64) = (4, 0xb000_0000_0000_0000, 5);
+/// What the kernel says at boot if it isolates.
+const ISOLATED: &str = "meltdown: Mitigation: PTI";
 const UNMASKED: &str = "an NMI arrived inside an NMI";
 
 /// What is delivered.
@@ -82,6 +87,15 @@ pub struct Watch {
     text: Text,
     way: String,
     start: u64,
+    isolated: bool,
+    /// Registers that the program gets before it goes in, by the stub's names.
+    overrides: Vec<(&'static str, u64)>,
+    /// Where breakpoints are.
+    breakpoints: BTreeSet<u64>,
+    /// Whether steps hold events back.
+    holding: bool,
+    /// The state that was read last.
+    last: CpuState,
 }
 
 impl Watch {
@@ -91,7 +105,7 @@ impl Watch {
     ///
     /// When the guest does not get there.
     pub fn new(boot: Boot, way: &str) -> Watch {
-        let boot = boot.stub().limit(Duration::from_secs(300)).arguments(way);
+        let boot = boot.stub().arguments(way);
         let mut running = boot.init(program(Library::Glibc, "windows")).start();
         let ready = format!("READY {way} 0x");
         running.wait_for(&ready, Duration::from_secs(40));
@@ -102,10 +116,38 @@ impl Watch {
         if let Err(error) = stub(&mut running).stop() {
             panic!("way {way}: {error}; its log:\n{}", running.guest.console.text());
         }
+        let isolated = running.guest.console.text().contains(ISOLATED);
         let text = Text::find(&mut running.guest);
-        let mut watch = Watch { running, text, way: way.into(), start };
+        let mut watch = Watch {
+            running,
+            text,
+            way: way.into(),
+            start,
+            isolated,
+            overrides: Vec::new(),
+            breakpoints: BTreeSet::new(),
+            holding: true,
+            last: CpuState::default(),
+        };
         watch.run_to(&[start], "the beginning of a round");
         watch
+    }
+
+    /// Makes the program a hostile one, as far as ring 3 can: its GS base is the kernel's, and its RSP is on the
+    /// stack that NMIs run on. Neither must tell the kernel anything.
+    ///
+    /// # Panics
+    ///
+    /// When an NMI finds no way to its handler.
+    pub fn make_hostile(&mut self) {
+        let kernel_gs_base = self.state().kernel_gs_base;
+        let mut state = self.deliver(Event::Nmi);
+        while self.text.holds(state.rip) {
+            state = self.step();
+        }
+        self.overrides = vec![("gs_base", kernel_gs_base), ("rsp", state.rsp())];
+        let start = self.start;
+        self.run_to(&[start], "the end of an NMI");
     }
 
     /// The gdb stub.
@@ -115,18 +157,45 @@ impl Watch {
 
     /// The registers now.
     fn state(&mut self) -> CpuState {
-        self.stub().registers().expect("a stub that answers")
+        self.last = self.stub().registers().expect("a stub that answers");
+        self.last.clone()
     }
 
     /// One instruction, no event.
     fn step(&mut self) -> CpuState {
-        self.stub().step().expect("a stub that answers");
-        self.state()
+        self.step_holding(true)
+    }
+
+    /// One instruction, or the delivery of what is pending.
+    fn step_with_events(&mut self) -> CpuState {
+        self.step_holding(false)
+    }
+
+    fn step_holding(&mut self, hold: bool) -> CpuState {
+        if self.holding != hold {
+            self.stub().hold_events(hold).expect("a stub that answers");
+            self.holding = hold;
+        }
+        let before = self.last.clone();
+        // A step may be an empty one: it ends where it began, with nothing changed.
+        for _ in 0..TRIES {
+            self.stub().step().expect("a stub that answers");
+            if self.state() != before {
+                break;
+            }
+        }
+        self.last.clone()
     }
 
     /// Runs until the next instruction is at one of these addresses, which it may be already.
     fn run_to(&mut self, addresses: &[u64], what: &str) -> CpuState {
-        for address in addresses {
+        let wanted: BTreeSet<u64> = addresses.iter().copied().collect();
+        // Most of them stay the same from one stretch to the next.
+        let present = std::mem::replace(&mut self.breakpoints, wanted.clone());
+        for address in present.difference(&wanted) {
+            self.stub().clear_breakpoint(*address).expect("a stub that answers");
+        }
+        for address in wanted.difference(&present) {
             self.stub().set_breakpoint(*address).expect("a stub that answers");
         }
         let arrived = self.stub().run(STRETCH);
@@ -141,9 +210,6 @@ impl Watch {
                 panic!("way {}: {what} never came: {error}; its log:\n{log}", self.way);
             }
         }
-        for address in addresses {
-            self.stub().clear_breakpoint(*address).expect("a stub that answers");
-        }
         self.state()
     }
 
@@ -153,10 +219,15 @@ impl Watch {
         format!("way {}: {what} never came; the CPU is at {now}; its log:\n{log}", self.way)
     }
 
+    /// Whether a user root is loaded. Without isolation there is none, and the bit means nothing.
+    fn under_user_root(&self, state: &CpuState) -> bool {
+        self.isolated && state.cr3 & USER_ROOT != 0
+    }
+
     /// Where a CPU is, for a person.
     fn describe(&self, state: &CpuState) -> String {
         let place = self.text.name(state.rip);
-        let root = if state.cr3 & USER_ROOT != 0 { "user" } else { "kernel" };
+        let root = if self.under_user_root(state) { "user" } else { "kernel" };
         format!("{place}, ring {}, {root} root", state.level())
     }
 
@@ -172,24 +243,12 @@ impl Watch {
         };
         sent.expect("a monitor that answers");
         let gate = self.text.gate(event.vector());
-        self.stub().hold_events(false).expect("a stub that answers");
-        let mut state = self.state();
-        // The step that delivers it may be an empty one first.
-        for _ in 0..3 {
-            state = self.step();
-            if state.rip == gate {
-                break;
-            }
-            assert!(state.rip != self.text.gate(text::NMI), "way {}: {UNMASKED}", self.way);
+        let state = self.step_with_events();
+        if state.rip == gate {
+            return state;
         }
-        self.stub().hold_events(true).expect("a stub that answers");
-        assert!(
-            state.rip == gate,
-            "way {}: an {event} did not arrive; the CPU is at {}",
-            self.way,
-            self.describe(&state)
-        );
-        state
+        assert!(state.rip != self.text.gate(text::NMI), "way {}: {UNMASKED}", self.way);
+        panic!("way {}: no {event} arrived; the CPU is at {}", self.way, self.describe(&state));
     }
 
     /// Runs an event that has just been delivered to its end: what it interrupted goes on.
@@ -236,7 +295,7 @@ impl Watch {
         }
         // No root goes back through user-visible memory: the registers that are to hold it are zero then.
         let holds_root = |register: &u64| register & !PAIR_BITS == before.cr3 & !PAIR_BITS;
-        if before.cr3 & USER_ROOT != 0 && FETCHED.iter().any(|at| holds_root(&before.general[*at]))
+        if self.under_user_root(before) && FETCHED.iter().any(|at| holds_root(&before.general[*at]))
         {
             for at in FETCHED.into_iter().filter(|at| after.general[*at] == 0) {
                 expected.general[at] = 0;
