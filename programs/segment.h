@@ -100,13 +100,13 @@ UNUSED static void *low_memory(size_t bytes)
     return place;
 }
 
-/* LAR: the access rights of what a selector names, -1 if it names nothing. */
+/* LAR: the access rights of what a selector names, -1 if it names nothing. Four bits are undefined. */
 UNUSED static long rights_of(uint32_t selector)
 {
     uint32_t rights = 0;
     bool valid;
     __asm__("lar %2, %0" : "+r"(rights), "=@ccz"(valid) : "r"(selector));
-    return valid ? (long)rights : -1;
+    return valid ? (long)(rights & 0xf0ff00) : -1;
 }
 
 /* LSL: the limit in bytes, -1 if there is none. */

@@ -82,6 +82,8 @@ WAY(enter, REGISTERS "mov $1, %eax\n", "sysenter", "");
 WAY(back, REGISTERS "mov $15, %eax\nlea saved, %rsp\n", "syscall", "");
 WAY(badback, REGISTERS "mov $15, %eax\nlea saved, %rsp\n", "syscall", "");
 WAY(short, REGISTERS "mov $15, %eax\nlea saved, %rsp\n", "syscall", ".byte 0xea\n.long short_loop\n.word 0x33\n");
+// The same, and the way out faults, where no stack takes the fault's frame.
+WAY(badshort, REGISTERS "mov $15, %eax\nlea saved, %rsp\n", "syscall", "");
 
 static void install(int signal, void *out) {
     struct {
@@ -135,6 +137,11 @@ static void prepare_short(void) {
     unsigned code = segment(0, 1, 1), data = segment(1, 0, 0);
     prepare_return(short_out, code, data, 0x23456780);
 }
+static void prepare_badshort(void) {
+    unsigned data = segment(1, 0, 0);
+    install(SIGSEGV, badshort_out);
+    prepare_return(badshort_loop, 0x2b, data, 0x23456780);
+}
 static void prepare_breakpoint(void) { install(SIGTRAP, breakpoint_out); }
 static void prepare_step(void) { install(SIGTRAP, step_out); }
 static void prepare_enter(void) {
@@ -165,6 +172,7 @@ static const struct {
     {"back", prepare_back, back_in, back_loop},
     {"badback", prepare_badback, badback_in, badback_loop},
     {"short", prepare_short, short_in, short_loop},
+    {"badshort", prepare_badshort, badshort_in, badshort_loop},
 };
 
 int main(int count, char **words) {

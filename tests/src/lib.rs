@@ -15,6 +15,8 @@ pub mod elf;
 pub mod inject;
 mod made;
 mod output;
+mod outside;
+pub mod swapgs;
 
 pub use boot::{Boot, Running, Sight};
 pub use breaks::expect_broken;
@@ -22,3 +24,4 @@ pub use made::{
     Library, example, kernel_file, leave_table, linux, other_kernel, program, selftest,
 };
 pub use output::Output;
+pub use outside::Visible;

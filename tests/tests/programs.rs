@@ -52,6 +52,7 @@ programs!(
     segments,
     sigframe,
     signals,
+    sysenter,
     sigreturnstorm,
     threadstorm,
     usercopy,

@@ -12,8 +12,9 @@ use ringwall_tests::{Boot, Library, Output, linux, other_kernel, program};
 const LIMIT: Duration = Duration::from_secs(240);
 
 /// Programs that run with either C library: quick ones, one for each part of the ABI.
-const PROGRAMS: [&str; 16] = [
+const PROGRAMS: &[&str] = &[
     "across",
+    "badiret",
     "badreturn",
     "exceptions",
     "files",
@@ -21,6 +22,7 @@ const PROGRAMS: [&str; 16] = [
     "int80",
     "ldt",
     "memory",
+    "payload",
     "processes",
     "registers",
     "rights",

@@ -23,13 +23,19 @@ use crate::{build, programs, selftests, tidy};
 use tally::Tally;
 
 /// Deliberate breaks of the kernel that scenarios must notice: the features `break-NAME`.
-const BREAKS: [&str; 6] = [
+const BREAKS: [&str; 12] = [
     "task-stack-visible",
     "cr3-write",
     "kernel-pointer",
     "ldt-writable",
     "user-half-nx",
     "register",
+    "paranoid-gs",
+    "global-split",
+    "paranoid-cr3",
+    "nmi-iret",
+    "double-fault-stack",
+    "espfix",
 ];
 
 /// Options of `cargo xtask test`.

@@ -5,6 +5,8 @@
 //!     packages/NAME/     unpacked Debian packages
 //!     kernel/            kernels, one file per set of features
 //!     programs/LIBC/     our own user programs
+//!     selftests/LIBC/    Linux's x86 selftests
+//!     tables/            what scenarios leave to be printed
 //!     images/            initramfs archives
 //! ```
 

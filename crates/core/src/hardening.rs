@@ -91,7 +91,7 @@ impl Measure {
             Self::ClearAc => Automatic::impossible("the CPU has no SMAP"),
             Self::FenceSwapgs => Automatic::on("always (CVE-2019-1125)"),
             Self::Scrub => Automatic::on("always"),
-            Self::ClearRegisters => Automatic::off("costs 14 instructions a call: on request"),
+            Self::ClearRegisters => Automatic::off("on request: 14 instructions a call"),
             Self::ClearBuffers if !cpu.md_clear() => Automatic::off("the CPU does not ask for it"),
             Self::ClearBuffers if needs_verw(capabilities) => {
                 Automatic::on("the CPU asks for it (CVE-2018-12130)")
@@ -99,7 +99,7 @@ impl Measure {
             Self::ClearBuffers => Automatic::off("the CPU says that it is not affected"),
             Self::Ibrs if !cpu.spec_ctrl() => Automatic::impossible("the CPU has no IBRS"),
             Self::Ibrs if capabilities & IBRS_ALL != 0 => {
-                Automatic::off("enhanced IBRS needs no write here")
+                Automatic::off("the CPU has the enhanced one: set once, for good")
             }
             Self::Ibrs if intel => Automatic::on("the CPU has IBRS, not the enhanced one"),
             Self::Ibrs => Automatic::off("Intel's alone want it"),
@@ -116,9 +116,15 @@ const MDS_NO: u64 = 1 << 5;
 /// IA32_ARCH_CAPABILITIES.TAA_NO.
 const TAA_NO: u64 = 1 << 8;
 
-/// MDS and TAA both want it; a CPU without TSX that says MDS_NO mostly says TAA_NO too.
+/// IA32_ARCH_CAPABILITIES.FB_CLEAR: stale MMIO data wants it.
+const FB_CLEAR: u64 = 1 << 17;
+/// IA32_ARCH_CAPABILITIES.RFDS_CLEAR: stale register files want it.
+const RFDS_CLEAR: u64 = 1 << 28;
+
+/// Any one of four leaks. A CPU without TSX that says MDS_NO mostly says TAA_NO too.
 fn needs_verw(capabilities: u64) -> bool {
-    capabilities & MDS_NO == 0 || capabilities & TAA_NO == 0
+    let without = MDS_NO | TAA_NO;
+    capabilities & without != without || capabilities & (FB_CLEAR | RFDS_CLEAR) != 0
 }
 
 struct Automatic {
@@ -151,12 +157,14 @@ enum Asked {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hardening {
     on: u8,
+    enhanced_ibrs: bool,
     reasons: [&'static str; Measure::ALL.len()],
 }
 
 impl Hardening {
     /// None of them: what a kernel under test may want.
-    pub const NONE: Hardening = Hardening { on: 0, reasons: ["none asked for"; 7] };
+    pub const NONE: Hardening =
+        Hardening { on: 0, enhanced_ibrs: false, reasons: ["none asked for"; 7] };
 
     /// What follows from a command line for this CPU.
     #[must_use]
@@ -174,7 +182,15 @@ impl Hardening {
             decided.reasons[measure as usize] = reason;
             decided.on |= if on { measure.bit() } else { 0 };
         }
+        let enhanced = cpu.spec_ctrl() && cpu.arch_capabilities().unwrap_or(0) & IBRS_ALL != 0;
+        decided.enhanced_ibrs = enhanced && asked(line.as_ref(), Measure::Ibrs) != Asked::Off;
         decided
+    }
+
+    /// Whether IA32_SPEC_CTRL.IBRS is to be set once on each CPU, and to stay.
+    #[must_use]
+    pub const fn enhanced_ibrs(&self) -> bool {
+        self.enhanced_ibrs && !self.is_on(Measure::Ibrs)
     }
 
     /// Whether `measure` is on.
@@ -283,6 +299,8 @@ mod tests {
         let newer = cpu(1 << 7, 1 << 10 | 1 << 26 | 1 << 29);
         let newer = newer.with_arch_capabilities(IBRS_ALL | MDS_NO | TAA_NO);
         assert_eq!(on("", &newer), ["lfence", "scrub"]);
+        assert!(Hardening::decide("", &newer).enhanced_ibrs());
+        assert!(!Hardening::decide("ringwall.ibrs=off", &newer).enhanced_ibrs());
     }
 
     #[test]

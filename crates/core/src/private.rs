@@ -94,23 +94,28 @@ pub const fn base(slot: usize) -> u64 {
     0xffff_0000_0000_0000 + slot as u64 * TOP_LEVEL_BYTES
 }
 
-/// CPU `cpu`'s stack page, where the user's bits 16 to 31 are zero.
+/// Places that a group may begin at.
+pub const GROUP_PLACES: u64 = LDT_OFFSET / GROUP_BYTES;
+
+/// Which of the [`GROUP_CPUS`] pages that repeat is CPU `cpu`'s.
+#[must_use]
+pub const fn espfix_index(random: u64, cpu: usize) -> usize {
+    (cpu ^ (random >> 32) as usize) % GROUP_CPUS
+}
+
+/// CPU `cpu`'s stack page, where the user's bits 16 to 31 are zero. `random`: chosen once, at boot; it decides
+/// between [`GROUP_PLACES`] places of a group and [`GROUP_CPUS`] in it. A program can have its own words on
+/// that page, and nobody is to know where (CVE-2023-0597).
 ///
 /// # Panics
 ///
 /// If `slot` is no [`slot_ok`], or `cpu` is not below [`MAX_CPUS`].
 #[must_use]
-pub const fn espfix_page(slot: usize, cpu: usize) -> u64 {
+pub const fn espfix_page(slot: usize, random: u64, cpu: usize) -> u64 {
     assert!(cpu < MAX_CPUS, "there is no such CPU");
-    let group = (cpu / GROUP_CPUS) as u64 * GROUP_BYTES;
-    base(slot) + group + (cpu % GROUP_CPUS) as u64 * PAGE_SIZE
-}
-
-/// The address of byte `offset` of the stack page that shares bits 16 to 31 with `user_rsp`. `page`:
-/// an [`espfix_page`].
-#[must_use]
-pub const fn espfix_address(page: u64, user_rsp: u64, offset: u64) -> u64 {
-    page + (user_rsp & USER_BITS) + offset
+    let first = (random & 0xffff_ffff) % GROUP_PLACES;
+    let group = ((cpu / GROUP_CPUS) as u64 + first) % GROUP_PLACES;
+    base(slot) + group * GROUP_BYTES + espfix_index(random, cpu) as u64 * PAGE_SIZE
 }
 
 /// The first address of an LDT.
@@ -127,43 +132,6 @@ pub const fn ldt_base(slot: usize, which: Which) -> u64 {
     base(slot) + LDT_OFFSET + distance
 }
 
-/// What an address in the slot is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Place {
-    /// This CPU's stack page under one of its addresses.
-    Espfix {
-        /// The CPU's index.
-        cpu: usize,
-        /// Bytes from the start of the page.
-        offset: u64,
-    },
-    /// An LDT.
-    Ldt {
-        /// Which of the two.
-        which: Which,
-        /// Bytes from its start.
-        offset: u64,
-    },
-}
-
-/// What `address` is for; `None` outside of `slot` and where nothing is ever mapped.
-///
-/// # Panics
-///
-/// If `slot` is no [`slot_ok`].
-#[must_use]
-pub fn describe(slot: usize, address: u64) -> Option<Place> {
-    let offset = address.checked_sub(base(slot)).filter(|offset| *offset < TOP_LEVEL_BYTES)?;
-    for which in [Which::A, Which::B] {
-        let start = ldt_base(slot, which);
-        if (start..start + LDT_BYTES).contains(&address) {
-            return Some(Place::Ldt { which, offset: address - start });
-        }
-    }
-    let group = (offset / GROUP_BYTES) as usize;
-    let cpu = group * GROUP_CPUS + (offset % REPEAT_BYTES / PAGE_SIZE) as usize;
-    (group < GROUPS).then_some(Place::Espfix { cpu, offset: offset % PAGE_SIZE })
-}
-
-const _: () = assert!(GROUPS as u64 * GROUP_BYTES <= LDT_OFFSET, "espfix ends below the LDTs");
+const _: () =
+    assert!(GROUPS as u64 <= GROUP_PLACES, "espfix ends below the LDTs, no two groups meet");
 const _: () = assert!(GROUP_CPUS as u64 * PAGE_SIZE == REPEAT_BYTES);

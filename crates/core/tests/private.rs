@@ -4,16 +4,16 @@ use proptest::prelude::*;
 use ringwall_core::area::{MAX_CPUS, PAGE_SIZE};
 use ringwall_core::paging::{self, canonical, index};
 use ringwall_core::private::{
-    DEFAULT_SLOT, LDT_BYTES, LEAF, Place, USER_BITS, Which, base, describe, espfix_address,
+    DEFAULT_SLOT, GROUP_CPUS, GROUP_PLACES, LDT_BYTES, LEAF, USER_BITS, Which, base, espfix_index,
     espfix_page, ldt_base, slot_ok,
 };
 
 #[test]
 fn known_addresses() {
     assert_eq!(base(DEFAULT_SLOT), 0xffff_ff00_0000_0000);
-    assert_eq!(espfix_page(DEFAULT_SLOT, 0), 0xffff_ff00_0000_0000);
-    assert_eq!(espfix_page(DEFAULT_SLOT, 17), 0xffff_ff01_0000_1000);
-    assert_eq!(espfix_address(espfix_page(510, 1), 0x1234_5678, 0xfc0), 0xffff_ff00_1234_1fc0);
+    assert_eq!(espfix_page(DEFAULT_SLOT, 0, 0), 0xffff_ff00_0000_0000);
+    assert_eq!(espfix_page(DEFAULT_SLOT, 0, 17), 0xffff_ff01_0000_1000);
+    assert_eq!(espfix_page(DEFAULT_SLOT, 3 << 32 | 2, 17), 0xffff_ff03_0000_2000);
     assert_eq!(ldt_base(DEFAULT_SLOT, Which::A), 0xffff_ff7f_c000_0000);
     assert_eq!(ldt_base(DEFAULT_SLOT, Which::B), 0xffff_ff7f_c002_0000);
 }
@@ -49,29 +49,36 @@ fn the_two_ldts_share_no_address() {
 
 proptest! {
     #[test]
-    fn espfix_keeps_the_users_bits_and_names_the_page(
-        slot in 256_usize..511, cpu in 0..MAX_CPUS, rsp: u64, offset in 0..PAGE_SIZE,
-    ) {
-        let address = espfix_address(espfix_page(slot, cpu), rsp, offset);
-        prop_assert_eq!(address & USER_BITS, rsp & USER_BITS);
-        prop_assert_eq!(describe(slot, address), Some(Place::Espfix { cpu, offset }));
-        prop_assert!(canonical(address));
-        prop_assert_eq!(index(4, address), slot);
+    fn espfix_leaves_the_users_bits_free(slot in 256_usize..511, cpu in 0..MAX_CPUS, random: u64) {
+        let page = espfix_page(slot, random, cpu);
+        prop_assert_eq!(page & USER_BITS, 0);
+        prop_assert_eq!(page / PAGE_SIZE % GROUP_CPUS as u64, espfix_index(random, cpu) as u64);
+        prop_assert!(canonical(page | USER_BITS));
+        prop_assert_eq!(index(4, page | USER_BITS), slot);
+        prop_assert!((page | USER_BITS) + PAGE_SIZE <= ldt_base(slot, Which::A));
+    }
+
+    #[test]
+    fn no_two_cpus_share_an_espfix_page(cpus in [0..MAX_CPUS, 0..MAX_CPUS], random: u64) {
+        let [one, other] = cpus.map(|cpu| espfix_page(DEFAULT_SLOT, random, cpu));
+        prop_assert_eq!(one == other, cpus[0] == cpus[1]);
     }
 
     #[test]
     fn an_ldts_addresses_are_its_own(slot in 256_usize..511, offset in 0..LDT_BYTES) {
         for which in [Which::A, Which::B] {
-            let address = ldt_base(slot, which) + offset;
-            prop_assert_eq!(describe(slot, address), Some(Place::Ldt { which, offset }));
-            prop_assert_eq!(index(4, address), slot);
+            prop_assert_eq!(index(4, ldt_base(slot, which) + offset), slot);
         }
     }
+}
 
-    #[test]
-    fn outside_of_the_slot_there_is_nothing(slot in 256_usize..511, address: u64) {
-        if index(4, address) != slot || !canonical(address) {
-            prop_assert_eq!(describe(slot, address), None);
-        }
-    }
+#[test]
+fn chance_reaches_every_place() {
+    let mut pages: Vec<_> = (0..GROUP_PLACES)
+        .flat_map(|group| (0..GROUP_CPUS as u64).map(move |page| page << 32 | group))
+        .map(|random| espfix_page(DEFAULT_SLOT, random, 0))
+        .collect();
+    pages.sort_unstable();
+    pages.dedup();
+    assert_eq!(pages.len() as u64, GROUP_PLACES * GROUP_CPUS as u64);
 }

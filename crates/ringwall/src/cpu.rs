@@ -6,14 +6,14 @@ use crate::descriptors::{
     GDT_ENTRIES, KERNEL_CODE_SELECTOR, KERNEL_DATA_SELECTOR, TSS_OFFSET, TSS_SELECTOR,
     USER_CODE_SELECTOR, USER_DATA_SELECTOR, gdt, interrupt_stack,
 };
-use crate::entry::Points;
 use crate::entry::layout::{
     ENTRY_STACK_TOP, EXIT_WORDS, KernelData, LOCAL_WORDS, StackPage, landing_top,
 };
+use crate::entry::{self, Points};
 use crate::frames::Frames;
 use crate::handlers::{self, Handlers};
 use crate::isolation::{Isolation, SetupError};
-use crate::tables;
+use crate::{paranoid, tables};
 use core::mem::offset_of;
 use core::ptr::NonNull;
 use ringwall_core::area::{CpuArea, Page};
@@ -80,6 +80,7 @@ pub struct Cpu {
     idt: u64,
     text: u64,
     points: &'static Points,
+    enhanced_ibrs: bool,
 }
 
 // SAFETY: the pointer is to this CPU's GDT in the direct map, valid on every CPU; only `activate`
@@ -147,6 +148,7 @@ impl Isolation {
             idt: self.area.idt(),
             text: self.area.text(),
             points: self.text.points(),
+            enhanced_ibrs: self.enhanced_ibrs,
         })
     }
 }
@@ -183,8 +185,8 @@ fn kernel_data<H: Handlers>(
         syscall_handler: handlers::syscall::<H> as *const () as u64,
         trap_handler: handlers::trap::<H> as *const () as u64,
         paranoid_handler: match isolation.isolated {
-            true => handlers::paranoid_isolated::<H> as *const () as u64,
-            false => handlers::paranoid_plain::<H> as *const () as u64,
+            true => paranoid::isolated::<H> as *const () as u64,
+            false => paranoid::plain::<H> as *const () as u64,
         },
         entry_stack_alias: area.alias() + ENTRY_STACK_TOP as u64,
         exit_to_user: text + u64::from(isolation.text.points().exit_to_user),
@@ -195,8 +197,11 @@ fn kernel_data<H: Handlers>(
         text_base: text,
         landed: 0,
         stack_bytes: stacks.bytes,
-        espfix_stack: private::espfix_page(isolation.private_slot, area.index())
-            + (ENTRY_STACK_TOP - EXIT_WORDS * 8) as u64,
+        espfix_stack: private::espfix_page(
+            isolation.private_slot,
+            isolation.espfix_random,
+            area.index(),
+        ) + (ENTRY_STACK_TOP - EXIT_WORDS * 8) as u64,
         espfix_group,
         ldt: 0,
         gdt: gdt.addr().get() as u64,
@@ -247,6 +252,10 @@ impl Cpu {
         // SAFETY: the gates lead to the entry text, their stacks are the TSS's.
         unsafe { x86_64::instructions::tables::lidt(&gates) };
         self.set_syscall();
+        if self.enhanced_ibrs {
+            // SAFETY: the CPU says that it has the bit (IA32_ARCH_CAPABILITIES.IBRS_ALL).
+            unsafe { Msr::new(entry::MSR_SPEC_CTRL).write(entry::SPEC_CTRL_IBRS.into()) };
+        }
         Ok(())
     }
 

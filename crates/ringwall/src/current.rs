@@ -68,7 +68,8 @@ pub unsafe fn set_local_word<const N: usize>(word: u64) {
 /// mapped kernel stack that the thread to run owns. The present stack is mapped under `space` too.
 #[inline]
 pub unsafe fn switch_to(space: &AddressSpace, stack_top: VirtAddr) {
-    set_task_stack(stack_top);
+    // SAFETY: by this function's contract.
+    unsafe { set_task_stack(stack_top) };
     let exit_cr3 = space.user_cr3();
     let previous: u64;
     // SAFETY: both are words of this CPU's kernel-only data.
@@ -149,7 +150,7 @@ fn load_ldt(space: &AddressSpace, word: u64) {
             options(nostack, preserves_flags),
         );
     }
-    let mut selector = 0;
+    let (mut selector, mut descriptor) = (0, [0; 2]);
     if word != 0 {
         // This CPU may have come up after the slot was made. Another one may store the same.
         if let Some(level_3) = space.private().level_3() {
@@ -159,13 +160,13 @@ fn load_ldt(space: &AddressSpace, word: u64) {
             }
         }
         let (base, entries) = ldt::from_word(word);
-        let [low, high] = descriptors::ldt(base, entries);
-        selector = LDT_SELECTOR;
-        let entry = (table as *mut u64).wrapping_add(slot(LDT_SELECTOR));
+        (selector, descriptor) = (LDT_SELECTOR, descriptors::ldt(base, entries));
+    }
+    // Written without an LDT too: the next program must not find in the GDT what the last one had.
+    for (number, half) in descriptor.into_iter().enumerate() {
+        let entry = (table as *mut u64).wrapping_add(slot(LDT_SELECTOR) + number);
         // SAFETY: this CPU's GDT in the direct map. The CPU reads these two words in LLDT alone.
-        unsafe { entry.write_volatile(low) };
-        // SAFETY: as above.
-        unsafe { entry.wrapping_add(1).write_volatile(high) };
+        unsafe { entry.write_volatile(half) };
     }
     // SAFETY: null, or a present LDT descriptor; its table is mapped under both roots of `space`.
     unsafe {
@@ -194,12 +195,12 @@ pub unsafe fn set_thread_segments(segments: &[Descriptor; THREAD_ENTRIES]) {
     }
 }
 
-/// Changes the end of the task stack alone, for a switch between threads of one process.
+/// Sets the end of the task stack.
 ///
 /// # Safety
-/// See [`switch_to`]; this function is safe to call with a value that is never used.
+/// As [`switch_to`].
 #[inline]
-pub(crate) fn set_task_stack(stack_top: VirtAddr) {
+unsafe fn set_task_stack(stack_top: VirtAddr) {
     // SAFETY: a word of this CPU's kernel-only data; the entry code alone reads it.
     unsafe {
         core::arch::asm!(

@@ -107,6 +107,7 @@ pub struct Isolation {
     pub(crate) area: EntryArea,
     pub(crate) text: Text,
     pub(crate) isolated: bool,
+    pub(crate) enhanced_ibrs: bool,
     pub(crate) private_slot: usize,
     pub(crate) kernel_level_3: &'static Table,
     pub(crate) user_level_3: Option<(PhysFrame, &'static Table)>,
@@ -115,6 +116,7 @@ pub struct Isolation {
     shared: SharedRanges<SHARED_RANGES>,
     /// Of each group of CPUs, the level-2 table and the level-1 table of its stack pages in the private slot.
     espfix: [Option<(PhysFrame, PhysFrame)>; private::GROUPS],
+    pub(crate) espfix_random: u64,
 }
 
 impl Isolation {
@@ -149,6 +151,7 @@ impl Isolation {
             area,
             text: Text::new(setup.isolate),
             isolated: setup.isolate,
+            enhanced_ibrs: setup.hardening.enhanced_ibrs(),
             private_slot: setup.private_slot,
             kernel_level_3,
             user_level_3,
@@ -156,6 +159,7 @@ impl Isolation {
             kernel_entry_count: 0,
             shared: SharedRanges::new(area),
             espfix: [None; private::GROUPS],
+            espfix_random: next_random(next_random(setup.random)) >> 8,
         };
         isolation.copy_kernel_entries(root)?;
         let features = Features::new(&setup.hardening, setup.fsgsbase, setup.sysret_keeps_ss);
@@ -247,7 +251,8 @@ impl Isolation {
             }
         };
         let leaf = stack.start_address().as_u64() | private::LEAF;
-        let slots = tables::table(frames, level_1).iter().skip(index % private::GROUP_CPUS);
+        let slots = tables::table(frames, level_1).iter();
+        let slots = slots.skip(private::espfix_index(self.espfix_random, index));
         for slot in slots.step_by(private::GROUP_CPUS) {
             slot.store(leaf, Ordering::Release);
         }
@@ -366,6 +371,11 @@ fn check(setup: &Setup<'_>) -> Result<(), SetupError> {
     }
 }
 
+/// Knuth's MMIX generator: the high bits are its good ones.
+fn next_random(random: u64) -> u64 {
+    random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f)
+}
+
 /// A random place, at which no gate reads as a pointer if there is one.
 fn choose(setup: &Setup<'_>) -> Result<EntryArea, AreaError> {
     /// More than enough: each try succeeds with 7 chances of 16.
@@ -376,8 +386,7 @@ fn choose(setup: &Setup<'_>) -> Result<EntryArea, AreaError> {
         if !area.gates_read_as_pointers() {
             break;
         }
-        // Knuth's MMIX generator: the high bits, which choose, are its good ones.
-        random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        random = next_random(random);
         area = EntryArea::choose(random, &setup.region)?;
     }
     Ok(area)

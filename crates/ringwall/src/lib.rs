@@ -25,6 +25,9 @@
 //! in the values you hold and in the entry area.
 #![no_std]
 
+#[cfg(test)]
+extern crate std;
+
 pub mod address_space;
 pub mod cpu;
 pub mod current;
@@ -36,6 +39,7 @@ pub mod frames;
 pub mod handlers;
 pub mod isolation;
 pub mod ldt;
+mod paranoid;
 mod tables;
 pub mod user_mapped;
 

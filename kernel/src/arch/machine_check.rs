@@ -6,14 +6,14 @@
 //!
 //! SDM vol. 3, 16.3 (registers), 16.8 (initialising), 16.10.4 (the handler).
 
-use super::cpu;
+use super::{cpu, msr};
 use crate::println;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use ringwall::Frame;
 use ringwall_rules::machine_check::{Circumstances, Status, Verdict, decide};
 use x86_64::registers::model_specific::Msr;
 
-const CAPABILITIES: Msr = Msr::new(0x179);
+const CAPABILITIES: u32 = 0x179;
 const GLOBAL_STATUS: Msr = Msr::new(0x17a);
 const GLOBAL_CONTROL: Msr = Msr::new(0x17b);
 /// First register of bank 0: control, status, address, miscellaneous. Each bank has four.
@@ -61,16 +61,17 @@ impl Default for Record {
     }
 }
 
-/// Whether this CPU has the registers; CR4.MCE alone promises only the exception.
+/// Whether this CPU has the registers; CR4.MCE alone promises only the exception. Known after [`start`].
+static PRESENT: AtomicBool = AtomicBool::new(false);
+
 fn present() -> bool {
-    let features = raw_cpuid::CpuId::new().get_feature_info();
-    features.is_some_and(|features| features.has_mce() && features.has_mca())
+    PRESENT.load(Ordering::Relaxed)
 }
 
 /// Number of banks.
 fn count() -> u32 {
     // SAFETY: `present` is asked first, at boot; a machine check without the registers never comes here.
-    (unsafe { CAPABILITIES.read() } & COUNT) as u32
+    (unsafe { Msr::new(CAPABILITIES).read() } & COUNT) as u32
 }
 
 fn read(bank: u32) -> (Status, u64) {
@@ -89,11 +90,12 @@ fn clear(bank: u32) {
 
 /// Asks for all errors on this CPU. Tells of those that a reset did not clear.
 pub fn start() {
-    if !present() {
+    let features = raw_cpuid::CpuId::new().get_feature_info();
+    if !features.is_some_and(|features| features.has_mce() && features.has_mca()) {
         return;
     }
-    // SAFETY: `present`.
-    let capabilities = unsafe { CAPABILITIES.read() };
+    let Some(capabilities) = msr::read(CAPABILITIES) else { return };
+    PRESENT.store(true, Ordering::Relaxed);
     if capabilities & HAS_CONTROL != 0 {
         let mut control = GLOBAL_CONTROL;
         // SAFETY: the register exists; all ones asks for everything.
@@ -120,7 +122,7 @@ pub fn handle(frame: &Frame) -> Verdict {
         stop("a processor without the registers that would say more", frame);
     }
     // SAFETY: `present`.
-    let (global, capabilities) = unsafe { (GLOBAL_STATUS.read(), CAPABILITIES.read()) };
+    let (global, capabilities) = unsafe { (GLOBAL_STATUS.read(), Msr::new(CAPABILITIES).read()) };
     let at = Circumstances { from_user: frame.from_user(), global, capabilities };
     let verdict = decide(&at, (0..count()).map(|bank| read(bank).0));
     if let Verdict::Stop(reason) = verdict {

@@ -9,6 +9,7 @@ pub mod fpu;
 pub mod frames;
 pub mod isolation;
 pub mod machine_check;
+pub mod msr;
 mod ports;
 pub mod random;
 pub mod selectors;

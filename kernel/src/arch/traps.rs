@@ -4,7 +4,7 @@
 //! memory, or a fault of an FPU instruction on a program's own area; anything else is a kernel bug,
 //! reported and the end.
 
-use super::{apic, fpu, machine_check, ports, umip};
+use super::{apic, fpu, machine_check, msr, ports, umip};
 use crate::mm::layout::USER_END;
 use crate::mm::{Access, Fault};
 use crate::signal::{self, fault};
@@ -51,7 +51,9 @@ impl Handlers for KernelHandlers {
 
     fn debug(frame: &mut Frame) {
         // The debug registers are unused, so this is a program's TF that a SYSCALL carried here.
-        frame.set_rflags(frame.rflags() & !u64::from(TRAP_FLAG));
+        if !in_sysenter_stub(frame.rip()) {
+            frame.set_rflags(frame.rflags() & !u64::from(TRAP_FLAG));
+        }
     }
 
     fn machine_check(frame: &mut Frame) {
@@ -65,6 +67,16 @@ impl Handlers for KernelHandlers {
 }
 
 const TRAP_FLAG: u32 = 1 << 8;
+
+/// Whether `rip` is in the first instructions after a SYSENTER. They save TF, which SYSENTER leaves set, and
+/// then clear it; until then each of them traps.
+fn in_sysenter_stub(rip: u64) -> bool {
+    const IA32_SYSENTER_EIP: u32 = 0x176;
+    const STUB_BYTES: u64 = 64;
+    // SAFETY: the register exists in every CPU with 64-bit mode, and the library has set it.
+    let stub = unsafe { x86_64::registers::model_specific::Msr::new(IA32_SYSENTER_EIP).read() };
+    (stub..stub.saturating_add(STUB_BYTES)).contains(&rip)
+}
 
 /// Page-fault error code bits (SDM vol. 3, 4.7).
 mod cause {
@@ -226,7 +238,8 @@ fn in_kernel(frame: &mut Frame, vector: u8) {
     if vector >= 32 {
         return interrupt(vector, false);
     }
-    let fixup = user::fixup(frame.rip()).or_else(|| fpu::fixup(frame.rip()));
+    let rip = frame.rip();
+    let fixup = user::fixup(rip).or_else(|| fpu::fixup(rip)).or_else(|| msr::fixup(rip));
     let Some(fixup) = fixup else { bug("exception in the kernel", frame) };
     if vector == 14 {
         let address = Cr2::read_raw();

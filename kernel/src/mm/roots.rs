@@ -14,6 +14,8 @@ pub(super) fn make() -> Result<AddressSpace> {
     let roots = roots.map_err(|_| Errno::ENOMEM)?;
     #[cfg(feature = "break-task-stack-visible")]
     show_task_stacks(&roots);
+    #[cfg(feature = "break-global-split")]
+    make_text_global(&roots);
     Ok(roots)
 }
 
@@ -26,6 +28,30 @@ fn show_task_stacks(roots: &AddressSpace) {
     let slot = index(4, STACKS);
     // SAFETY: the pair is ours alone as yet: 512 entries of the kernel root, then the user root's.
     unsafe { kernel.add(512 + slot).write(kernel.add(slot).read()) };
+}
+
+/// The deliberate break: the user view of the entry text is global, and so outlives the switch to the
+/// kernel root, where that page goes on. QEMU's TCG drops it all the same, Bochs does not.
+#[cfg(feature = "break-global-split")]
+fn make_text_global(roots: &AddressSpace) {
+    use super::layout::direct;
+    use crate::arch::isolation::boot_cpu;
+    use ringwall::core::paging::{ADDRESS_MASK, GLOBAL, index};
+    use x86_64::registers::control::{Cr4, Cr4Flags};
+    let text = boot_cpu().text();
+    let mut table = roots.kernel_root().start_address().as_u64() + 4096;
+    for level in [4, 3, 2, 1] {
+        let table_pointer: *mut u64 = direct(table).cast();
+        // SAFETY: a table of the user root's kernel half, which is the same for all of them and has
+        // that page.
+        let entry = unsafe { &mut *table_pointer.add(index(level, text)) };
+        if level == 1 {
+            *entry |= GLOBAL;
+        }
+        table = *entry & ADDRESS_MASK;
+    }
+    // SAFETY: every CPU with long mode has global pages. That one is wrong here is the point.
+    unsafe { Cr4::update(|control| control.insert(Cr4Flags::PAGE_GLOBAL)) };
 }
 
 /// Gives a pair back.

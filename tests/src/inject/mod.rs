@@ -19,6 +19,7 @@ mod text;
 mod trip;
 mod views;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use ringwall_emulator::{CpuState, RSP, Stub};
@@ -30,6 +31,8 @@ pub use trip::Trip;
 
 /// How long a stretch between two stops may take. It is thousands of instructions at most.
 const STRETCH: Duration = Duration::from_secs(5);
+/// How often a step is tried that does nothing.
+const TRIES: usize = 4;
 /// In RFLAGS: resume. An event that arrives sets and loses it.
 const RESUME_FLAG: u64 = 1 << 16;
 /// In CR3: the user root is loaded.
@@ -82,6 +85,12 @@ pub struct Watch {
     text: Text,
     way: String,
     start: u64,
+    /// Where breakpoints are.
+    breakpoints: BTreeSet<u64>,
+    /// Whether steps hold events back.
+    holding: bool,
+    /// The state that was read last.
+    last: CpuState,
 }
 
 impl Watch {
@@ -103,7 +112,15 @@ impl Watch {
             panic!("way {way}: {error}; its log:\n{}", running.guest.console.text());
         }
         let text = Text::find(&mut running.guest);
-        let mut watch = Watch { running, text, way: way.into(), start };
+        let mut watch = Watch {
+            running,
+            text,
+            way: way.into(),
+            start,
+            breakpoints: BTreeSet::new(),
+            holding: true,
+            last: CpuState::default(),
+        };
         watch.run_to(&[start], "the beginning of a round");
         watch
     }
@@ -115,18 +132,45 @@ impl Watch {
 
     /// The registers now.
     fn state(&mut self) -> CpuState {
-        self.stub().registers().expect("a stub that answers")
+        self.last = self.stub().registers().expect("a stub that answers");
+        self.last.clone()
     }
 
     /// One instruction, no event.
     fn step(&mut self) -> CpuState {
-        self.stub().step().expect("a stub that answers");
-        self.state()
+        self.step_holding(true)
+    }
+
+    /// One instruction, or the delivery of what is pending.
+    fn step_with_events(&mut self) -> CpuState {
+        self.step_holding(false)
+    }
+
+    fn step_holding(&mut self, hold: bool) -> CpuState {
+        if self.holding != hold {
+            self.stub().hold_events(hold).expect("a stub that answers");
+            self.holding = hold;
+        }
+        let before = self.last.clone();
+        // A step may be an empty one: it ends where it began, with nothing changed.
+        for _ in 0..TRIES {
+            self.stub().step().expect("a stub that answers");
+            if self.state() != before {
+                break;
+            }
+        }
+        self.last.clone()
     }
 
     /// Runs until the next instruction is at one of these addresses, which it may be already.
     fn run_to(&mut self, addresses: &[u64], what: &str) -> CpuState {
-        for address in addresses {
+        let wanted: BTreeSet<u64> = addresses.iter().copied().collect();
+        // Most of them stay the same from one stretch to the next.
+        let present = std::mem::replace(&mut self.breakpoints, wanted.clone());
+        for address in present.difference(&wanted) {
+            self.stub().clear_breakpoint(*address).expect("a stub that answers");
+        }
+        for address in wanted.difference(&present) {
             self.stub().set_breakpoint(*address).expect("a stub that answers");
         }
         let arrived = self.stub().run(STRETCH);
@@ -140,9 +184,6 @@ impl Watch {
                 let log = self.running.guest.console.text();
                 panic!("way {}: {what} never came: {error}; its log:\n{log}", self.way);
             }
-        }
-        for address in addresses {
-            self.stub().clear_breakpoint(*address).expect("a stub that answers");
         }
         self.state()
     }
@@ -172,24 +213,12 @@ impl Watch {
         };
         sent.expect("a monitor that answers");
         let gate = self.text.gate(event.vector());
-        self.stub().hold_events(false).expect("a stub that answers");
-        let mut state = self.state();
-        // The step that delivers it may be an empty one first.
-        for _ in 0..3 {
-            state = self.step();
-            if state.rip == gate {
-                break;
-            }
-            assert!(state.rip != self.text.gate(text::NMI), "way {}: {UNMASKED}", self.way);
+        let state = self.step_with_events();
+        if state.rip == gate {
+            return state;
         }
-        self.stub().hold_events(true).expect("a stub that answers");
-        assert!(
-            state.rip == gate,
-            "way {}: an {event} did not arrive; the CPU is at {}",
-            self.way,
-            self.describe(&state)
-        );
-        state
+        assert!(state.rip != self.text.gate(text::NMI), "way {}: {UNMASKED}", self.way);
+        panic!("way {}: no {event} arrived; the CPU is at {}", self.way, self.describe(&state));
     }
 
     /// Runs an event that has just been delivered to its end: what it interrupted goes on.

@@ -23,6 +23,8 @@ const SILENCE: Duration = Duration::from_secs(90);
 /// What the tour's script says when it wants to be looked at.
 const LOOK: &str = "@look";
 const HEADING: &str = "== ";
+/// How our kernel's lines about the hardening measures begin: `NAME STATE  WHAT: WHY` follows.
+const HARDENING: &str = "ringwall: hardening: ";
 
 /// Gives the tour.
 ///
@@ -49,8 +51,12 @@ pub fn run(options: &Options, machine: Machine) -> Result<()> {
 /// Shows what the guest writes until it ends; looks at it when it asks.
 fn follow(guest: &mut Guest) -> Result<Option<View>> {
     let mut view = None;
+    let mut measures = Vec::new();
     while let Some(line) = guest.console.next_line(SILENCE) {
-        if let Some(title) = line.strip_prefix(HEADING) {
+        if let Some(measure) = line.strip_prefix(HARDENING) {
+            measures.push(measure.to_owned());
+        } else if let Some(title) = line.strip_prefix(HEADING) {
+            show_hardening(&mut measures);
             heading(title);
         } else if line == LOOK {
             let seen = outside::look(guest)?;
@@ -65,6 +71,29 @@ fn follow(guest: &mut Guest) -> Result<Option<View>> {
     Ok(view)
 }
 
+/// Shows what the kernel said at boot under a heading of its own, once.
+fn show_hardening(measures: &mut Vec<String>) {
+    if measures.is_empty() {
+        return;
+    }
+    heading("what the entry code does beyond isolation");
+    for measure in measures.drain(..) {
+        println!("  {}", coloured(&measure));
+    }
+}
+
+/// A measure's line with its state, the second word, in colour.
+fn coloured(measure: &str) -> String {
+    let painted = |state, colour: console::Style| {
+        let (before, after) = measure.split_once(state)?;
+        Some(format!("{before}{}{after}", colour.apply_to(state)))
+    };
+    painted(" on ", console::Style::new().green())
+        .filter(|_| measure.split_whitespace().nth(1) == Some("on"))
+        .or_else(|| painted(" off ", console::Style::new().dim()))
+        .unwrap_or_else(|| measure.to_owned())
+}
+
 fn verdict(view: &View) -> Result<()> {
     let findings = view.findings();
     println!();
@@ -76,4 +105,21 @@ fn verdict(view: &View) -> Result<()> {
         style("Isolated.").green().bold()
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_of_a_measure_is_painted_and_nothing_else_changes() {
+        console::set_colors_enabled(true);
+        for line in
+            ["clac      on   CLAC on every entry: why", "verw      off  VERW on or off: why"]
+        {
+            let painted = coloured(line);
+            assert_ne!(painted, line);
+            assert_eq!(console::strip_ansi_codes(&painted), line);
+        }
+    }
 }

@@ -82,9 +82,7 @@ exit_switch_\variant:
     to_user_root \variant, \isolated, rdi, {IN_RDI}
     window_begin
     pop rdi
-    when
-    verw word ptr gs:[{KERNEL_SELECTOR}]
-    when_end \variant, {FEATURE_CLEAR_BUFFERS}
+    clear_buffers \variant, gs:[{KERNEL_SELECTOR}]
     swapgs
 exit_iretq_\variant:
     iretq
@@ -129,6 +127,14 @@ trap_from_ring_0_\variant:
     and qword ptr [rsp + {FRAME_VECTOR}], 0xff
     mov rdi, rsp
     call qword ptr gs:[{TRAP_HANDLER}]
+    test dword ptr [rsp + {FRAME_RFLAGS}], {INTERRUPT_FLAG}
+    jz 779f
+    pop_registers_to_rsi
+    pop rdi
+    add rsp, 16
+    iretq
+# With IF clear it may be an NMI's code.
+779:
     mov rbx, rsp
     return_without_iret
 

@@ -23,8 +23,8 @@ pub const USER_MAPPED_BYTES: usize = 0x7c0;
 
 /// The stack page: the only memory that the entry code writes under the user root.
 ///
-/// Invariant: no word of its user view ever holds an address outside the entry area, but for the
-/// user's own; and while ring 3 runs, none that another thread left there.
+/// Invariant: while ring 3 runs, no word of this CPU's user view holds an address outside the entry area but
+/// for the running process's own, nor what another process left there.
 #[repr(C, align(4096))]
 pub struct StackPage {
     /// The user's RSP between SYSCALL and the switch, and between the switch and SYSRETQ.

@@ -1,4 +1,5 @@
-# Verbs of the entry code. A macro clobbers nothing but the scratch register that the call site names.
+# Verbs of the entry code. A macro clobbers nothing but the scratch register that the call site names, and
+# what its own comment names.
 #
 # Everything here is assembled twice, as variant `isolated` (isolated = 1) and as variant `plain`
 # (isolated = 0, for pti=off): the plain text has no switch instruction at all.
@@ -198,9 +199,10 @@
     .endr
 .endm
 
-# Back to interrupted ring 0, under the kernel root, without IRETQ: that would unmask NMIs, and the interrupted
+# Back to interrupted ring 0, under the kernel root, without IRET: that would unmask NMIs, and the interrupted
 # code may be an NMI's. RFLAGS and RIP go below the interrupted RSP (no red zone in ring 0); the words there may
-# be this very frame's SS, RSP and RFLAGS, which is why they are read in this order. RF is lost.
+# be this very frame's SS, RSP and RFLAGS, which is why they are read in this order. RF is lost. Only where IF is
+# clear: POPFQ holds no interrupt back until the RET, and each that came there would leave 8 bytes behind.
 #
 # In:   RBX = RSP = frame.
 # Uses: RAX, RCX before they get their values back.
@@ -217,4 +219,27 @@
     pop rsp
     popfq
     ret
+.endm
+
+# GS base := R13. Uses: RAX, RCX, RDX.
+.macro restore_gs_base variant
+.if {BREAK_PARANOID_GS} == 0
+    when
+    wrgsbase r13
+    when_end \variant, {FEATURE_FSGSBASE}
+    when
+    mov ecx, {MSR_GS_BASE}
+    mov rax, r13
+    mov rdx, r13
+    shr rdx, 32
+    wrmsr
+    when_end \variant, {FEATURE_NO_FSGSBASE}
+.endif
+.endm
+
+# The last thing before code that goes to ring 3, or to what may be past its own VERW. Uses: ZF.
+.macro clear_buffers variant, selector:vararg
+    when
+    verw word ptr \selector
+    when_end \variant, {FEATURE_CLEAR_BUFFERS}
 .endm

@@ -2,8 +2,9 @@
 //!
 //! # Theory
 //!
-//! **What is mapped under the user root.** The user half, and four pages of the kernel half: the
-//! entry text, the IDT, this CPU's GDT and TSS, and this CPU's stack page. Two of them are split: the
+//! **What is mapped under the user root.** The user half, and of the kernel half the entry text, the
+//! IDT, and for each CPU its GDT with the TSS and its stack page; and the private slot, if the process has
+//! an LDT. Two of them are split: the
 //! same virtual page is another physical page under the kernel root. The entry text's user view has
 //! only the windows' bytes, all else is INT3; the stack page's user view is what the entry code
 //! writes before it switches, its kernel view is where an NMI lands that interrupts the kernel.
@@ -24,10 +25,12 @@
 //!
 //! **What may nest.** Interrupts are off in all of this. An exception inside a window is a bug, but
 //! for one: the exit's IRETQ may fault on what the program put in its frame. NMI and #MC may arrive
-//! after any instruction, #DB after the first one of any entry (MOV SS, TF). Each must find its way
+//! after any instruction, #DB before the first one of any entry (MOV SS, TF). Each must find its way
 //! back to the exact CR3, GS base and registers. IRET unmasks NMIs, so only the NMI's own exit may
-//! execute it while one runs: a #DB or #MC that interrupted an NMI's code, from its landing to its last
-//! instruction, goes back by POPFQ and RET; so does every trap from ring 0, which need not ask.
+//! execute it while one runs: what interrupted code on one of the paranoid stacks, landing or own, goes
+//! back by POPFQ and RET; so does every trap from ring 0 that finds IF clear, which need not ask. (#DB and
+//! #MC mask no NMIs, so nobody waits for the IRETQ that this spares.) An NMI from ring 3 leaves as a trap
+//! does, once its handler has ended.
 //!
 //! **Which stack segment.** IRETQ to a 16-bit one leaves the upper bits of RSP as they were. With any
 //! stack segment of the LDT the exit's RSP is an alias of the entry stack (the espfix stack) whose bits
@@ -39,11 +42,12 @@
 //! | SYSCALL | nothing | task stack | user's, user's | SYSRETQ, or IRETQ if the frame changed |
 //! | trap, interrupt from ring 3 | entry stack | task stack | user's, user's | IRETQ from the entry stack |
 //! | SYSENTER | entry stack | task stack | user's, user's | as a #GP from ring 3 |
-//! | trap, interrupt from ring 0 | its stack | its stack | kernel's, kernel's | POPFQ, RET |
+//! | trap, interrupt from ring 0 | its stack | its stack | kernel's, kernel's | POPFQ, RET; IRETQ if IF was set |
 //! | fault of the exit IRETQ | entry stack | task stack | user's, user's | as from ring 3 |
 //! | fault of the exit IRETQ on the espfix stack | #DF's landing stack | entry stack, then task stack | user's, user's | as from ring 3 |
 //! | #DB, #MC from ring 3 | landing stack | task stack | user's, user's | as from ring 3 |
-//! | NMI; #DB, #MC from ring 0 | landing stack | its own stack | any, any | IRETQ, through the landing stack if the user root was loaded; POPFQ, RET if an NMI's code was interrupted |
+//! | NMI from ring 3 | landing stack | its own stack | user's, user's | as from ring 3, by the task stack |
+//! | NMI, #DB, #MC from ring 0 | landing stack | its own stack | any, any | IRETQ, through the landing stack if the user root was loaded; POPFQ, RET if it was on a paranoid stack |
 //! | #DF | landing stack | its own stack | any, any | never |
 //!
 //! # Files
@@ -77,8 +81,8 @@ const GENERAL_PROTECTION: u32 = 13;
 /// Bit of a selector: of the LDT.
 const LOCAL_SELECTOR: u32 = 1 << 2;
 const MSR_GS_BASE: u32 = 0xc000_0101;
-const MSR_SPEC_CTRL: u32 = 0x48;
-const SPEC_CTRL_IBRS: u32 = 1;
+pub(crate) const MSR_SPEC_CTRL: u32 = 0x48;
+pub(crate) const SPEC_CTRL_IBRS: u32 = 1;
 
 /// RSP of a paranoid entry that has pushed its words on the landing at `start`, as an offset in the stack page.
 const fn landed(start: usize) -> usize {
@@ -127,6 +131,8 @@ core::arch::global_asm!(
     FRAME_RDI = const offset_of!(Frame, rdi),
     FRAME_RIP = const offset_of!(Frame, rip),
     FRAME_RFLAGS = const offset_of!(Frame, rflags),
+    FRAME_CS = const offset_of!(Frame, cs),
+    FRAME_BYTES = const size_of::<Frame>(),
     FRAME_RSP = const offset_of!(Frame, rsp),
     RF_TF = const RF | TF,
     INTERRUPT_FLAG = const INTERRUPT_FLAG,

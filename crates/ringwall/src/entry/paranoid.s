@@ -54,6 +54,8 @@ paranoid_\name\()_\variant:
 #
 # In: [RSI][RDI][vector][error code][RIP][CS][RFLAGS][RSP][SS] at RSP, the #DF landing's end above. RDI is free.
 .macro turn_back_exit_fault variant
+    test byte ptr [rsp + 40], 3
+    jnz 779f
     lea rdi, [rip + exit_iretq_\variant]
     cmp [rsp + 32], rdi
     jne 779f
@@ -105,10 +107,11 @@ paranoid_\name\()_\variant:
 # paranoid_common
 #
 # In:   as paranoid_entry leaves it.
-# Out:  the paranoid handler with RDI = frame, RSI = CR3 as it was (isolated only), RDX = GS base as it was; then
-#       back to exactly the CR3, GS base and DR7 that were there. By IRETQ, from this stack or, if the user root
-#       was loaded, from the landing stack; but if the handler's answer in RAX is not 0, an NMI's code was
-#       interrupted, and the way back is POPFQ and RET on the stack that it was on.
+# Out:  the paranoid handler with RDI = frame, RSI = CR3 as it was (isolated only), RDX = GS base as it was. Then,
+#       from ring 3 (an NMI): exit_to_user, like any trap. From ring 0 back to exactly the CR3, GS base and DR7
+#       that were there: by IRETQ, from this stack or, if the user root was loaded, from the landing stack; but if
+#       the handler's answer in RAX is not 0, an NMI may be under way, and it is POPFQ and RET on the interrupted
+#       stack.
 # Uses: RBX frame, RBP landed words, R12 CR3 to go back to, R13 GS base to go back to, R14 GS base of the CPU,
 #       then IA32_SPEC_CTRL to go back to, R15 DR7 to go back to.
 paranoid_common_\variant:
@@ -164,20 +167,11 @@ paranoid_common_\variant:
     mov rdx, r13
     call qword ptr gs:[{PARANOID_HANDLER}]
     mov [rbx + {FRAME_VECTOR}], rax
-    write_spec_ctrl \variant, r14d
-.if {BREAK_PARANOID_GS} == 0
-    when
-    wrgsbase r13
-    when_end \variant, {FEATURE_FSGSBASE}
-    when
-    mov ecx, {MSR_GS_BASE}
-    mov rax, r13
-    mov rdx, r13
-    shr rdx, 32
-    wrmsr
-    when_end \variant, {FEATURE_NO_FSGSBASE}
-.endif
     mov dr7, r15
+    test byte ptr [rbx + {FRAME_CS}], 3
+    jnz paranoid_exit_to_user_\variant
+    write_spec_ctrl \variant, r14d
+    restore_gs_base \variant
 .if \isolated
     test r12d, {USER_ROOT_BIT}
     jnz paranoid_exit_to_user_root_\variant
@@ -187,9 +181,29 @@ paranoid_common_\variant:
     pop_registers_to_rsi
     pop rdi
     add rsp, 16
+.if \isolated == 0
+    clear_buffers \variant, [rsp + 32]
+.endif
     iretq
 779:
     return_without_iret
+
+# An NMI's handler has ended; all that is left is an exit to ring 3, which may fault, and may be to a 16-bit stack
+# segment. There is one way for that. No IRETQ in it comes too early: the landing and the NMI's stack are free.
+#
+# In: RBX = frame, R13 = the program's GS base; the CPU's own is in KERNEL_GS_BASE; nothing is on the task stack.
+paranoid_exit_to_user_\variant:
+    restore_gs_base \variant
+    swapgs
+    fence_swapgs \variant
+    mov rsp, gs:[{TASK_STACK_TOP}]
+    sub rsp, {FRAME_BYTES}
+    mov rsi, rbx
+    mov rdi, rsp
+    mov ecx, {FRAME_BYTES} / 8
+    cld
+    rep movsq
+    jmp exit_to_user_\variant
 
 .if \isolated
 # The frame goes back through the landing stack, whose words under the user root are at RBP - ALIAS. RDI
@@ -223,13 +237,11 @@ paranoid_exit_to_user_root_\variant:
     root_in_registers \variant, 775b, 775b+1, 775b, {IN_RDI}
     window_begin
     pop rdi
-    when
-    verw word ptr [rsp + 32]
-    when_end \variant, {FEATURE_CLEAR_BUFFERS}
+    clear_buffers \variant, [rsp + 32]
     iretq
     window_end \variant
 
-# What was interrupted is the NMI's own entry or exit, on its landing stack: the three words go below that RSP.
+# What was interrupted is a paranoid entry or exit, on its landing stack: the three words go below that RSP.
 779:
     mov rax, [rbx + {FRAME_RSP}]
     mov rcx, [rbx + {FRAME_RIP}]
@@ -249,6 +261,7 @@ paranoid_exit_to_user_root_\variant:
     root_in_registers \variant, 775b, 775b+1, 775b, {IN_RDI}
     window_begin
     pop rdi
+    clear_buffers \variant, [rsp]
     popfq
     ret
     window_end \variant

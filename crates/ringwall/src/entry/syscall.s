@@ -72,7 +72,7 @@ syscall_exit_compared_\variant:
     detour_end \variant, {FEATURE_CLEAR_BUFFERS}, sysretq_hardened_\variant
 
 sysretq_hardened_\variant:
-    verw word ptr gs:[{KERNEL_SELECTOR}]
+    clear_buffers \variant, gs:[{KERNEL_SELECTOR}]
     swapgs
     sysretq
 
@@ -89,7 +89,8 @@ syscall_compatibility_entry_\variant:
 # In:   SYSENTER (Intel only): RSP = top of the entry stack (IA32_SYSENTER_ESP), IF clear; RIP, RSP and IF of the
 #       program are lost, all its other flags, GS and CR3 are still there.
 # Out:  as if ring 3 had raised #GP(0): this ABI has no call by SYSENTER, and there is no place to go back to.
-#       RIP is 0, RSP what 32-bit code keeps in RBP.
+#       RAX is -ENOSYS, RIP 0, RSP what 32-bit code keeps in RBP. TF is the program's, if a handler of the #DB that
+#       it causes here leaves it set.
 sysenter_entry_\variant:
     push {USER_DATA_SELECTOR}
     push rbp
@@ -100,6 +101,7 @@ sysenter_entry_\variant:
     push 0
     push {GENERAL_PROTECTION}
     push rdi
+    mov rax, -38
 # NT would fault the next IRETQ, TF has trapped already.
     push {ALWAYS_SET_FLAG}
     popfq

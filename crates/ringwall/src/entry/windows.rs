@@ -35,7 +35,7 @@ pub static WINDOWS: [Window; 11] = [
     },
     Window {
         name: "exit by IRETQ, and its fault",
-        holds: "return frame at the top of the entry stack; GS the kernel's until SWAPGS",
+        holds: "return frame at the top of the entry stack, or seen through the espfix stack; GS the kernel's until SWAPGS",
         rsp_is_users: false,
         leaves: "IRETQ to ring 3, or to trap in if IRETQ faulted",
         exercised_by: "badreturn, signals",
@@ -90,10 +90,10 @@ pub static WINDOWS: [Window; 11] = [
         exercised_by: "none yet: needs events from outside",
     },
     Window {
-        name: "paranoid out of an NMI's code",
-        holds: "RDI, RFLAGS and RIP below the interrupted RSP, on the NMI's landing stack",
+        name: "paranoid out of a paranoid entry or exit",
+        holds: "RDI, RFLAGS and RIP below the interrupted RSP, on a landing stack",
         rsp_is_users: false,
-        leaves: "RET to the NMI's way in or out",
+        leaves: "RET to the paranoid way in or out",
         exercised_by: "none yet: needs events from outside",
     },
 ];

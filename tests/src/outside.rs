@@ -1,0 +1,149 @@
+//! The entry area of a guest in user mode, with its bytes, read from outside.
+//!
+//! ```text
+//!   CR3 (user root)    ──► the pages that ring 3's tables show, and what is in them
+//!   CR3 without bit 12 ──► what the same addresses, and their neighbours, are to the kernel
+//! ```
+
+use std::time::Duration;
+
+use ringwall::entry::layout::DATA;
+use ringwall_audit::{Leaf, USER_ROOT, leaves};
+use ringwall_emulator::{GuestMemory, Registers};
+
+use crate::Running;
+
+/// How long a guest may take to run something in user mode.
+const CATCH_LIMIT: Duration = Duration::from_secs(20);
+
+/// What a program's tables show of our kernel at one moment. Isolation must be on.
+#[derive(Clone, Debug)]
+pub struct Visible {
+    /// The CPU's registers.
+    pub registers: Registers,
+    /// The supervisor pages of the user root, with their contents.
+    pub pages: Vec<(Leaf, Vec<u8>)>,
+    /// The kernel view of the entry text.
+    pub kernel_text: Vec<u8>,
+    /// The CPU's kernel-only data.
+    pub kernel_data: Vec<u8>,
+    /// The first bytes that the program is about to execute; fewer at the end of a page.
+    pub program: Vec<u8>,
+}
+
+impl Visible {
+    /// The page that is code: its address and the bytes of its user view.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub fn text(&self) -> (u64, &[u8]) {
+        let found = self.pages.iter().find(|(page, _)| page.executable);
+        found.map(|(page, bytes)| (page.address, &bytes[..])).expect("an entry text")
+    }
+
+    /// The user view of the only page that is writable: entry stack, landing stacks, scratch word.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub fn stack(&self) -> &[u8] {
+        let found = self.pages.iter().find(|(page, _)| page.writable);
+        found.map(|(_, bytes)| &bytes[..]).expect("a stack page")
+    }
+
+    /// Where that page is.
+    ///
+    /// # Panics
+    ///
+    /// When there is none.
+    pub fn stack_address(&self) -> u64 {
+        let found = self.pages.iter().find(|(page, _)| page.writable);
+        found.map(|(page, _)| page.address).expect("a stack page")
+    }
+
+    /// Where the IDT's 256 gates lead (SDM vol. 3, 6.14.1).
+    ///
+    /// # Panics
+    ///
+    /// When the IDT is in none of the pages.
+    pub fn gates(&self) -> Vec<u64> {
+        let idt = self.registers.idt;
+        let found = self.pages.iter().find(|(page, _)| page.address == idt);
+        let (_, bytes) = found.expect("a page with the IDT");
+        let gates = bytes.chunks_exact(16);
+        gates
+            .map(|gate| {
+                let part = |range: std::ops::Range<usize>| {
+                    let bytes = gate[range].iter().rev();
+                    bytes.fold(0, |value, byte| value << 8 | u64::from(*byte))
+                };
+                part(0..2) | part(6..8) << 16 | part(8..12) << 32
+            })
+            .collect()
+    }
+
+    /// Every address at which `bytes` stand in one of the pages, at any alignment.
+    pub fn find(&self, bytes: &[u8]) -> Vec<u64> {
+        let in_page = |(page, contents): &(Leaf, Vec<u8>)| {
+            let places = contents.windows(bytes.len()).zip(page.address..);
+            let found = places.filter(|(window, _)| *window == bytes);
+            found.map(|(_, address)| address).collect::<Vec<_>>()
+        };
+        self.pages.iter().flat_map(in_page).collect()
+    }
+}
+
+impl Running {
+    /// Stops the guest in user mode, reads the entry area, and lets it go on.
+    ///
+    /// # Panics
+    ///
+    /// When the CPU is not seen in user mode, runs there under no user root, or its tables make no sense.
+    pub fn visible(&mut self) -> Visible {
+        let caught = self.guest.stop_in_user_mode(CATCH_LIMIT).expect("a monitor that answers");
+        let Some(registers) = caught else {
+            panic!("the CPU is never in user mode; its log:\n{}", self.guest.console.text());
+        };
+        assert!(registers.cr3 & USER_ROOT != 0, "CR3 is {:#x}: no user root", registers.cr3);
+        let visible = read(&self.guest.memory, registers);
+        self.guest.monitor.resume().expect("a monitor that answers");
+        visible
+    }
+}
+
+fn read(memory: &GuestMemory, registers: Registers) -> Visible {
+    let walk = |root| {
+        let read = |address: u64, buffer: &mut [u8]| memory.read(address, buffer);
+        leaves(&read, root, registers.levels()).unwrap_or_else(|error| panic!("{error}"))
+    };
+    let contents = |page: &Leaf| {
+        let mut bytes = vec![0; page.size as usize];
+        assert!(memory.read(page.physical, &mut bytes), "{page:x?} is not in memory");
+        bytes
+    };
+    let (user, kernel) = (walk(registers.cr3), walk(registers.cr3 & !USER_ROOT));
+    let kernel_page = |address| {
+        let page = kernel.iter().find(|page| page.address == address);
+        page.map(contents).unwrap_or_else(|| panic!("the kernel root has no page {address:#x}"))
+    };
+    let supervisor = user.iter().filter(|page| !page.user);
+    let pages: Vec<_> = supervisor.map(|page| (*page, contents(page))).collect();
+    let address = |wanted: fn(&Leaf) -> bool| {
+        let found = pages.iter().find(|(page, _)| wanted(page));
+        found.map(|(page, _)| page.address).expect("a page of each kind in the entry area")
+    };
+    let (text, stack) = (address(|page| page.executable), address(|page| page.writable));
+    let program = user.iter().find(|page| page.contains(registers.rip)).map(|page| {
+        const INSTRUCTIONS: usize = 16;
+        let bytes = contents(page)[(registers.rip - page.address) as usize..].to_vec();
+        bytes.into_iter().take(INSTRUCTIONS).collect()
+    });
+    Visible {
+        registers,
+        kernel_text: kernel_page(text),
+        kernel_data: kernel_page(stack + DATA as u64),
+        program: program.unwrap_or_default(),
+        pages,
+    }
+}

@@ -1,0 +1,271 @@
+//! What the entry code does beyond isolation: each measure on, off and forced, and what it really does, seen
+//! from outside.
+
+use std::time::Duration;
+
+use ringwall::core::hardening::Measure;
+use ringwall::entry::layout::{ENTRY_STACK_TOP, KernelData, Landing, StackPage};
+use ringwall_emulator::INTEL_CPU;
+use ringwall_tests::{Boot, Library, Output, Visible, other_kernel, program};
+use std::mem::offset_of;
+
+const LIMIT: Duration = Duration::from_secs(150);
+
+/// What goes through all ways in and out, and says so if one register is wrong.
+const PROGRAMS: [&str; 6] =
+    ["badreturn", "exceptions", "payload", "registers", "signals", "sysenter"];
+
+fn passes(boot: Boot) -> Output {
+    let output = boot.limit(LIMIT).programs(Library::Glibc, &PROGRAMS).run();
+    for name in PROGRAMS {
+        output.passed(name);
+    }
+    output
+}
+
+/// The words that give every measure this value.
+fn all(value: &str) -> String {
+    Measure::ALL.map(|measure| format!("ringwall.{}={value}", measure.name())).join(" ")
+}
+
+/// Checks a measure's line in the report.
+fn reports(output: &Output, measure: Measure, state: &str, reason: &str) {
+    if other_kernel() {
+        return;
+    }
+    let (name, what) = (measure.name(), measure.what());
+    output.says(&format!("ringwall: hardening: {name:<9} {state:<3}  {what}: {reason}\n"));
+}
+
+fn forced(measure: Measure) {
+    let output = passes(Boot::new().append(&format!("ringwall.{}=force", measure.name())));
+    reports(&output, measure, "on", "the command line forces it");
+}
+
+macro_rules! forced {
+    ($($name:ident: $measure:ident),* $(,)?) => {
+        $(#[test]
+        fn $name() {
+            forced(Measure::$measure);
+        })*
+    };
+}
+
+forced!(
+    clac_forced: ClearAc,
+    lfence_forced: FenceSwapgs,
+    scrub_forced: Scrub,
+    registers_forced: ClearRegisters,
+    verw_forced: ClearBuffers,
+    ibrs_forced: Ibrs,
+    rsb_forced: FillRsb,
+);
+
+#[test]
+fn all_on() {
+    let output = passes(Boot::new().append(&all("force")));
+    for measure in Measure::ALL {
+        reports(&output, measure, "on", "the command line forces it");
+    }
+}
+
+#[test]
+fn all_off() {
+    let output = passes(Boot::new().append(&all("off")));
+    for measure in Measure::ALL {
+        reports(&output, measure, "off", "the command line says so");
+    }
+}
+
+#[test]
+fn all_on_without_isolation() {
+    passes(Boot::new().pti("off").append(&all("force")));
+}
+
+#[test]
+fn all_off_without_isolation() {
+    passes(Boot::new().pti("off").append(&all("off")));
+}
+
+/// Without SMAP, CLAC would be an undefined instruction; without SMEP, the return stack buffer matters.
+#[test]
+fn a_cpu_without_smap_and_smep() {
+    let output = passes(Boot::new().cpu(&format!("{INTEL_CPU},-smap,-smep")));
+    reports(&output, Measure::ClearAc, "off", "the CPU has no SMAP");
+    reports(&output, Measure::FillRsb, "on", "the CPU has no SMEP");
+}
+
+/// The paranoid entries then save and set GS base by its MSR.
+#[test]
+fn a_cpu_without_fsgsbase() {
+    passes(Boot::new().cpu(&format!("{INTEL_CPU},-fsgsbase")));
+}
+
+#[test]
+fn a_cpu_without_fsgsbase_all_on() {
+    passes(Boot::new().cpu(&format!("{INTEL_CPU},-fsgsbase")).append(&all("force")));
+}
+
+/// Another vendor's SYSRET, SYSENTER and 32-bit SYSCALL.
+#[test]
+fn an_amd_cpu() {
+    let output = passes(Boot::new().cpu("max"));
+    reports(&output, Measure::Ibrs, "off", "the CPU has no IBRS");
+}
+
+#[test]
+fn an_amd_cpu_all_on() {
+    passes(Boot::new().cpu("max").append(&all("force")));
+}
+
+#[test]
+fn an_unknown_value_is_named_and_changes_nothing() {
+    if other_kernel() {
+        println!("not our kernel: it knows none of these words");
+        return;
+    }
+    let line = "ringwall.verw=maybe ringwall.lfence ringwall.scrub=on ringwall.scrub=no";
+    let output = Boot::new().append(line).script("echo here").run();
+    output.powered_off().says("here\n");
+    for word in ["ringwall.verw=maybe", "ringwall.lfence", "ringwall.scrub=no"] {
+        let expected = "expected auto, on, off or force\n";
+        output.says(&format!("ringwall: unknown value: {word}: {expected}"));
+    }
+    reports(&output, Measure::ClearBuffers, "off", "the CPU does not ask for it");
+    reports(&output, Measure::FenceSwapgs, "on", "always (CVE-2019-1125)");
+    reports(&output, Measure::Scrub, "on", "the command line says so");
+}
+
+/* ---- the general registers when a handler begins ---- */
+
+/// The general registers of an x86-64 CPU as QEMU's log lists them, RDI and RSP left out: a handler has
+/// the frame's address there.
+const CLEARED: [&str; 14] = [
+    "RAX", "RBX", "RCX", "RDX", "RSI", "RBP", "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14",
+    "R15",
+];
+
+/// What `programs/payload.c` puts into every register.
+const PAYLOAD: &str = "5ca1ab1e5ca1ab1e";
+
+/// The registers, as QEMU's log shows them, each time a handler began within a moment.
+fn at_handlers(words: &str) -> Vec<Vec<String>> {
+    let boot = Boot::new().limit(LIMIT).append(words).arguments("storm");
+    let mut running = boot.init(program(Library::Glibc, "payload")).start();
+    running.wait_for("READY\n", LIMIT);
+    // Copies of pages that the storm shares with its parent are made by then: they fault in ring 0.
+    std::thread::sleep(Duration::from_secs(1));
+    let visible = running.visible();
+    let word = |offset: usize| {
+        u64::from_le_bytes(visible.kernel_data[offset..offset + 8].try_into().expect("eight bytes"))
+    };
+    let handlers =
+        [word(offset_of!(KernelData, syscall_handler)), word(offset_of!(KernelData, trap_handler))];
+    let log = tempfile::NamedTempFile::new().expect("a temporary file");
+    let mut human = |command: &str| running.guest.monitor.human(command, 0).expect("an answer");
+    human(&format!("logfile {}", log.path().display()));
+    human("log exec,cpu,nochain");
+    std::thread::sleep(Duration::from_millis(500));
+    human("log none");
+    let text = std::fs::read_to_string(log.path()).expect("QEMU's log");
+    let begins =
+        |line: &str| handlers.iter().any(|handler| line.contains(&format!("/{handler:016x}/")));
+    // The last one may be cut.
+    let whole = text.rsplit_once("Trace ").map_or("", |(whole, _)| whole);
+    let blocks = whole.split("Trace ").skip(1);
+    blocks
+        .filter(|block| block.lines().next().is_some_and(begins))
+        .map(|block| CLEARED.iter().map(|name| register(block, name)).collect())
+        .collect()
+}
+
+fn register(block: &str, name: &str) -> String {
+    let start = block.find(&format!("{name}=")).expect("a register in QEMU's log") + name.len() + 1;
+    block[start..start + 16].to_owned()
+}
+
+#[test]
+fn a_handler_finds_no_register_of_the_program() {
+    if other_kernel() {
+        println!("not our kernel: its handlers are its own business");
+        return;
+    }
+    let seen = at_handlers("ringwall.registers=on");
+    assert!(seen.len() >= 20, "{} handlers were seen to begin", seen.len());
+    for registers in seen {
+        let zero = registers.iter().all(|value| value.bytes().all(|digit| digit == b'0'));
+        assert!(zero, "a handler began with {CLEARED:?} = {registers:?}");
+    }
+}
+
+#[test]
+fn registers_that_are_not_cleared_are_noticed() {
+    if other_kernel() {
+        println!("not our kernel: its handlers are its own business");
+        return;
+    }
+    let seen = at_handlers("ringwall.registers=off");
+    let payload = seen.iter().flatten().any(|value| value == PAYLOAD);
+    assert!(payload, "no payload in {} beginnings of handlers", seen.len());
+}
+
+/* ---- what stays in the stack page while ring 3 runs ---- */
+
+/// The words of the stack page that are not zero, but for those of the exit frame: five that IRETQ popped,
+/// and RDI. Those are the running program's own.
+fn left_over(visible: &Visible) -> Vec<(&'static str, usize, u64)> {
+    const EXIT_FRAME: usize = 6 * 8;
+    let places = [
+        ("scratch word", offset_of!(StackPage, user_rsp)..offset_of!(StackPage, user_rsp) + 8),
+        ("entry stack", offset_of!(StackPage, entry_stack)..ENTRY_STACK_TOP - EXIT_FRAME),
+        ("NMI's landing", landing(offset_of!(StackPage, nmi_landing))),
+        ("#DB's landing", landing(offset_of!(StackPage, debug_landing))),
+        ("#MC's landing", landing(offset_of!(StackPage, machine_check_landing))),
+        ("#DF's landing", landing(offset_of!(StackPage, double_fault_landing))),
+    ];
+    let page = visible.stack();
+    let words = places.into_iter().flat_map(|(name, range)| {
+        range.step_by(8).map(move |offset| {
+            let word = page[offset..offset + 8].try_into().expect("eight bytes");
+            (name, offset, u64::from_le_bytes(word))
+        })
+    });
+    words.filter(|(_, _, word)| *word != 0).collect()
+}
+
+fn landing(start: usize) -> std::ops::Range<usize> {
+    start..start + size_of::<Landing>()
+}
+
+const LOOKS: usize = 40;
+
+/// What is left over at any of many looks at programs that enter the kernel in all ways.
+fn left_over_in_a_storm(words: &str) -> Vec<(&'static str, usize, u64)> {
+    let boot = Boot::new().limit(LIMIT).append(words).arguments("storm");
+    let mut running = boot.init(program(Library::Glibc, "payload")).start();
+    running.wait_for("READY\n", LIMIT);
+    (0..LOOKS).flat_map(|_| left_over(&running.visible())).collect()
+}
+
+#[test]
+fn nothing_stays_behind_an_entry() {
+    if other_kernel() {
+        println!("not our kernel: its stacks are its own business");
+        return;
+    }
+    let left = left_over_in_a_storm("ringwall.scrub=on");
+    assert!(left.is_empty(), "these words stayed: {left:x?}");
+}
+
+#[test]
+fn what_stays_without_scrubbing_is_noticed() {
+    if other_kernel() {
+        println!("not our kernel: its stacks are its own business");
+        return;
+    }
+    let left = left_over_in_a_storm("ringwall.scrub=off");
+    for name in ["scratch word", "entry stack", "#DB's landing"] {
+        let there = left.iter().any(|(place, _, _)| *place == name);
+        assert!(there, "nothing stayed in the {name}: {left:x?}");
+    }
+}
