@@ -32,14 +32,26 @@ static void keep_registers(greg_t *gregs)
         seen.registers[i] = (uint64_t)gregs[register_gregs[i]];
 }
 
-/* Every signal leads back to the end of the probe, with a stack; but a step before the page goes on. */
+static void start_timer(void)
+{
+    struct itimerval soon = {.it_value.tv_usec = 25000};
+    setitimer(ITIMER_REAL, &soon, NULL);
+}
+
+/* Every signal leads back to the end of the probe, with a stack; but a step before the page goes on, and a
+ * timer that is too early starts again. */
 static void note(int signal, siginfo_t *info, void *context)
 {
     ucontext_t *uc = context;
     greg_t *gregs = uc->uc_mcontext.gregs;
     uint64_t rip = (uint64_t)gregs[REG_RIP];
-    if (signal == SIGTRAP && info->si_code == TRAP_TRACE && rip - CODE_PAGE >= PAGE)
+    bool outside = rip - CODE_PAGE >= PAGE;
+    if (signal == SIGTRAP && info->si_code == TRAP_TRACE && outside)
         return;
+    if (signal == SIGALRM && outside) {
+        start_timer();
+        return;
+    }
     seen.count++;
     seen.signal = signal;
     keep_registers(gregs);
@@ -147,8 +159,7 @@ static void exceptions(void)
 /* Ticks arrive while the registers hold nothing else; then the timer's signal ends the loop. */
 static void interrupts(void)
 {
-    struct itimerval soon = {.it_value.tv_usec = 25000};
-    setitimer(ITIMER_REAL, &soon, NULL);
+    start_timer();
     ENTER("an interrupt", "\xeb\xfe", payload(), SIGALRM);
 }
 

@@ -35,6 +35,7 @@ pub struct Boot {
     counted: bool,
     stub: bool,
     limit: Duration,
+    limit_after: Option<(String, Duration)>,
 }
 
 impl Default for Boot {
@@ -60,6 +61,7 @@ impl Boot {
             counted: false,
             stub: false,
             limit: Duration::from_secs(60),
+            limit_after: None,
         }
     }
 
@@ -203,6 +205,13 @@ impl Boot {
         self
     }
 
+    /// Sets a time limit for Bochs that begins when the guest has written `text`.
+    #[must_use]
+    pub fn limit_after(mut self, text: &str, limit: Duration) -> Boot {
+        self.limit_after = Some((text.into(), limit));
+        self
+    }
+
     /// Boots and waits for the end.
     ///
     /// # Panics
@@ -247,7 +256,10 @@ impl Boot {
     pub fn run_in_bochs(&self, model: Model) -> Output {
         let (kernel, line, image) = self.parts();
         let machine = Bochs::new(made::bochs(), kernel).model(model).append(line);
-        let machine = machine.initrd(image.path()).memory(self.memory).limit(self.limit);
+        let mut machine = machine.initrd(image.path()).memory(self.memory).limit(self.limit);
+        if let Some((text, limit)) = &self.limit_after {
+            machine = machine.limit_after(text, *limit);
+        }
         let Ending { exit, serial } = machine.run().unwrap_or_else(|error| panic!("{error}"));
         Output { serial, exit }
     }

@@ -24,4 +24,4 @@ pub use made::{
     Library, example, kernel_file, leave_table, linux, other_kernel, program, selftest,
 };
 pub use output::Output;
-pub use outside::Visible;
+pub use outside::{EntryText, Visible};

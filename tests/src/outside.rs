@@ -5,6 +5,7 @@
 //!   CR3 without bit 12 ──► what the same addresses, and their neighbours, are to the kernel
 //! ```
 
+use std::ops::Range;
 use std::time::Duration;
 
 use ringwall::entry::layout::DATA;
@@ -62,27 +63,6 @@ impl Visible {
         found.map(|(page, _)| page.address).expect("a stack page")
     }
 
-    /// Where the IDT's 256 gates lead (SDM vol. 3, 6.14.1).
-    ///
-    /// # Panics
-    ///
-    /// When the IDT is in none of the pages.
-    pub fn gates(&self) -> Vec<u64> {
-        let idt = self.registers.idt;
-        let found = self.pages.iter().find(|(page, _)| page.address == idt);
-        let (_, bytes) = found.expect("a page with the IDT");
-        let gates = bytes.chunks_exact(16);
-        gates
-            .map(|gate| {
-                let part = |range: std::ops::Range<usize>| {
-                    let bytes = gate[range].iter().rev();
-                    bytes.fold(0, |value, byte| value << 8 | u64::from(*byte))
-                };
-                part(0..2) | part(6..8) << 16 | part(8..12) << 32
-            })
-            .collect()
-    }
-
     /// Every address at which `bytes` stand in one of the pages, at any alignment.
     pub fn find(&self, bytes: &[u8]) -> Vec<u64> {
         let in_page = |(page, contents): &(Leaf, Vec<u8>)| {
@@ -94,6 +74,15 @@ impl Visible {
     }
 }
 
+/// The entry text as ring 0 executes it, with or without isolation.
+#[derive(Clone, Debug)]
+pub struct EntryText {
+    /// Its page.
+    pub bytes: Vec<u8>,
+    /// Where the IDT's 256 gates lead, as offsets in it.
+    pub gates: Vec<u64>,
+}
+
 impl Running {
     /// Stops the guest in user mode, reads the entry area, and lets it go on.
     ///
@@ -101,27 +90,67 @@ impl Running {
     ///
     /// When the CPU is not seen in user mode, runs there under no user root, or its tables make no sense.
     pub fn visible(&mut self) -> Visible {
+        self.stopped(|memory, registers| {
+            assert!(registers.cr3 & USER_ROOT != 0, "CR3 is {:#x}: no user root", registers.cr3);
+            read(memory, registers)
+        })
+    }
+
+    /// Stops the guest in user mode, reads the entry text, and lets it go on.
+    ///
+    /// # Panics
+    ///
+    /// As [`Running::visible`], but any root will do.
+    pub fn entry_text(&mut self) -> EntryText {
+        self.stopped(|memory, registers| {
+            let kernel = walk(memory, registers, registers.cr3 & !USER_ROOT);
+            let page = |address: u64| {
+                let page = kernel.iter().find(|page| page.address == address);
+                page.map(|page| contents(memory, page)).expect("a page of 4 KiB in the entry area")
+            };
+            let gates = gates(&page(registers.idt));
+            let base = gates[0] & !0xfff;
+            let gates = gates.into_iter().map(|gate| gate - base).collect();
+            EntryText { bytes: page(base), gates }
+        })
+    }
+
+    fn stopped<T>(&mut self, view: impl FnOnce(&GuestMemory, Registers) -> T) -> T {
         let caught = self.guest.stop_in_user_mode(CATCH_LIMIT).expect("a monitor that answers");
         let Some(registers) = caught else {
             panic!("the CPU is never in user mode; its log:\n{}", self.guest.console.text());
         };
-        assert!(registers.cr3 & USER_ROOT != 0, "CR3 is {:#x}: no user root", registers.cr3);
-        let visible = read(&self.guest.memory, registers);
+        let seen = view(&self.guest.memory, registers);
         self.guest.monitor.resume().expect("a monitor that answers");
-        visible
+        seen
     }
 }
 
+fn walk(memory: &GuestMemory, registers: Registers, root: u64) -> Vec<Leaf> {
+    let read = |address: u64, buffer: &mut [u8]| memory.read(address, buffer);
+    leaves(&read, root, registers.levels()).unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn contents(memory: &GuestMemory, page: &Leaf) -> Vec<u8> {
+    let mut bytes = vec![0; page.size as usize];
+    assert!(memory.read(page.physical, &mut bytes), "{page:x?} is not in memory");
+    bytes
+}
+
+/// Where the gates of an IDT lead (SDM vol. 3, 6.14.1).
+fn gates(idt: &[u8]) -> Vec<u64> {
+    let address = |gate: &[u8]| {
+        let part = |range: Range<usize>| {
+            gate[range].iter().rev().fold(0, |value, byte| value << 8 | u64::from(*byte))
+        };
+        part(0..2) | part(6..8) << 16 | part(8..12) << 32
+    };
+    idt.chunks_exact(16).map(address).collect()
+}
+
 fn read(memory: &GuestMemory, registers: Registers) -> Visible {
-    let walk = |root| {
-        let read = |address: u64, buffer: &mut [u8]| memory.read(address, buffer);
-        leaves(&read, root, registers.levels()).unwrap_or_else(|error| panic!("{error}"))
-    };
-    let contents = |page: &Leaf| {
-        let mut bytes = vec![0; page.size as usize];
-        assert!(memory.read(page.physical, &mut bytes), "{page:x?} is not in memory");
-        bytes
-    };
+    let walk = |root| walk(memory, registers, root);
+    let contents = |page: &Leaf| contents(memory, page);
     let (user, kernel) = (walk(registers.cr3), walk(registers.cr3 & !USER_ROOT));
     let kernel_page = |address| {
         let page = kernel.iter().find(|page| page.address == address);

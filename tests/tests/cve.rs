@@ -14,7 +14,7 @@ use std::time::Duration;
 use ringwall_emulator::INTEL_CPU;
 use ringwall_tests::{Boot, Library, Visible, other_kernel, program, swapgs};
 
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// What user mode sees of the kernel on one CPU.
 const VISIBLE: u64 = 16 * 1024;
@@ -75,28 +75,38 @@ fn look(boot: Boot) -> Visible {
 }
 
 /// The text that is mapped in a running guest, from the gates that its IDT has.
-fn conditional_swapgs(words: &str) -> swapgs::Findings {
-    let visible = look(Boot::new().append(words));
-    let (base, user_view) = visible.text();
-    for (offset, byte) in user_view.iter().enumerate() {
-        let same = *byte == visible.kernel_text[offset];
-        assert!(same || *byte == 0xcc, "the views differ at {offset:#x}");
-    }
-    let gates: Vec<u64> = visible.gates().iter().map(|gate| gate - base).collect();
-    assert_eq!(gates.len(), 256);
-    swapgs::walk(&visible.kernel_text, gates)
+fn conditional_swapgs(boot: Boot) -> swapgs::Findings {
+    let mut running = boot.limit(LIMIT).init(program(Library::Glibc, "spin")).start();
+    running.wait_for("READY\n", LIMIT);
+    let text = running.entry_text();
+    assert_eq!(text.gates.len(), 256);
+    swapgs::walk(&text.bytes, text.gates)
 }
 
-#[test]
-fn cve_2019_1125_conditional_swapgs() {
+fn fences(boot: Boot) {
     if other_kernel() {
         println!("not our kernel: its text is its own business");
         return;
     }
-    let findings = conditional_swapgs("");
+    let findings = conditional_swapgs(boot);
     assert!(findings.conditional.len() >= 2, "traps and #DB decide: {findings:x?}");
     assert!(findings.unfenced.is_empty(), "not fenced: {findings:x?}");
     assert!(findings.exposed.is_empty(), "GS may be used with the wrong base: {findings:x?}");
+}
+
+#[test]
+fn cve_2019_1125_conditional_swapgs() {
+    fences(Boot::new());
+}
+
+#[test]
+fn cve_2019_1125_conditional_swapgs_without_isolation() {
+    fences(Boot::new().pti("off"));
+}
+
+#[test]
+fn cve_2019_1125_conditional_swapgs_without_fsgsbase() {
+    fences(Boot::new().cpu(&format!("{INTEL_CPU},-fsgsbase")));
 }
 
 #[test]
@@ -105,9 +115,23 @@ fn cve_2019_1125_is_noticed_without_the_fences() {
         println!("not our kernel: its text is its own business");
         return;
     }
-    let findings = conditional_swapgs("ringwall.lfence=off");
+    let findings = conditional_swapgs(Boot::new().append("ringwall.lfence=off"));
     assert_eq!(findings.unfenced, findings.conditional, "{findings:x?}");
     assert!(findings.exposed.len() >= 2, "both sides of the branch: {findings:x?}");
+}
+
+#[test]
+fn cve_2019_1125_both_views_have_what_was_checked() {
+    if other_kernel() {
+        println!("not our kernel: its text is its own business");
+        return;
+    }
+    let visible = look(Boot::new());
+    let (_, user_view) = visible.text();
+    for (offset, byte) in user_view.iter().enumerate() {
+        let same = *byte == visible.kernel_text[offset];
+        assert!(same || *byte == 0xcc, "the views differ at {offset:#x}");
+    }
 }
 
 const BOOTS: usize = 5;

@@ -34,6 +34,7 @@ macro_rules! programs {
 programs!(
     across,
     badreturn,
+    debug,
     exceptions,
     execstorm,
     files,
@@ -47,6 +48,7 @@ programs!(
     memory,
     pipestorm,
     processes,
+    ptrace,
     registers,
     rights,
     segments,
@@ -55,6 +57,8 @@ programs!(
     sysenter,
     sigreturnstorm,
     threadstorm,
+    traced,
+    tracestorm,
     usercopy,
     wildcalls,
 );

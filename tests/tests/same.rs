@@ -16,6 +16,7 @@ const PROGRAMS: &[&str] = &[
     "across",
     "badiret",
     "badreturn",
+    "debug",
     "exceptions",
     "files",
     "fsgsbase",
@@ -24,12 +25,14 @@ const PROGRAMS: &[&str] = &[
     "memory",
     "payload",
     "processes",
+    "ptrace",
     "registers",
     "rights",
     "segments",
     "sigframe",
     "signals",
     "sigreturnstorm",
+    "traced",
     "usercopy",
 ];
 

@@ -1,17 +1,34 @@
 //! Every way into the kernel and out of it, disturbed after each of its instructions.
 
+use std::time::Duration;
+
+use ringwall_emulator::INTEL_CPU;
 use ringwall_tests::inject::{Event, Trip, Watch};
 use ringwall_tests::{Boot, expect_broken, other_kernel};
 
+/// How long one boot may take.
+const LIMIT: Duration = Duration::from_secs(300);
+/// The same, for the whole campaign.
+const LONG_LIMIT: Duration = Duration::from_secs(7_200);
+/// Which event inside which.
+const NESTED: [(Event, Event); 3] = [
+    (Event::Nmi, Event::MachineCheck),
+    (Event::Nmi, Event::Debug),
+    (Event::MachineCheck, Event::Nmi),
+];
 /// RSP that the way `short` asks for, with a 16-bit stack segment.
 const SHORT_RSP: u64 = 0x2345_6780;
 
 fn settled(boot: Boot, way: &str) -> Option<(Watch, Trip)> {
+    settled_within(LIMIT, boot, way)
+}
+
+fn settled_within(limit: Duration, boot: Boot, way: &str) -> Option<(Watch, Trip)> {
     if other_kernel() {
         println!("not our kernel: its entry code is its own business");
         return None;
     }
-    let mut watch = Watch::new(boot, way);
+    let mut watch = Watch::new(boot.limit(limit), way);
     let trip = watch.settle();
     println!("way {way}: {} instructions", trip.states.len());
     Some((watch, trip))
@@ -21,18 +38,42 @@ fn settled(boot: Boot, way: &str) -> Option<(Watch, Trip)> {
 fn disturbed(boot: Boot, way: &str) {
     let Some((mut watch, trip)) = settled(boot, way) else { return };
     for event in Event::ALL {
+        // No #DB interrupts the first instructions of another: it clears TF, and then DR7.
+        if way == "step" && event == Event::Debug {
+            continue;
+        }
         let count = watch.disturb_everywhere(&trip, event);
         println!("way {way}: {count} places, {event}");
     }
 }
 
 /// An event at one instruction of each kind of a way, and another after each of its own instructions.
-fn nested(boot: Boot, way: &str) {
+fn nested(boot: Boot, way: &str, pairs: &[(Event, Event)]) {
     let Some((mut watch, trip)) = settled(boot, way) else { return };
-    for (outer, inner) in [(Event::Nmi, Event::MachineCheck), (Event::MachineCheck, Event::Nmi)] {
+    for &(outer, inner) in pairs {
         let kinds = watch.kinds(&trip);
         let count: usize = kinds.iter().map(|index| watch.nest(&trip, *index, outer, inner)).sum();
         println!("way {way}: {count} times {inner} inside an {outer}, at {} places", kinds.len());
+    }
+}
+
+/// The whole campaign: an event inside an event at every instruction of every way. About an hour.
+#[test]
+#[ignore = "takes an hour; run with --ignored"]
+fn everything_nested() {
+    for way in WAYS {
+        let Some((mut watch, trip)) = settled_within(LONG_LIMIT, Boot::new(), way) else {
+            return;
+        };
+        for (outer, inner) in NESTED {
+            let places = watch.boundaries(&trip);
+            let count: usize =
+                places.iter().map(|index| watch.nest(&trip, *index, outer, inner)).sum();
+            println!(
+                "way {way}: {count} times {inner} inside an {outer}, at {} places",
+                places.len()
+            );
+        }
     }
 }
 
@@ -50,11 +91,69 @@ fn no_bit_of_the_kernels_rsp_shows() {
 
 #[test]
 fn call_nested() {
-    nested(Boot::new(), "call");
+    nested(Boot::new(), "call", &NESTED);
+}
+
+/// The other exits of an event's code: what an interrupt came from goes back to by IRETQ, and espfix.
+#[test]
+fn short_nested() {
+    nested(Boot::new(), "short", &NESTED[..1]);
+}
+
+/// Ring 3 with the kernel's GS base, and RSP on the NMI's stack.
+#[test]
+fn hostile_call() {
+    let Some((mut watch, _)) = settled(Boot::new(), "call") else { return };
+    watch.make_hostile();
+    let trip = watch.settle();
+    assert_eq!(trip.end().gs_base, trip.end().kernel_gs_base);
+    for event in Event::ALL {
+        watch.disturb_everywhere(&trip, event);
+    }
+    for index in watch.kinds(&trip) {
+        watch.nest(&trip, index, Event::Nmi, Event::MachineCheck);
+    }
+}
+
+/// Every measure there is, needed or not: they stand in the windows, and change registers and flags.
+fn hardened() -> Boot {
+    let measures = ["clac", "lfence", "scrub", "registers", "verw", "rsb"];
+    let words: String = measures.iter().map(|name| format!(" ringwall.{name}=force")).collect();
+    Boot::new().append(&words)
+}
+
+#[test]
+fn hardened_call() {
+    disturbed(hardened(), "call");
+}
+
+#[test]
+fn hardened_fault() {
+    disturbed(hardened(), "fault");
+}
+
+/// The base of GS by MSR, as on CPUs before FSGSBASE.
+#[test]
+fn old_call() {
+    disturbed(Boot::new().cpu(&format!("{INTEL_CPU},-fsgsbase")), "call");
+}
+
+/// The variant without switches.
+#[test]
+fn open_call() {
+    disturbed(Boot::new().pti("off"), "call");
+}
+
+#[test]
+fn open_call_nested() {
+    nested(Boot::new().pti("off"), "call", &NESTED[..1]);
 }
 
 macro_rules! ways {
     ($($name:ident),* $(,)?) => {
+        /// Every way of `programs/windows.c`.
+        const WAYS: &[&str] = &[$(stringify!($name)),*];
+
         $(#[test]
         fn $name() {
             disturbed(Boot::new(), stringify!($name));
@@ -77,7 +176,9 @@ fn a_root_that_is_not_restored_is_noticed() {
 
 #[test]
 fn an_iret_inside_an_nmi_is_noticed() {
-    expect_broken("nmi-iret", "an NMI arrived inside an NMI", |boot| nested(boot, "call"));
+    expect_broken("nmi-iret", "an NMI arrived inside an NMI", |boot| {
+        nested(boot, "call", &NESTED[..1]);
+    });
 }
 
 #[test]

@@ -13,9 +13,6 @@ use crate::entry::layout::{
 use crate::frame::Frame;
 use crate::ldt;
 use core::mem::offset_of;
-use core::sync::atomic::Ordering;
-use ringwall_core::paging::index;
-use ringwall_core::private::GROUP_BYTES;
 use ringwall_core::segment::Descriptor;
 use x86_64::VirtAddr;
 use x86_64::registers::control::{Cr3, Cr3Flags};
@@ -153,12 +150,7 @@ fn load_ldt(space: &AddressSpace, word: u64) {
     let (mut selector, mut descriptor) = (0, [0; 2]);
     if word != 0 {
         // This CPU may have come up after the slot was made. Another one may store the same.
-        if let Some(level_3) = space.private().level_3() {
-            let first = index(3, espfix_stack);
-            for slot in &level_3[first..first + (GROUP_BYTES >> 30) as usize] {
-                slot.store(espfix_group, Ordering::Release);
-            }
-        }
+        space.private().show_stack_pages(espfix_stack, espfix_group);
         let (base, entries) = ldt::from_word(word);
         (selector, descriptor) = (LDT_SELECTOR, descriptors::ldt(base, entries));
     }
@@ -257,6 +249,27 @@ fn clear_below(end: u64, words: usize) {
         // SAFETY: a word of the user view's stack page under its alias, which only the entry code
         // reads, and not before the next exit.
         unsafe { word.write_volatile(0) };
+    }
+}
+
+/// Serves a system call on a frame, as [`crate::Handlers::syscall`] does.
+pub type SyscallHandler = extern "sysv64" fn(&mut Frame);
+
+/// Makes this CPU call `handler` for SYSCALL from now on, in the place of [`crate::Handlers::syscall`]: for
+/// threads whose calls need more than others', so that the others' pay nothing for it.
+///
+/// # Safety
+/// On an active CPU.
+pub unsafe fn set_syscall_handler(handler: SyscallHandler) {
+    // SAFETY: a word of this CPU's kernel-only data; the entry code alone reads it, and passes the frame
+    // that it built on this thread's task stack, which nothing else refers to until the call has ended.
+    unsafe {
+        core::arch::asm!(
+            "mov gs:[{word}], {handler}",
+            handler = in(reg) handler as *const () as u64,
+            word = const data_offset!(syscall_handler),
+            options(nostack, preserves_flags),
+        );
     }
 }
 

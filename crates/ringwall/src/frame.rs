@@ -189,6 +189,13 @@ impl Frame {
         self.error_code = number;
     }
 
+    /// Makes the frame one of a system call of that number, however it came: a tracer brings back the
+    /// registers of an interrupted call. It leaves by IRETQ.
+    pub fn become_call(&mut self, number: u64) {
+        self.vector = LEAVES_BY_IRETQ;
+        self.error_code = number;
+    }
+
     /// Argument registers of the Linux system-call convention: RDI, RSI, RDX, R10, R8, R9.
     pub fn arguments(&self) -> [u64; 6] {
         [self.rdi, self.rsi, self.rdx, self.r10, self.r8, self.r9]

@@ -5,6 +5,7 @@
 
 extern crate alloc;
 
+pub mod breakpoints;
 pub mod calendar;
 pub mod chacha;
 pub mod futex;
@@ -12,4 +13,5 @@ pub mod machine_check;
 pub mod ports;
 pub mod script;
 pub mod segments;
+pub mod stepping;
 pub mod umip;

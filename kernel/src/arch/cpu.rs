@@ -5,7 +5,7 @@
 
 use super::{apic, clock, machine_check};
 use crate::task::Thread;
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use x86_64::VirtAddr;
 
 /// One CPU's data, found through GS while the kernel runs.
@@ -14,6 +14,8 @@ pub struct CpuLocal {
     pub index: u32,
     /// Identifier for getcpu.
     pub apic_id: AtomicU32,
+    /// Whether the GDT entries of a thread hold anything (`task::segments`).
+    pub has_segments: AtomicBool,
     /// How many NMIs there were.
     pub nmis: AtomicU64,
     /// How many machine checks there were.
@@ -25,6 +27,7 @@ pub struct CpuLocal {
 static BOOT_LOCAL: CpuLocal = CpuLocal {
     index: 0,
     apic_id: AtomicU32::new(0),
+    has_segments: AtomicBool::new(false),
     nmis: AtomicU64::new(0),
     machine_checks: AtomicU64::new(0),
     machine_check: machine_check::Record::new(),

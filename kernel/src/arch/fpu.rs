@@ -29,6 +29,8 @@ const MXCSR: usize = 24;
 const MXCSR_INITIAL: u32 = 0x1f80;
 /// Offset of the bytes that the CPU leaves to software.
 const SOFTWARE_BYTES: usize = 464;
+/// Reserved bytes before them.
+const SPARE_BYTES: usize = 48;
 /// FP_XSTATE_MAGIC1.
 const MAGIC_1: u32 = 0x4650_5853;
 /// FP_XSTATE_MAGIC2, right behind the area.
@@ -150,6 +152,90 @@ impl FpuState {
                 options(nostack, preserves_flags, readonly),
             );
         }
+    }
+}
+
+/// What a tracer reads and writes. The state is not loaded anywhere.
+impl FpuState {
+    fn bytes(&self) -> &[u8] {
+        // SAFETY: the area has that size, is owned, and all of it has been written.
+        unsafe { core::slice::from_raw_parts(self.0.as_ptr(), size()) }
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as in `bytes`.
+        unsafe { core::slice::from_raw_parts_mut(self.0.as_ptr(), size()) }
+    }
+
+    fn word(bytes: &[u8], at: usize) -> u64 {
+        let mut word = [0; 8];
+        word.copy_from_slice(&bytes[at..at + 8]);
+        u64::from_le_bytes(word)
+    }
+
+    /// Refuses bits of MXCSR that the CPU does not have: XRSTOR would fault on them.
+    fn check_mxcsr(&self, image: &[u8]) -> Result<()> {
+        /// MXCSR_MASK where FXSAVE writes 0 for it (SDM vol. 1, 11.6.6).
+        const OLDEST: u64 = 0xffbf;
+        let valid = match FpuState::word(self.bytes(), MXCSR) >> 32 {
+            0 => OLDEST,
+            mask => mask,
+        };
+        let wanted = FpuState::word(image, MXCSR) & 0xffff_ffff;
+        if wanted & !valid == 0 { Ok(()) } else { Err(Errno::EINVAL) }
+    }
+
+    /// FXSAVE's image.
+    pub fn read_legacy(&self, image: &mut [u8; HEADER]) {
+        image[..SOFTWARE_BYTES - SPARE_BYTES]
+            .copy_from_slice(&self.bytes()[..SOFTWARE_BYTES - SPARE_BYTES]);
+    }
+
+    /// Takes FXSAVE's image.
+    ///
+    /// # Errors
+    /// `EINVAL` for an MXCSR that there is not.
+    pub fn write_legacy(&mut self, image: &[u8; HEADER]) -> Result<()> {
+        self.check_mxcsr(image)?;
+        let present = FpuState::word(self.bytes(), HEADER) | LEGACY;
+        let area = self.bytes_mut();
+        let mask: [u8; 4] = [area[28], area[29], area[30], area[31]];
+        area[..HEADER].copy_from_slice(image);
+        area[28..32].copy_from_slice(&mask);
+        area[HEADER..HEADER + 8].copy_from_slice(&present.to_le_bytes());
+        Ok(())
+    }
+
+    /// XSAVE's image; `image` has its size.
+    pub fn read_extended(&self, image: &mut [u8]) {
+        image.copy_from_slice(self.bytes());
+        image[SOFTWARE_BYTES - SPARE_BYTES..HEADER].fill(0);
+        let software = SoftwareBytes {
+            magic: MAGIC_1,
+            extended_size: size() as u32 + 4,
+            components: components(),
+            size: size() as u32,
+            padding: [0; 7],
+        };
+        image[SOFTWARE_BYTES..HEADER].copy_from_slice(software.as_bytes());
+    }
+
+    /// Takes XSAVE's image, which has its size.
+    ///
+    /// # Errors
+    /// `EINVAL` for a header or an MXCSR that the CPU would refuse.
+    pub fn write_extended(&mut self, image: &[u8]) -> Result<()> {
+        let present = FpuState::word(image, HEADER);
+        let rest = &image[HEADER + 8..HEADER + HEADER_BYTES];
+        if present & !components() != 0 || rest.iter().any(|byte| *byte != 0) {
+            return Err(Errno::EINVAL);
+        }
+        self.check_mxcsr(image)?;
+        let area = self.bytes_mut();
+        let mask: [u8; 4] = [area[28], area[29], area[30], area[31]];
+        area.copy_from_slice(image);
+        area[28..32].copy_from_slice(&mask);
+        Ok(())
     }
 }
 

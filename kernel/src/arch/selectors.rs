@@ -66,6 +66,21 @@ impl Selectors {
         }
     }
 
+    /// DS, ES, FS, GS.
+    pub fn values(self) -> [u16; 4] {
+        [self.data, self.extra, self.fs, self.gs]
+    }
+
+    /// Changes one of them, by its place in [`Selectors::values`]. Nothing is loaded that cannot be.
+    pub fn set(&mut self, place: usize, value: u16) {
+        match place {
+            0 => self.data = value,
+            1 => self.extra = value,
+            2 => self.fs = value,
+            _ => self.gs = value,
+        }
+    }
+
     /// Whether FS names a descriptor, so that its base was that one's when it was loaded.
     pub fn has_fs(self) -> bool {
         self.fs != 0

@@ -14,7 +14,6 @@ use linux_raw_sys::general as linux;
 use ringwall::{DoubleFault, Frame, Handlers};
 use ringwall_rules::machine_check::Verdict;
 use x86_64::registers::control::Cr2;
-use x86_64::registers::debug::Dr6;
 
 /// The kernel's handlers, as the library calls them.
 pub struct KernelHandlers;
@@ -35,6 +34,7 @@ impl Handlers for KernelHandlers {
         }
         match vector {
             14 => page_fault(frame),
+            1 => task::ptrace::hardware::debug_exception(frame),
             0..32 => exception(frame, vector),
             0x80 => syscall::int80::dispatch(frame),
             _ => interrupt(vector, true),
@@ -50,7 +50,9 @@ impl Handlers for KernelHandlers {
     }
 
     fn debug(frame: &mut Frame) {
-        // The debug registers are unused, so this is a program's TF that a SYSCALL carried here.
+        // A breakpoint that a copy from or to the program hit, or that a MOV to SS delayed to an entry: nobody
+        // hears of it, as on Linux. Or a TF that SYSCALL or SYSENTER carried here.
+        task::ptrace::hardware::forget_status();
         if !in_sysenter_stub(frame.rip()) {
             frame.set_rflags(frame.rflags() & !u64::from(TRAP_FLAG));
         }
@@ -148,7 +150,6 @@ fn exception(frame: &mut Frame, vector: u8) {
     let rip = frame.rip();
     let (number, code, address) = match vector {
         0 => (linux::SIGFPE, linux::FPE_INTDIV as i32, rip),
-        1 => (linux::SIGTRAP, debug_cause(), rip),
         3 => (linux::SIGTRAP, SI_KERNEL, 0),
         6 => (linux::SIGILL, linux::ILL_ILLOPN as i32, rip),
         11 | 12 => (linux::SIGBUS, SI_KERNEL, 0),
@@ -164,23 +165,6 @@ fn exception(frame: &mut Frame, vector: u8) {
         _ => (linux::SIGSEGV, SI_KERNEL, 0),
     };
     fault(frame, number, code, address, vector.into(), frame.error_code(), None);
-}
-
-/// Single step or breakpoint, from DR6, which is then made ready for the next (SDM vol. 3, 17.2.3).
-fn debug_cause() -> i32 {
-    const SINGLE_STEP: u64 = 1 << 14;
-    const BREAKPOINTS: u64 = 0xf;
-    let status = Dr6::read_raw();
-    // SAFETY: the value that the CPU starts with: no cause.
-    unsafe { core::arch::asm!("mov dr6, {}", in(reg) 0xffff_0ff0_u64, options(nomem, nostack)) };
-    if status & SINGLE_STEP != 0 {
-        linux::TRAP_TRACE as i32
-    } else if status & BREAKPOINTS != 0 {
-        linux::TRAP_HWBKPT as i32
-    } else {
-        // INT1 sets no bit.
-        linux::TRAP_BRKPT as i32
-    }
 }
 
 /// x87 exceptions that are pending and not masked.

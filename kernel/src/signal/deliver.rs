@@ -5,9 +5,11 @@
 //! instruction (both are two bytes long) and the number back in RAX.
 
 use super::send::{block, recalculate, set_blocked};
-use super::{Action, DEFAULT, DUMPS, IGNORE, IGNORED_BY_DEFAULT, Info, STOPS, bit, frame, stop};
+use super::{
+    Action, Actions, DEFAULT, DUMPS, IGNORE, IGNORED_BY_DEFAULT, Info, STOPS, bit, frame, stop,
+};
 use crate::errno::Errno;
-use crate::task::{self, Thread, exit, work};
+use crate::task::{self, Thread, exit, ptrace, work};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as raw;
 use ringwall::Frame;
@@ -29,7 +31,7 @@ enum Next {
 pub fn deliver(frame: &mut Frame) {
     let thread = task::current();
     loop {
-        match next(&thread) {
+        match next(&thread, frame) {
             Next::Handle(info, action) => {
                 restart_before_handler(frame, &action);
                 handle(&thread, frame, &info, &action);
@@ -40,7 +42,9 @@ pub fn deliver(frame: &mut Frame) {
                 }
             }
             Next::Stop => {
-                stop::park(&thread);
+                if !thread.is_traced() {
+                    stop::park(&thread);
+                }
                 if thread.pending_work() & work::KILL != 0 {
                     return;
                 }
@@ -62,13 +66,19 @@ pub fn deliver(frame: &mut Frame) {
 }
 
 /// Takes signals until one needs something done outside of the locks.
-fn next(thread: &Thread) -> Next {
+fn next(thread: &Thread, frame: &mut Frame) -> Next {
     let process = &thread.process;
     loop {
+        if thread.pending_work() & work::KILL != 0 {
+            return Next::Nothing;
+        }
+        if ptrace::trap_if_due(thread, frame) {
+            continue;
+        }
         let wanted = !thread.blocked();
         let taken = {
             let mut shared = process.signals.lock();
-            if shared.stopped_by.is_some() {
+            if shared.stopped_by.is_some() && ptrace::takes_part(thread) {
                 return Next::Stop;
             }
             let own = thread.pending.lock().take(wanted);
@@ -82,6 +92,7 @@ fn next(thread: &Thread) -> Next {
                 Next::Nothing
             };
         };
+        let Some(info) = ptrace::signal_arrives(thread, frame, info) else { continue };
         let signal = info.number();
         // SAFETY: this is the process's own thread; exec is not under way on it.
         let Some(actions) = (unsafe { process.actions.borrow() }) else { return Next::Nothing };
@@ -92,7 +103,8 @@ fn next(thread: &Thread) -> Next {
             // Process 1 does not do what it has no handler for.
             DEFAULT if process.is_init() => continue,
             DEFAULT if bit(signal) & STOPS != 0 => {
-                if signal != raw::SIGSTOP && stop::is_unattended(process) {
+                let meant = ptrace::stop_is_meant(thread);
+                if !meant || (signal != raw::SIGSTOP && stop::is_unattended(process)) {
                     continue;
                 }
                 stop::begin(process, signal);
@@ -119,6 +131,7 @@ fn handle(thread: &Thread, frame: &mut Frame, info: &Info, action: &Action) {
     } else {
         thread.blocked()
     };
+    let stepped = ptrace::leave_for_handler(thread, frame);
     if frame::push(thread, frame, info, action, mask).is_err() {
         // There is nowhere to write: SIGSEGV, and for good if that was the signal.
         if signal == raw::SIGSEGV {
@@ -130,6 +143,9 @@ fn handle(thread: &Thread, frame: &mut Frame, info: &Info, action: &Action) {
     thread.clear_work(work::RESTORE_MASK);
     let own = if action.has(raw::SA_NODEFER) { 0 } else { bit(signal) };
     block(thread, action.mask | own);
+    if stepped {
+        ptrace::notify(thread, frame, raw::SIGTRAP, 0);
+    }
 }
 
 /// A signal that an instruction of the current thread caused and that cannot wait: its handler
@@ -161,14 +177,29 @@ pub fn force(frame: &mut Frame, info: Info) {
     let signal = info.number();
     // SAFETY: this is the process's own thread; exec is not under way on it.
     let Some(actions) = (unsafe { thread.process.actions.borrow() }) else { return };
-    let action = actions.take(signal);
     let blocked = thread.blocked() & bit(signal) != 0;
+    if thread.is_traced() && signal != raw::SIGKILL {
+        return force_on_tracee(&thread, actions, info, blocked);
+    }
+    let action = actions.take(signal);
     if blocked || action.handler <= IGNORE {
         actions.reset(signal);
         end_init_or(signal, &thread, frame);
     }
     restart_before_handler(frame, &action);
     handle(&thread, frame, &info, &action);
+}
+
+/// A tracer hears of the signal before it has any effect.
+fn force_on_tracee(thread: &Thread, actions: &Actions, info: Info, blocked: bool) {
+    let signal = info.number();
+    if blocked || actions.get(signal).handler == IGNORE {
+        actions.reset(signal);
+        set_blocked(thread, thread.blocked() & !bit(signal));
+    }
+    // Standard signals fit in any queue, or come without details.
+    let _ = thread.pending.lock().push(info, u64::MAX);
+    thread.add_work(work::SIGNAL);
 }
 
 /// The current process dies of `signal`; for process 1, says what happened first.

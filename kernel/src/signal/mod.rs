@@ -19,12 +19,13 @@ pub use action::{Action, Actions, DEFAULT, IGNORE};
 pub use deliver::{deliver, fault, force};
 pub use frame::AlternateStack;
 pub use pending::{Info, Pending, Shared};
+pub(crate) use send::recalculate;
 pub use send::{
     check_number, discard_ignored, may_signal, retarget, send_to_process, send_to_thread,
     set_blocked, try_send,
 };
 pub use stop::{any_stopped, wake_parent};
-pub(crate) use stop::{release, thread_ended};
+pub(crate) use stop::{release, take_part, tell_of_stop, tell_parent_of_stop, thread_ended};
 
 use linux_raw_sys::general as raw;
 

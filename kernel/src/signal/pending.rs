@@ -35,6 +35,11 @@ impl Info {
         Info { signal: signal as i32, code, ..Info::default() }
     }
 
+    /// Sent by a thread, with `code`.
+    pub fn from(signal: u32, code: i32, sender: u32, user: u32) -> Info {
+        Info { fields: [pair(sender, user), 0, 0, 0], ..Info::new(signal, code) }
+    }
+
     /// Sent by the kernel itself.
     pub fn kernel(signal: u32) -> Info {
         Info::new(signal, raw::SI_KERNEL as i32)
@@ -131,6 +136,11 @@ impl Pending {
         })
     }
 
+    /// Details of the signal at a place in the queue, which stays there.
+    pub fn queued(&self, place: usize) -> Option<Info> {
+        self.queue.get(place).copied()
+    }
+
     /// Forgets signals.
     pub fn discard(&mut self, signals: u64) {
         if self.set & signals != 0 {
@@ -171,6 +181,11 @@ impl Shared {
 }
 
 impl Shared {
+    /// The signal that stopped the process, while it is stopped or stopping.
+    pub fn stopped_by(&self) -> Option<u32> {
+        self.stopped_by
+    }
+
     /// Whether all threads have stopped.
     pub fn is_stopped(&self) -> bool {
         self.fully_stopped

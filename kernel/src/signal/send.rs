@@ -51,6 +51,7 @@ pub fn try_send(process: &Process, thread: Option<&Thread>, info: Info) -> Resul
     if signal == raw::SIGCONT {
         forget(process, STOPS);
         stop::go_on(process);
+        task::ptrace::group_goes_on(process);
     } else if bit(signal) & STOPS != 0 {
         forget(process, bit(raw::SIGCONT));
     }
@@ -86,7 +87,12 @@ fn is_ignored(process: &Process, thread: Option<&Thread>, signal: u32) -> bool {
         Some(thread) => thread.blocked() & bit(signal) != 0,
         None => process.some_thread().is_some_and(|thread| thread.blocked() & bit(signal) != 0),
     };
-    if blocked {
+    let traced = match thread {
+        Some(thread) => thread.is_traced(),
+        None => process.leader_is_traced(),
+    };
+    // A tracer hears of ignored signals too.
+    if blocked || (traced && signal != raw::SIGKILL) {
         return false;
     }
     // Process 1 gets no signal that it has no handler for, not even SIGKILL.
@@ -108,6 +114,7 @@ fn notify(process: &Process, thread: &Thread, signal: u32) {
     let kills = bit(signal) & (super::IGNORED_BY_DEFAULT | STOPS | DUMPS) == 0;
     // A stopped process dies when it is let go on.
     if kills
+        && !thread.is_traced()
         && !process.signals.lock().is_stopped()
         && process
             .actions
@@ -179,7 +186,7 @@ pub fn retarget(process: &Process, signals: u64) {
 }
 
 /// Sets or clears the current thread's signal bit according to what is pending.
-pub(super) fn recalculate(thread: &Thread) {
+pub(crate) fn recalculate(thread: &Thread) {
     // Cleared first: a signal that arrives meanwhile sets it again.
     thread.clear_work(work::SIGNAL);
     let (shared, stopping) = {
@@ -187,7 +194,10 @@ pub(super) fn recalculate(thread: &Thread) {
         (shared.pending.set, shared.stopped_by.is_some())
     };
     let pending = shared | thread.pending.lock().set;
-    if stopping || pending & !thread.blocked() != 0 {
+    if (stopping && task::ptrace::takes_part(thread))
+        || task::ptrace::is_due(thread)
+        || pending & !thread.blocked() != 0
+    {
         thread.add_work(work::SIGNAL);
     }
 }

@@ -1,7 +1,7 @@
 //! Stopping and going on: SIGSTOP and its kin, SIGCONT, and what the parent hears of it.
 
 use super::{Info, send_to_process};
-use crate::task::{self, Process, Sleep, Thread, schedule, table, work};
+use crate::task::{self, Process, Sleep, Thread, ptrace, schedule, table, work};
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use linux_raw_sys::general as raw;
@@ -19,6 +19,9 @@ pub(super) fn begin(process: &Process, signal: u32) {
     {
         let mut shared = process.signals.lock();
         if shared.stopped_by.is_some() {
+            drop(shared);
+            // A tracee that was let go on has been stopped anew.
+            ptrace::group_stops(&task::current(), signal, false);
             return;
         }
         shared.stopped_by = Some(signal);
@@ -28,30 +31,35 @@ pub(super) fn begin(process: &Process, signal: u32) {
         shared.continue_report = false;
     }
     for thread in process.threads.lock().iter() {
+        ptrace::group_stops(thread, signal, true);
         thread.add_work(work::SIGNAL);
         thread.wake(Sleep::INTERRUPTIBLE);
     }
 }
 
+/// Counts the current thread among the stopped ones of its group. True if it was the last.
+pub(crate) fn take_part(thread: &Thread) -> bool {
+    let counted = ptrace::before_group_stop(thread);
+    let threads = thread.process.thread_count();
+    let mut shared = thread.process.signals.lock();
+    if shared.stopped_by.is_none() {
+        return false;
+    }
+    shared.parked += usize::from(!counted);
+    note_if_complete(&mut shared, threads)
+}
+
 /// Stops the current thread while its process is being stopped.
 pub(super) fn park(thread: &Thread) {
     let process = &thread.process;
-    let threads = process.thread_count();
-    let last = {
-        let mut shared = process.signals.lock();
-        if shared.stopped_by.is_none() {
-            return;
-        }
-        shared.parked += 1;
-        note_if_complete(&mut shared, threads)
-    };
-    if last {
+    if take_part(thread) {
         tell_parent(process, raw::CLD_STOPPED);
     }
     loop {
         thread.prepare_to_sleep(Sleep::STOPPED);
         let stopped = process.signals.lock().stopped_by.is_some();
-        if !stopped || thread.pending_work() & work::KILL != 0 {
+        // A tracer that came meanwhile wants it stopped its own way.
+        if !stopped || thread.is_traced() || thread.pending_work() & work::KILL != 0 {
             break;
         }
         schedule();
@@ -116,21 +124,37 @@ pub(crate) fn release(process: &Process) {
 /// SIGCHLD for a stop or its end, unless the parent does not want it, and waking its waits.
 fn tell_parent(process: &Process, code: u32) {
     let Some(parent) = task::find(process.parent_id()) else { return };
+    let status = if code == raw::CLD_CONTINUED {
+        raw::SIGCONT
+    } else {
+        process.signals.lock().stopped_by.unwrap_or(raw::SIGSTOP)
+    };
+    tell_of_stop(&parent, process, process.pid, code, status);
+}
+
+/// The same for the parent of a process whose last thread has stopped for a tracer.
+pub(crate) fn tell_parent_of_stop(process: &Process) {
+    tell_parent(process, raw::CLD_STOPPED);
+}
+
+/// Tells `parent`, or a tracer's process, of a stop of `process`'s thread `tid`, or of its end.
+pub(crate) fn tell_of_stop(
+    parent: &Arc<Process>,
+    process: &Process,
+    tid: u32,
+    code: u32,
+    status: u32,
+) {
     let action = parent.actions.get().map(|actions| actions.get(raw::SIGCHLD));
     let wanted = action
         .is_some_and(|action| action.handler != super::IGNORE && !action.has(raw::SA_NOCLDSTOP));
     if wanted {
-        let status = if code == raw::CLD_CONTINUED {
-            raw::SIGCONT
-        } else {
-            process.signals.lock().stopped_by.unwrap_or(raw::SIGSTOP)
-        };
         let user = process.credentials.lock().real_user;
         let ticks = process.cpu_time() / crate::task::resources::TICK;
-        let info = Info::child(raw::SIGCHLD, code as i32, process.pid, user, status, ticks);
-        send_to_process(&parent, info);
+        let info = Info::child(raw::SIGCHLD, code as i32, tid, user, status, ticks);
+        send_to_process(parent, info);
     }
-    wake_parent(&parent);
+    wake_parent(parent);
 }
 
 /// Wakes the threads of `parent` that wait for a child.

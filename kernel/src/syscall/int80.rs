@@ -6,6 +6,8 @@
 //! no 64-bit program has a reason to make them this way.
 
 use super::{Call, TABLE, for_rax, process, segments};
+use crate::task::{self, ptrace};
+use core::sync::atomic::Ordering;
 use linux_raw_sys::general as raw;
 use ringwall::Frame;
 
@@ -35,6 +37,13 @@ pub fn dispatch(frame: &mut Frame) {
     let number = frame.rax() & 0xffff_ffff;
     // A restart needs it where SYSCALL's entry would have left it.
     frame.set_number(number);
+    let mut number = number;
+    if task::current().switch_work.load(Ordering::Relaxed) & ptrace::hardware::CALLS != 0 {
+        if !ptrace::calls::begin(frame) {
+            return;
+        }
+        number = frame.number() & 0xffff_ffff;
+    }
     let value = serve(frame, number);
     frame.set_rax(value);
 }

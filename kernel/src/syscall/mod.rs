@@ -51,6 +51,7 @@ static TABLE: [Call; NUMBERS] = build(&[
     identity::CALLS,
     memory::CALLS,
     ports::CALLS,
+    crate::task::ptrace::CALLS,
     process::CALLS,
     resources::CALLS,
     segments::CALLS,

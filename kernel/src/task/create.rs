@@ -16,7 +16,7 @@ use super::stack::Stack;
 use super::switch::SAVED_BYTES;
 use super::table;
 use super::thread::Thread;
-use super::{current, exec, scheduler, segments};
+use super::{current, exec, ptrace, scheduler, segments};
 use crate::arch::{cpu, fpu::FpuState, selectors::Selectors};
 use crate::errno::{Errno, Result};
 use crate::fs::{FileTable, Paths};
@@ -26,6 +26,7 @@ use crate::sync::Completion;
 use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as raw;
+use linux_raw_sys::ptrace as trace;
 use ringwall::Frame;
 use ringwall::core::segment::Descriptor;
 
@@ -85,12 +86,17 @@ impl Wanted {
 ///
 /// # Errors
 /// `EINVAL` for flags that do not go together or are not served, `EAGAIN`, `ENOMEM`.
-pub fn clone(frame: &Frame, wanted: &Wanted) -> Result<u32> {
+pub fn clone(frame: &mut Frame, wanted: &Wanted) -> Result<u32> {
     wanted.check()?;
     frame::admit()?;
     let parent = current();
     let tid = table::lock().take_identifier()?;
-    let made = make(&parent, tid, frame, wanted);
+    let event = match () {
+        () if wanted.has(raw::CLONE_VFORK) => trace::PTRACE_EVENT_VFORK,
+        () if wanted.exit_signal != raw::SIGCHLD => trace::PTRACE_EVENT_CLONE,
+        () => trace::PTRACE_EVENT_FORK,
+    };
+    let made = make(&parent, tid, frame, wanted, event);
     let child = match made {
         Ok(child) => child,
         Err(error) => {
@@ -109,14 +115,27 @@ pub fn clone(frame: &Frame, wanted: &Wanted) -> Result<u32> {
     });
     scheduler::start(&child);
     drop(child);
+    let traced = parent.is_traced() && wanted.flags & u64::from(raw::CLONE_UNTRACED) == 0;
+    if traced {
+        ptrace::event(&parent, frame, event, tid.into());
+    }
     if let Some(completion) = vfork {
         // Interrupted only by being killed: then nobody is left to hear of it.
         let _ = completion.wait();
+        if traced {
+            ptrace::event(&parent, frame, trace::PTRACE_EVENT_VFORK_DONE, tid.into());
+        }
     }
     Ok(tid)
 }
 
-fn make(parent: &Thread, tid: u32, frame: &Frame, wanted: &Wanted) -> Result<Arc<Thread>> {
+fn make(
+    parent: &Thread,
+    tid: u32,
+    frame: &Frame,
+    wanted: &Wanted,
+    event: u32,
+) -> Result<Arc<Thread>> {
     let stack = Stack::allocate()?;
     let is_thread = wanted.has(raw::CLONE_THREAD);
     let process = if is_thread {
@@ -129,6 +148,7 @@ fn make(parent: &Thread, tid: u32, frame: &Frame, wanted: &Wanted) -> Result<Arc
     inherit(parent, &child, wanted)?;
     let mut registers = *frame;
     registers.set_rax(0);
+    ptrace::without_forced_trap(parent, &mut registers);
     if wanted.stack != 0 {
         registers.set_rsp(wanted.stack);
     }
@@ -158,6 +178,9 @@ fn make(parent: &Thread, tid: u32, frame: &Frame, wanted: &Wanted) -> Result<Arc
         }
     }
     table.add_thread(&child);
+    if ptrace::tracer_of_new(parent, event, wanted.flags) {
+        ptrace::follow(&mut table, parent, &child);
+    }
     Ok(child)
 }
 
@@ -187,6 +210,7 @@ fn fork_process(parent: &Process, pid: u32, wanted: &Wanted) -> Result<Process> 
 fn inherit(parent: &Thread, child: &Thread, wanted: &Wanted) -> Result<()> {
     child.blocked.store(parent.blocked(), Ordering::Relaxed);
     child.set_name(&parent.name());
+    child.maker.store(parent.tid(), Ordering::Relaxed);
     for (to, from) in child.trap.iter().zip(&parent.trap) {
         to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
     }

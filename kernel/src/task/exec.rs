@@ -5,7 +5,7 @@
 //! takes the old one's place, and what belongs to the old program goes.
 
 use super::thread::{CurrentThread, Thread};
-use super::{current, exit, overflow, table};
+use super::{current, exit, overflow, ptrace, table};
 use crate::arch::{cpu, fpu};
 use crate::errno::{Errno, Result};
 use crate::fs::{File, FileTable, Paths};
@@ -146,6 +146,7 @@ fn take_over(
 ) {
     let process = Arc::clone(&thread.process);
     exit::leave_memory(&thread);
+    let former = thread.tid();
     become_leader(&thread);
 
     let Program { loaded, executable, name } = program;
@@ -180,7 +181,12 @@ fn take_over(
     super::scheduler::clear_selectors();
     super::scheduler::set_fs_base(0);
     super::scheduler::set_gs_base(0);
+    ptrace::hardware::forget_breakpoints(&thread);
+    let number = frame.number();
     *frame = Frame::new_user(entry, stack);
+    if thread.is_traced() {
+        ptrace::executed(&thread, frame, number, former);
+    }
 }
 
 /// A thread other than the first takes over the process's identifier: exec keeps it.
@@ -190,9 +196,12 @@ fn become_leader(thread: &Thread) {
         return;
     }
     let mut table = table::lock();
+    let old = ptrace::leader_changes(&mut table, thread);
     let this = table.remove_thread(own);
     thread.set_tid(pid);
     if let Some(this) = this {
         table.add_thread(&this);
     }
+    drop(table);
+    drop(old);
 }

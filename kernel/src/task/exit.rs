@@ -11,17 +11,25 @@
 
 use super::process::Process;
 use super::thread::{Sleep, Thread, work};
-use super::{current, robust, scheduler, table, wait};
+use super::{current, ptrace, robust, scheduler, table, wait};
 use crate::signal::{self, Info};
 use alloc::collections::BTreeMap;
 use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as raw;
+use linux_raw_sys::ptrace::PTRACE_EVENT_EXIT;
 
 /// Ends the current thread as exit does. `code`: what exit was given, 0 to 255.
 pub fn end_thread(code: u32) -> ! {
     let thread = current();
     let process = Arc::clone(&thread.process);
+    if thread.is_traced() {
+        // Whoever kills it now kills it again, and wakes it up.
+        thread.clear_work(work::KILL);
+        let status = process.ending().unwrap_or(code << 8);
+        ptrace::event(&thread, thread.frame_pointer(), PTRACE_EVENT_EXIT, status.into());
+    }
+    ptrace::tracer_ended(&thread);
     leave_memory(&thread);
     let left = process.remove_thread(&thread);
     if left == 0 {
@@ -40,7 +48,7 @@ pub fn end_thread(code: u32) -> ! {
             signal::retarget(&process, pending & !thread.blocked());
         }
         signal::thread_ended(&process, left);
-        let gone = table::lock().remove_thread(thread.tid());
+        let gone = ptrace::thread_ended(&thread, code);
         drop(gone);
         if process.executing.load(Ordering::Acquire) {
             process.thread_ended.wake_all();
@@ -189,6 +197,7 @@ fn end_whole(process: &Arc<Process>) {
             signal::send_to_process(&child, Info::kernel(death_signal));
         }
         if child.is_zombie()
+            && !child.withheld.load(Ordering::Relaxed)
             && let Some(reaper) = super::find(reaper)
         {
             notify_parent(&child, &reaper);
@@ -202,12 +211,7 @@ fn end_whole(process: &Arc<Process>) {
         crate::fs::terminal::leader_ended(process.pid);
     }
 
-    let (parent, gone) = {
-        let mut table = table::lock();
-        let gone = table.remove_thread(thread.tid());
-        table.note_ended(process);
-        (table.process(process.parent_id()).cloned(), gone)
-    };
+    let (parent, gone) = ptrace::process_ended(process, &thread);
     drop(gone);
     if let Some(parent) = parent {
         notify_parent(process, &parent);
@@ -247,7 +251,13 @@ fn groups_to_hang_up(
     };
     // Only stopped processes matter, and there hardly ever are any.
     if signal::any_stopped() {
-        consider(process.group(), Some(process));
+        // Its own group, if its parent was the one outside of the group who could have done it.
+        let parent = table.process(process.parent_id());
+        if parent.is_some_and(|parent| {
+            parent.group() != process.group() && parent.session() == process.session()
+        }) {
+            consider(process.group(), Some(process));
+        }
         for child in children.values().filter_map(|child| table.process(*child)) {
             if child.group() != process.group() && child.session() == process.session() {
                 consider(child.group(), None);
@@ -259,7 +269,7 @@ fn groups_to_hang_up(
 
 /// Tells `parent` that `process`, its child, has ended; collects it at once if the parent does not
 /// want to.
-fn notify_parent(process: &Arc<Process>, parent: &Arc<Process>) {
+pub(super) fn notify_parent(process: &Arc<Process>, parent: &Arc<Process>) {
     let exit_signal = process.exit_signal.load(Ordering::Relaxed);
     let action = parent.actions.get().map(|actions| actions.get(raw::SIGCHLD));
     let ignored = action.is_some_and(|action| action.handler == signal::IGNORE);
@@ -273,7 +283,8 @@ fn notify_parent(process: &Arc<Process>, parent: &Arc<Process>) {
         let info = Info::child(exit_signal, code, process.pid, user, value, ticks);
         signal::send_to_process(parent, info);
     }
-    if unwanted {
+    // A tracer collects whether it wants to or not.
+    if unwanted && !ptrace::is_kept(process) {
         let gone = table::lock().collect(process);
         drop(gone);
     }

@@ -20,6 +20,7 @@ pub mod exit;
 pub mod futex;
 pub mod overflow;
 pub mod process;
+pub mod ptrace;
 pub mod resources;
 pub mod robust;
 pub mod scheduler;
@@ -61,6 +62,11 @@ pub fn exit_work(frame: &mut Frame) {
         if work & work::RESCHEDULE != 0 {
             thread.clear_work(work::RESCHEDULE);
             schedule();
+        }
+        if work & work::CALL_ENDS != 0 {
+            thread.clear_work(work::CALL_ENDS);
+            ptrace::calls::end(&thread, frame);
+            continue;
         }
         if work & (work::SIGNAL | work::RESTORE_MASK) != 0 {
             signal::deliver(frame);

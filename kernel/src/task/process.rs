@@ -42,6 +42,8 @@ pub struct Process {
     pub(super) leader_code: AtomicU32,
     /// It has ended and waits to be collected.
     zombie: AtomicBool,
+    /// It has ended, but its tracer, who is not its parent, has to hear of it first.
+    pub(super) withheld: AtomicBool,
     /// Signal its parent gets when it ends; 0 for none.
     pub(super) exit_signal: AtomicU32,
     pub(crate) signals: Mutex<Shared>,
@@ -118,6 +120,7 @@ impl Process {
             exit: AtomicU32::new(0),
             leader_code: AtomicU32::new(0),
             zombie: AtomicBool::new(false),
+            withheld: AtomicBool::new(false),
             exit_signal: AtomicU32::new(parts.exit_signal),
             signals: Mutex::new(Shared::new()),
             actions: Own::new(Some(parts.actions)),
@@ -230,6 +233,11 @@ impl Process {
         let threads = self.threads.lock();
         // It is the first unless threads before it ended: those swap places.
         threads.iter().find(|thread| thread.tid() == self.pid).cloned()
+    }
+
+    /// Whether its first thread is traced.
+    pub(crate) fn leader_is_traced(&self) -> bool {
+        super::ptrace::any() && self.leader().is_some_and(|leader| leader.is_traced())
     }
 
     /// The leader, or any thread if it has ended; `None` once all have.

@@ -3,29 +3,21 @@
 //! Invariant: the CPU's three entries are those of the thread that runs on it; threads that have none,
 //! which is nearly all, cost nothing but the look whether the thread before had some.
 
-use super::scheduler::MAXIMUM_CPUS;
 use super::thread::Context;
 use super::{Thread, current};
 use crate::arch::{cpu, selectors::Selectors};
 use crate::errno::{Errno, Result};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::Ordering;
 use ringwall::core::segment::Descriptor;
 use ringwall::descriptors::{THREAD_ENTRIES, THREAD_ENTRY};
 
 /// The three entries.
 pub type Segments = [Descriptor; THREAD_ENTRIES];
 
-/// Whether a CPU's entries hold anything.
-static LOADED: [AtomicBool; MAXIMUM_CPUS] = [const { AtomicBool::new(false) }; MAXIMUM_CPUS];
-
-fn loaded() -> &'static AtomicBool {
-    &LOADED[cpu::local().index as usize % MAXIMUM_CPUS]
-}
-
 /// Makes the CPU's entries those of the thread whose context this is, which it switches to.
 #[inline(always)]
 pub(super) fn switch_to(context: &Context) {
-    if context.has_segments || loaded().load(Ordering::Relaxed) {
+    if context.has_segments || cpu::local().has_segments.load(Ordering::Relaxed) {
         load(&context.segments);
     }
 }
@@ -33,7 +25,7 @@ pub(super) fn switch_to(context: &Context) {
 #[cold]
 fn load(segments: &Segments) {
     let any = segments.iter().any(|segment| !segment.is_empty());
-    loaded().store(any, Ordering::Relaxed);
+    cpu::local().has_segments.store(any, Ordering::Relaxed);
     // SAFETY: interrupts are off in the kernel.
     unsafe { ringwall::set_thread_segments(segments) };
 }

@@ -41,6 +41,8 @@ struct Node {
     /// All children, oldest first, and those that have ended.
     children: BTreeMap<u64, u32>,
     ended: BTreeMap<u64, u32>,
+    /// Threads that its threads trace.
+    tracees: Vec<Arc<Thread>>,
 }
 
 /// The table.
@@ -174,6 +176,7 @@ impl Table {
             group_slot: 0,
             children: BTreeMap::new(),
             ended: BTreeMap::new(),
+            tracees: Vec::new(),
         });
         if let Some(entry) = self.entries.get_mut(&pid) {
             entry.node = Some(node);
@@ -315,12 +318,36 @@ impl Table {
             process.parent.store(reaper, Ordering::Relaxed);
             if let Some(node) = self.node_mut(reaper) {
                 node.children.insert(order, child);
-                if process.is_zombie() {
+                if process.is_zombie() && !process.withheld.load(Ordering::Relaxed) {
                     node.ended.insert(order, child);
                 }
             }
         }
         children
+    }
+
+    /// Threads that a process's threads trace.
+    pub(super) fn tracees(&self, pid: u32) -> &[Arc<Thread>] {
+        self.node(pid).map_or(&[], |node| &node.tracees)
+    }
+
+    /// Enters a thread that a thread of `pid` traces.
+    ///
+    /// # Errors
+    /// `ENOMEM`; `ESRCH` if there is no such process.
+    pub(super) fn add_tracee(&mut self, pid: u32, thread: &Arc<Thread>) -> Result<()> {
+        let node = self.node_mut(pid).ok_or(Errno::ESRCH)?;
+        node.tracees.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        node.tracees.push(Arc::clone(thread));
+        Ok(())
+    }
+
+    /// Takes out a thread that nobody traces any more; the caller drops it after unlocking.
+    pub(super) fn remove_tracee(&mut self, pid: u32, thread: &Thread) -> Option<Arc<Thread>> {
+        let node = self.node_mut(pid)?;
+        let place =
+            node.tracees.iter().position(|tracee| core::ptr::eq(&raw const **tracee, thread))?;
+        Some(node.tracees.remove(place))
     }
 
     /// Takes an ended process out. The caller drops it after unlocking.

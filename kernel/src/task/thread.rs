@@ -4,18 +4,18 @@
 //! or from it. The scheduler holds one reference to each thread from its creation until the switch
 //! away from it after its end; run queues and CPUs point to threads on the strength of that one.
 
-use super::{Process, scheduler, segments::Segments, stack::Stack};
+use super::{Process, ptrace::Tracee, scheduler, segments::Segments, stack::Stack};
 use crate::arch::{fpu::FpuState, selectors::Selectors};
 use crate::errno::Result;
 use crate::signal::{AlternateStack, Pending};
-use alloc::sync::Arc;
+use alloc::{boxed::Box, sync::Arc};
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ops::Deref;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use ringwall::Frame;
 use ringwall_rules::ports::Permissions;
-use spin::Mutex;
+use spin::{Mutex, Once};
 
 /// Bits of what a thread has to do before it returns to ring 3.
 pub mod work {
@@ -27,6 +27,8 @@ pub mod work {
     pub const KILL: u32 = 4;
     /// The signal mask that a call replaced has to come back.
     pub const RESTORE_MASK: u32 = 8;
+    /// A tracer wants to hear of the end of the system call.
+    pub const CALL_ENDS: u32 = 16;
 }
 
 /// How a thread sleeps, or which sleepers a wake-up is for: a set.
@@ -42,10 +44,14 @@ impl Sleep {
     pub const UNINTERRUPTIBLE: Sleep = Sleep(4);
     /// Stopped by a signal.
     pub const STOPPED: Sleep = Sleep(8);
+    /// Stopped for a tracer.
+    pub const TRACED: Sleep = Sleep(16);
+    /// Stopped for a tracer that is at work on it: nothing wakes it before that has ended.
+    const FROZEN: Sleep = Sleep(32);
     /// Every sleep that waits for an event.
     pub const ANY: Sleep = Sleep(7);
     /// Every sleep that a kill ends.
-    pub const KILL: Sleep = Sleep(1 | 2 | 8);
+    pub const KILL: Sleep = Sleep(1 | 2 | 8 | 16);
 }
 
 /// State word: 0 while running or waiting for a CPU, else the [`Sleep`] and these.
@@ -55,18 +61,18 @@ const OFF_QUEUE: u32 = 1 << 8;
 const DEAD: u32 = 1 << 9;
 
 /// What a switch saves besides what is on the stack.
-pub(super) struct Context {
+pub(crate) struct Context {
     /// Stack pointer, with the callee-saved registers at it.
     pub(super) stack_pointer: u64,
-    pub(super) fs_base: u64,
+    pub(crate) fs_base: u64,
     /// User mode's GS base.
-    pub(super) gs_base: u64,
+    pub(crate) gs_base: u64,
     /// User mode's DS, ES, FS and GS.
-    pub(super) selectors: Selectors,
+    pub(crate) selectors: Selectors,
     /// Its own GDT entries, and whether any is not empty.
     pub(super) segments: Segments,
     pub(super) has_segments: bool,
-    pub(super) fpu: FpuState,
+    pub(crate) fpu: FpuState,
 }
 
 /// How an interrupted call goes on when restart_syscall is called.
@@ -112,6 +118,13 @@ pub struct Thread {
     pub(crate) restart: Mutex<Option<Restart>>,
     /// The ports that it may use. Written by the thread alone.
     pub(crate) ports: Mutex<Permissions>,
+    /// The thread that made it.
+    pub(super) maker: AtomicU32,
+    /// What there is to know if it was ever traced.
+    pub(crate) tracee: Once<Box<Tracee>>,
+    /// What a switch from or to the thread has to do besides: bits of [`super::ptrace::hardware`].
+    /// Changed by the thread itself, or while it is off every CPU.
+    pub(crate) switch_work: AtomicU32,
     /// Number of the walk over epoll instances that it is on, or 0.
     pub(crate) epoll_walk: AtomicU64,
     /// Nanoseconds on a CPU, up to the last switch.
@@ -164,6 +177,9 @@ impl Thread {
             robust_list: AtomicU64::new(0),
             restart: Mutex::new(None),
             ports: Mutex::new(Permissions::NONE),
+            maker: AtomicU32::new(0),
+            tracee: Once::new(),
+            switch_work: AtomicU32::new(0),
             epoll_walk: AtomicU64::new(0),
             cpu_time: AtomicU64::new(0),
             since: AtomicU64::new(0),
@@ -210,6 +226,8 @@ impl Thread {
             'X'
         } else if state & Sleep::STOPPED.0 != 0 {
             'T'
+        } else if state & (Sleep::TRACED.0 | Sleep::FROZEN.0) != 0 {
+            't'
         } else if state & Sleep::INTERRUPTIBLE.0 != 0 {
             'S'
         } else if state != AWAKE {
@@ -279,9 +297,40 @@ impl Thread {
         }
     }
 
+    /// Keeps a thread that is stopped for its tracer where it is, off every CPU, until
+    /// [`Thread::thaw`]. False if it is not stopped so.
+    pub(crate) fn freeze(&self) -> bool {
+        loop {
+            let state = self.state.load(Ordering::SeqCst);
+            if state & Sleep::TRACED.0 == 0 {
+                return false;
+            }
+            let gone = Sleep::TRACED.0 | OFF_QUEUE;
+            let frozen = Sleep::FROZEN.0 | OFF_QUEUE;
+            // On another CPU it may still be on its way off its stack.
+            if self.state.compare_exchange(gone, frozen, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+            {
+                while self.is_on_cpu() {
+                    core::hint::spin_loop();
+                }
+                return true;
+            }
+            core::hint::spin_loop();
+        }
+    }
+
+    /// Undoes [`Thread::freeze`]; a thread that has to end meanwhile wakes up.
+    pub(crate) fn thaw(&self) {
+        self.state.store(Sleep::TRACED.0 | OFF_QUEUE, Ordering::SeqCst);
+        if self.pending_work() & work::KILL != 0 {
+            self.wake(Sleep::TRACED);
+        }
+    }
+
     /// Whether a signal that is sent now reaches the thread: not if it blocks it or is stopped.
     pub(crate) fn wants(&self, signal: u32) -> bool {
-        let stopped = self.state.load(Ordering::Relaxed) & Sleep::STOPPED.0 != 0;
+        let stopped = Sleep::STOPPED.0 | Sleep::TRACED.0 | Sleep::FROZEN.0;
+        let stopped = self.state.load(Ordering::Relaxed) & stopped != 0;
         !stopped && self.blocked() & crate::signal::bit(signal) == 0
     }
 
@@ -324,12 +373,12 @@ impl Thread {
     }
 
     /// The user registers, at the top of the task stack.
-    pub(super) fn frame_pointer(&self) -> *mut Frame {
+    pub(crate) fn frame_pointer(&self) -> *mut Frame {
         (self.stack_top() - size_of::<Frame>() as u64) as *mut Frame
     }
 
     /// The saved context. See the invariant at the top of this file.
-    pub(super) fn context(&self) -> *mut Context {
+    pub(crate) fn context(&self) -> *mut Context {
         self.context.get()
     }
 

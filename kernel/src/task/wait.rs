@@ -3,7 +3,7 @@
 use super::process::Process;
 use super::resources::Usage;
 use super::table;
-use super::{current, thread::Sleep};
+use super::{current, ptrace, ptrace::wait::Told, thread::Sleep};
 use crate::errno::{Errno, Result};
 use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
@@ -69,6 +69,14 @@ type Looked = (Result<Option<Event>>, Option<Arc<Process>>);
 
 fn look(parent: &Process, which: Which, options: u32) -> Looked {
     let mut table = table::lock();
+    let traced = ptrace::wait::look(&mut table, parent, which, options);
+    if let Some(Told { event, collected, ended }) = traced.told {
+        drop(table);
+        if let Some(ended) = ended {
+            ended.finish();
+        }
+        return (Ok(Some(event)), collected);
+    }
     let eligible = |child: &Process| {
         let is_clone = child.exit_signal.load(Ordering::Relaxed) != raw::SIGCHLD;
         let kind = options & raw::__WALL != 0 || is_clone == (options & raw::__WCLONE != 0);
@@ -82,7 +90,10 @@ fn look(parent: &Process, which: Which, options: u32) -> Looked {
         let ended = match which {
             // The common case of one child does not look at the others.
             Which::Process(pid) => table.process(pid).filter(|child| {
-                child.parent_id() == parent.pid && child.is_zombie() && eligible(child)
+                child.parent_id() == parent.pid
+                    && child.is_zombie()
+                    && !child.withheld.load(Ordering::Relaxed)
+                    && eligible(child)
             }),
             _ => table.ended_children(parent.pid).find(|child| eligible(child)),
         };
@@ -100,6 +111,10 @@ fn look(parent: &Process, which: Which, options: u32) -> Looked {
     }
     if options & (raw::WSTOPPED | raw::WCONTINUED) != 0 {
         for child in table.children(parent.pid).filter(|child| eligible(child)) {
+            let options = match ptrace::wait::is_tracee(&table, child, parent) {
+                true => options & !raw::WSTOPPED,
+                false => options,
+            };
             if let Some(event) = stop_event(child, options) {
                 return (Ok(Some(event)), None);
             }
@@ -112,7 +127,7 @@ fn look(parent: &Process, which: Which, options: u32) -> Looked {
             .is_some_and(|child| child.parent_id() == parent.pid && eligible(child)),
         _ => table.children(parent.pid).any(|child| eligible(child)),
     };
-    (if exists { Ok(None) } else { Err(Errno::ECHILD) }, None)
+    (if exists || traced.any { Ok(None) } else { Err(Errno::ECHILD) }, None)
 }
 
 fn event(child: &Process, status: u32, code: i32, value: u32) -> Event {

@@ -2,7 +2,7 @@
 //!
 //! A [`Watch`] boots `programs/windows.c`, which goes into the kernel the same way for ever, and stops it
 //! with the emulator's gdb stub. It records one undisturbed round trip, instruction by instruction. Then it
-//! goes to the same instruction of another trip, delivers an NMI or a machine check there, lets it run to its
+//! goes to the same instruction of another trip, delivers an NMI, a machine check or a #DB there, lets it run to its
 //! end, compares every register with what it was, lets the trip run to its end, and compares again with the
 //! undisturbed one. What is compared includes the floating-point state, CR3 and both bases of GS.
 //!
@@ -37,6 +37,8 @@ const TRIES: usize = 4;
 const RESUME_FLAG: u64 = 1 << 16;
 /// In CR3: the user root is loaded.
 const USER_ROOT: u64 = 1 << 12;
+/// In RFLAGS: trap.
+const TRAP_FLAG: u64 = 1 << 8;
 /// Low bits of CR3 that are no part of the address of a pair of roots.
 const PAIR_BITS: u64 = 0x1fff;
 /// The registers that the entry code has a root in: RSI, RDI, RSP.
@@ -46,6 +48,8 @@ const FETCHED: [usize; 3] = [4, 5, RSP];
 const RESUMED: usize = 3;
 /// A machine check that nothing is lost by: bank, status (VAL, UC, EN), IA32_MCG_STATUS (RIPV, MCIP).
 const HARMLESS: (u8, u64, u64) = (4, 0xb000_0000_0000_0000, 5);
+/// What the kernel says at boot if it isolates.
+const ISOLATED: &str = "meltdown: Mitigation: PTI";
 const UNMASKED: &str = "an NMI arrived inside an NMI";
 
 /// What is delivered.
@@ -55,16 +59,19 @@ pub enum Event {
     Nmi,
     /// A machine check that lets the machine go on.
     MachineCheck,
+    /// A debug exception in ring 0, by TF: it comes after the next instruction, as a watchpoint's does.
+    Debug,
 }
 
 impl Event {
-    /// Both.
-    pub const ALL: [Event; 2] = [Event::Nmi, Event::MachineCheck];
+    /// All.
+    pub const ALL: [Event; 3] = [Event::Nmi, Event::MachineCheck, Event::Debug];
 
     fn vector(self) -> usize {
         match self {
             Event::Nmi => text::NMI,
             Event::MachineCheck => text::MACHINE_CHECK,
+            Event::Debug => text::DEBUG,
         }
     }
 }
@@ -74,6 +81,7 @@ impl std::fmt::Display for Event {
         f.write_str(match self {
             Event::Nmi => "NMI",
             Event::MachineCheck => "#MC",
+            Event::Debug => "#DB",
         })
     }
 }
@@ -85,6 +93,9 @@ pub struct Watch {
     text: Text,
     way: String,
     start: u64,
+    isolated: bool,
+    /// Registers that the program gets before it goes in, by the stub's names.
+    overrides: Vec<(&'static str, u64)>,
     /// Where breakpoints are.
     breakpoints: BTreeSet<u64>,
     /// Whether steps hold events back.
@@ -100,7 +111,7 @@ impl Watch {
     ///
     /// When the guest does not get there.
     pub fn new(boot: Boot, way: &str) -> Watch {
-        let boot = boot.stub().limit(Duration::from_secs(300)).arguments(way);
+        let boot = boot.stub().arguments(way);
         let mut running = boot.init(program(Library::Glibc, "windows")).start();
         let ready = format!("READY {way} 0x");
         running.wait_for(&ready, Duration::from_secs(40));
@@ -111,18 +122,38 @@ impl Watch {
         if let Err(error) = stub(&mut running).stop() {
             panic!("way {way}: {error}; its log:\n{}", running.guest.console.text());
         }
+        let isolated = running.guest.console.text().contains(ISOLATED);
         let text = Text::find(&mut running.guest);
         let mut watch = Watch {
             running,
             text,
             way: way.into(),
             start,
+            isolated,
+            overrides: Vec::new(),
             breakpoints: BTreeSet::new(),
             holding: true,
             last: CpuState::default(),
         };
         watch.run_to(&[start], "the beginning of a round");
         watch
+    }
+
+    /// Makes the program a hostile one, as far as ring 3 can: its GS base is the kernel's, and its RSP is on the
+    /// stack that NMIs run on. Neither must tell the kernel anything.
+    ///
+    /// # Panics
+    ///
+    /// When an NMI finds no way to its handler.
+    pub fn make_hostile(&mut self) {
+        let kernel_gs_base = self.state().kernel_gs_base;
+        let mut state = self.deliver(Event::Nmi);
+        while self.text.holds(state.rip) {
+            state = self.step();
+        }
+        self.overrides = vec![("gs_base", kernel_gs_base), ("rsp", state.rsp())];
+        let start = self.start;
+        self.run_to(&[start], "the end of an NMI");
     }
 
     /// The gdb stub.
@@ -194,15 +225,22 @@ impl Watch {
         format!("way {}: {what} never came; the CPU is at {now}; its log:\n{log}", self.way)
     }
 
+    /// Whether a user root is loaded. Without isolation there is none, and the bit means nothing.
+    fn under_user_root(&self, state: &CpuState) -> bool {
+        self.isolated && state.cr3 & USER_ROOT != 0
+    }
+
     /// Where a CPU is, for a person.
     fn describe(&self, state: &CpuState) -> String {
         let place = self.text.name(state.rip);
-        let root = if state.cr3 & USER_ROOT != 0 { "user" } else { "kernel" };
+        let root = if self.under_user_root(state) { "user" } else { "kernel" };
         format!("{place}, ring {}, {root} root", state.level())
     }
 
-    /// Delivers `event` before the next instruction. Returns the state at the event's first instruction.
+    /// Delivers `event` before the next instruction; [`Event::Debug`] after it. Returns the state at the event's first
+    /// instruction.
     fn deliver(&mut self, event: Event) -> CpuState {
+        let gate = self.text.gate(event.vector());
         let monitor = &mut self.running.guest.monitor;
         let sent = match event {
             Event::Nmi => monitor.inject_nmi(),
@@ -210,9 +248,13 @@ impl Watch {
                 let (bank, status, global) = HARMLESS;
                 monitor.inject_machine_check(bank, status, global)
             }
+            Event::Debug => {
+                let flags = self.last.rflags | TRAP_FLAG;
+                self.stub().set_register("eflags", flags).expect("a stub that answers");
+                return self.run_to(&[gate], "a #DB");
+            }
         };
         sent.expect("a monitor that answers");
-        let gate = self.text.gate(event.vector());
         let state = self.step_with_events();
         if state.rip == gate {
             return state;
@@ -238,8 +280,23 @@ impl Watch {
         let before = self.state();
         self.deliver(event);
         let after = self.finish_event(event);
+        if event == Event::Debug {
+            return self.compare_stepped(trip, index, &after);
+        }
         let earlier = &trip.states[..index];
         self.compare_interrupted(&event.to_string(), earlier, &before, &after);
+    }
+
+    /// Compares what goes on after a #DB with the next state of the record, as far as it is the same each time.
+    fn compare_stepped(&self, trip: &Trip, index: usize, after: &CpuState) {
+        let recorded = &trip.states[index + 1];
+        let mut expected = after.clone();
+        expected.rip = recorded.rip;
+        expected.general[RSP] = recorded.rsp();
+        expected.cr3 = recorded.cr3;
+        expected.gs_base = recorded.gs_base;
+        expected.kernel_gs_base = recorded.kernel_gs_base;
+        self.compare_interrupted("#DB", &trip.states[..=index], &expected, after);
     }
 
     /// Compares what was interrupted with what goes on: the same, or one of the `earlier` states a few instructions
@@ -265,7 +322,7 @@ impl Watch {
         }
         // No root goes back through user-visible memory: the registers that are to hold it are zero then.
         let holds_root = |register: &u64| register & !PAIR_BITS == before.cr3 & !PAIR_BITS;
-        if before.cr3 & USER_ROOT != 0 && FETCHED.iter().any(|at| holds_root(&before.general[*at]))
+        if self.under_user_root(before) && FETCHED.iter().any(|at| holds_root(&before.general[*at]))
         {
             for at in FETCHED.into_iter().filter(|at| after.general[*at] == 0) {
                 expected.general[at] = 0;

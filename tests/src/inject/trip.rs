@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ringwall_emulator::CpuState;
 
-use super::{Event, USER_ROOT, Watch, differences};
+use super::{Event, Watch, differences, views};
 
 /// More instructions than any way takes.
 const LONGEST: usize = 60_000;
@@ -68,16 +68,17 @@ impl Watch {
     ///
     /// When it does not, or does not come back to ring 3.
     fn record(&mut self) -> Trip {
+        self.override_registers();
         let mut states = vec![self.state()];
         states.push(self.go_in());
         loop {
             let state = self.step();
             let back = state.level() == 3;
-            if !back && state.cr3 & USER_ROOT != 0 {
+            if !back && self.under_user_root(&state) {
                 let place = self.describe(&state);
                 assert!(self.text.holds(state.rip), "way {}: ring 0 is at {place}", self.way);
             }
-            if !back && state.cr3 & USER_ROOT == 0 && self.text.ends.is_empty() {
+            if !back && !self.under_user_root(&state) && self.text.ends.is_empty() {
                 self.text.read_ends(&mut self.running.guest);
             }
             states.push(state);
@@ -89,8 +90,17 @@ impl Watch {
         Trip { repeats: vec![true; states.len()], states }
     }
 
+    /// At the beginning of a round: gives the program the registers that it is to have.
+    pub(super) fn override_registers(&mut self) {
+        for (name, value) in self.overrides.clone() {
+            self.stub().set_register(name, value).expect("a stub that answers");
+        }
+        self.state();
+    }
+
     /// From the beginning of a round into ring 0.
     fn go_in(&mut self) -> CpuState {
+        self.override_registers();
         if self.way == TICK {
             let gates: Vec<u64> = self.text.interrupt_gates().collect();
             return self.run_to(&gates, "a tick");
@@ -100,18 +110,24 @@ impl Watch {
         state
     }
 
-    /// The indices of one state of each kind: ring 3, every instruction of ring 0 under the user root, one just inside
-    /// the kernel's view and one of Rust code.
+    /// The indices of one state of each kind: ring 3, every instruction of ring 0 at which CR3, GS base or RSP is the
+    /// program's, one just behind them and one of Rust code.
     pub fn kinds(&self, trip: &Trip) -> Vec<usize> {
         let boundaries = self.boundaries(trip);
-        let at = |index: &usize| &trip.states[*index];
-        let kernel = |index: &&usize| at(index).cr3 & USER_ROOT == 0;
-        let rust = |index: &&usize| !self.text.holds(at(index).rip);
-        let mut result: Vec<usize> =
-            boundaries.iter().filter(|index| !kernel(index)).copied().collect();
-        let first_inside = boundaries.iter().find(|index| kernel(index) && !rust(index));
-        result.extend(first_inside);
-        result.extend(boundaries.iter().filter(|index| kernel(index)).find(rust));
+        let kernel_gs_base = trip.end().kernel_gs_base;
+        let settled = |index: &&usize| {
+            let state = &trip.states[**index];
+            let in_window = self.under_user_root(state)
+                || state.gs_base != kernel_gs_base
+                || state.rsp() < views::KERNEL_HALF;
+            state.level() == 0 && !in_window
+        };
+        let (inside, windows): (Vec<usize>, Vec<usize>) =
+            boundaries.iter().partition(|index| settled(index));
+        let (text, rust): (Vec<usize>, Vec<usize>) =
+            inside.into_iter().partition(|index| self.text.holds(trip.states[*index].rip));
+        let one_each = text.first().into_iter().chain(rust.first());
+        let mut result: Vec<usize> = windows.iter().chain(one_each).copied().collect();
         result.sort_unstable();
         result
     }
@@ -147,6 +163,7 @@ impl Watch {
     /// When this round is another one than the recorded one.
     pub fn go_to(&mut self, trip: &Trip, index: usize) {
         if index == 0 {
+            self.override_registers();
             return;
         }
         // Interrupts are held at a step, and off in the kernel: from here on nothing comes between.
@@ -204,13 +221,26 @@ impl Watch {
         self.run_to(&[start], "another round");
     }
 
+    /// Whether TF, set at state number `index`, traps in ring 0 after the next instruction: not if that goes to or
+    /// comes from ring 3, or loads the flags, or is an IRETQ that faults. Of Rust code, only the path is known.
+    fn traps(&self, trip: &Trip, index: usize) -> bool {
+        let [here, next] = [&trip.states[index], &trip.states[index + 1]];
+        let inside = |state: &CpuState| state.level() == 0 && self.text.holds(state.rip);
+        let loads_flags = [&self.text.ends, &self.text.loads_flags];
+        let loads_flags = loads_flags.into_iter().flatten().any(|address| *address == here.rip);
+        inside(here) && inside(next) && !loads_flags
+    }
+
     /// One trip for each boundary, disturbed there. Returns how many there were.
     ///
     /// # Panics
     ///
     /// When any state is another one than it should be.
     pub fn disturb_everywhere(&mut self, trip: &Trip, event: Event) -> usize {
-        let boundaries = self.boundaries(trip);
+        let mut boundaries = self.boundaries(trip);
+        if event == Event::Debug {
+            boundaries.retain(|index| self.traps(trip, *index));
+        }
         for index in &boundaries {
             self.go_to(trip, *index);
             self.disturb(event, trip, *index);

@@ -10,7 +10,7 @@ const ACTION: &str = "write the files for a bootable CD";
 
 /// How GRUB hands over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Protocol {
+pub enum Protocol {
     Multiboot2,
     Linux,
 }
@@ -33,8 +33,8 @@ impl Protocol {
     }
 }
 
-/// Makes the CD in `directory`, under the name that the settings have.
-pub fn make(tools: &Tools, guest: &Bochs, directory: &Path) -> Result<(), Error> {
+/// Makes the CD in `directory`, under the name that the settings have. Returns how its kernel boots.
+pub fn make(tools: &Tools, guest: &Bochs, directory: &Path) -> Result<Protocol, Error> {
     let contents = directory.join("cd");
     let boot = contents.join("boot");
     fs::create_dir_all(boot.join("grub")).map_err(Error::host(ACTION))?;
@@ -59,7 +59,7 @@ pub fn make(tools: &Tools, guest: &Bochs, directory: &Path) -> Result<(), Error>
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         return Err(Error::Image { said });
     }
-    Ok(())
+    Ok(protocol)
 }
 
 /// GRUB's script. Words of the command line are quoted: GRUB would take `;` and `$` for its own.

@@ -17,8 +17,9 @@ pub const VGA_BIOS: &str = "bochs/VGABIOS-lgpl-latest";
 const INSTRUCTIONS_PER_SECOND: u64 = 50_000_000;
 
 /// The contents of the settings file. Paths in it are relative to Bochs's own directory, but for the
-/// firmware's. A triple fault and a panic of Bochs's own end it; an unknown MSR is #GP, as on a CPU.
-pub fn file(tools: &Tools, model: Model, memory_mib: u64) -> String {
+/// firmware's. A triple fault and a panic of Bochs's own end it. An MSR that Bochs does not know is #GP, as on a
+/// CPU, unless the guest `expects_msrs` that its CPU model should have.
+pub fn file(tools: &Tools, model: Model, memory_mib: u64, expects_msrs: bool) -> String {
     let lines = [
         "plugin_ctrl: unmapped=1, biosdev=1, speaker=0, extfpuirq=1, parallel=0, serial=1, \
          gameport=0, iodebug=0"
@@ -28,8 +29,9 @@ pub fn file(tools: &Tools, model: Model, memory_mib: u64) -> String {
         "display_library: rfb, options=\"timeout=0\"".into(),
         format!(
             "cpu: model={}, count=1, ips={INSTRUCTIONS_PER_SECOND}, reset_on_triple_fault=0, \
-             ignore_bad_msrs=0",
-            model.name()
+             ignore_bad_msrs={}",
+            model.name(),
+            u8::from(expects_msrs)
         ),
         format!("megs: {memory_mib}"),
         format!("romimage: file={}", tools.share(BIOS).display()),

@@ -189,20 +189,21 @@ paranoid_common_\variant:
     return_without_iret
 
 # An NMI's handler has ended; all that is left is an exit to ring 3, which may fault, and may be to a 16-bit stack
-# segment. There is one way for that. No IRETQ in it comes too early: the landing and the NMI's stack are free.
+# segment. There is one way for that. No IRETQ in it comes too early: RSP leaves the NMI's stack when nothing on it
+# and on the landing is needed any more.
 #
 # In: RBX = frame, R13 = the program's GS base; the CPU's own is in KERNEL_GS_BASE; nothing is on the task stack.
 paranoid_exit_to_user_\variant:
     restore_gs_base \variant
     swapgs
     fence_swapgs \variant
-    mov rsp, gs:[{TASK_STACK_TOP}]
-    sub rsp, {FRAME_BYTES}
+    mov rdi, gs:[{TASK_STACK_TOP}]
+    sub rdi, {FRAME_BYTES}
     mov rsi, rbx
-    mov rdi, rsp
     mov ecx, {FRAME_BYTES} / 8
     cld
     rep movsq
+    lea rsp, [rdi - {FRAME_BYTES}]
     jmp exit_to_user_\variant
 
 .if \isolated

@@ -128,6 +128,7 @@ fn state_name(letter: char) -> &'static str {
         'S' => "sleeping",
         'D' => "disk sleep",
         'T' => "stopped",
+        't' => "tracing stop",
         'Z' => "zombie",
         _ => "dead",
     }
@@ -201,7 +202,8 @@ pub fn status(subject: &Subject) -> Text {
     line("Ngid", String::from("0"));
     line("Pid", format!("{}", subject.thread));
     line("PPid", format!("{}", process.parent_id()));
-    line("TracerPid", String::from("0"));
+    let tracer = thread(&process, subject).map_or(0, |thread| thread.tracer());
+    line("TracerPid", format!("{tracer}"));
     let four = |real, effective, saved| format!("{real}\t{effective}\t{saved}\t{effective}");
     let Credentials { real_user, effective_user, saved_user, .. } = credentials;
     line("Uid", four(real_user, effective_user, saved_user));
