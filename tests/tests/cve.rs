@@ -14,7 +14,7 @@ use std::time::Duration;
 use ringwall_emulator::INTEL_CPU;
 use ringwall_tests::{Boot, Library, Visible, other_kernel, program, swapgs};
 
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// What user mode sees of the kernel on one CPU.
 const VISIBLE: u64 = 16 * 1024;

@@ -9,7 +9,7 @@ use ringwall_emulator::INTEL_CPU;
 use ringwall_tests::{Boot, Library, Output, Visible, other_kernel, program};
 use std::mem::offset_of;
 
-const LIMIT: Duration = Duration::from_secs(150);
+const LIMIT: Duration = Duration::from_secs(180);
 
 /// What goes through all ways in and out, and says so if one register is wrong.
 const PROGRAMS: [&str; 6] =
@@ -28,18 +28,26 @@ fn all(value: &str) -> String {
     Measure::ALL.map(|measure| format!("ringwall.{}={value}", measure.name())).join(" ")
 }
 
+/// As [`passes`], with words for our kernel alone: on another one, one such boot says as much as ten.
+fn passes_with(boot: Boot, words: &str) -> Option<Output> {
+    if other_kernel() {
+        println!("not our kernel: it knows none of these words");
+        return None;
+    }
+    Some(passes(boot.append(words)))
+}
+
 /// Checks a measure's line in the report.
 fn reports(output: &Output, measure: Measure, state: &str, reason: &str) {
-    if other_kernel() {
-        return;
-    }
     let (name, what) = (measure.name(), measure.what());
     output.says(&format!("ringwall: hardening: {name:<9} {state:<3}  {what}: {reason}\n"));
 }
 
 fn forced(measure: Measure) {
-    let output = passes(Boot::new().append(&format!("ringwall.{}=force", measure.name())));
-    reports(&output, measure, "on", "the command line forces it");
+    let words = format!("ringwall.{}=force", measure.name());
+    if let Some(output) = passes_with(Boot::new(), &words) {
+        reports(&output, measure, "on", "the command line forces it");
+    }
 }
 
 macro_rules! forced {
@@ -63,7 +71,7 @@ forced!(
 
 #[test]
 fn all_on() {
-    let output = passes(Boot::new().append(&all("force")));
+    let Some(output) = passes_with(Boot::new(), &all("force")) else { return };
     for measure in Measure::ALL {
         reports(&output, measure, "on", "the command line forces it");
     }
@@ -71,7 +79,7 @@ fn all_on() {
 
 #[test]
 fn all_off() {
-    let output = passes(Boot::new().append(&all("off")));
+    let Some(output) = passes_with(Boot::new(), &all("off")) else { return };
     for measure in Measure::ALL {
         reports(&output, measure, "off", "the command line says so");
     }
@@ -79,20 +87,22 @@ fn all_off() {
 
 #[test]
 fn all_on_without_isolation() {
-    passes(Boot::new().pti("off").append(&all("force")));
+    passes_with(Boot::new().pti("off"), &all("force"));
 }
 
 #[test]
 fn all_off_without_isolation() {
-    passes(Boot::new().pti("off").append(&all("off")));
+    passes_with(Boot::new().pti("off"), &all("off"));
 }
 
 /// Without SMAP, CLAC would be an undefined instruction; without SMEP, the return stack buffer matters.
 #[test]
 fn a_cpu_without_smap_and_smep() {
     let output = passes(Boot::new().cpu(&format!("{INTEL_CPU},-smap,-smep")));
-    reports(&output, Measure::ClearAc, "off", "the CPU has no SMAP");
-    reports(&output, Measure::FillRsb, "on", "the CPU has no SMEP");
+    if !other_kernel() {
+        reports(&output, Measure::ClearAc, "off", "the CPU has no SMAP");
+        reports(&output, Measure::FillRsb, "on", "the CPU has no SMEP");
+    }
 }
 
 /// The paranoid entries then save and set GS base by its MSR.
@@ -103,19 +113,21 @@ fn a_cpu_without_fsgsbase() {
 
 #[test]
 fn a_cpu_without_fsgsbase_all_on() {
-    passes(Boot::new().cpu(&format!("{INTEL_CPU},-fsgsbase")).append(&all("force")));
+    passes_with(Boot::new().cpu(&format!("{INTEL_CPU},-fsgsbase")), &all("force"));
 }
 
 /// Another vendor's SYSRET, SYSENTER and 32-bit SYSCALL.
 #[test]
 fn an_amd_cpu() {
     let output = passes(Boot::new().cpu("max"));
-    reports(&output, Measure::Ibrs, "off", "the CPU has no IBRS");
+    if !other_kernel() {
+        reports(&output, Measure::Ibrs, "off", "the CPU has no IBRS");
+    }
 }
 
 #[test]
 fn an_amd_cpu_all_on() {
-    passes(Boot::new().cpu("max").append(&all("force")));
+    passes_with(Boot::new().cpu("max"), &all("force"));
 }
 
 #[test]
