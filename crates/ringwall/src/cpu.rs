@@ -12,7 +12,8 @@ use crate::entry::layout::{
 use crate::entry::{self, Points};
 use crate::frames::Frames;
 use crate::handlers::{self, Handlers};
-use crate::isolation::{Isolation, SetupError};
+use crate::isolation::Isolation;
+use crate::setup::SetupError;
 use crate::{paranoid, tables};
 use core::mem::offset_of;
 use core::ptr::NonNull;
@@ -93,7 +94,7 @@ impl Isolation {
     /// Makes the pages of CPU `index` and maps them in both views: at boot or at any time later (CPU
     /// hot-add). The CPU itself then calls [`Cpu::activate`].
     ///
-    /// `local` is what [`local_word`] gives on that CPU. Ring 3's DS, ES, FS, GS selectors and its FS and GS
+    /// `local` is what [`local_word`](crate::local_word) gives on that CPU. Ring 3's DS, ES, FS, GS selectors and its FS and GS
     /// bases are the kernel's to save and restore at a context switch: the entry code leaves them alone.
     ///
     /// # Errors

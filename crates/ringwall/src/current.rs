@@ -17,11 +17,11 @@ use ringwall_core::segment::Descriptor;
 use x86_64::VirtAddr;
 use x86_64::registers::control::{Cr3, Cr3Flags};
 
-/// A word of the kernel's own on this CPU, as [`Isolation::make_cpu`] or [`set_local_word`] set it: one
+/// A word of the kernel's own on this CPU, as [`Isolation::make_cpu`](crate::Isolation::make_cpu) or [`set_local_word`] set it: one
 /// instruction.
 ///
 /// # Safety
-/// On an active CPU: before [`Cpu::activate`] GS base is anything.
+/// On an active CPU: before [`Cpu::activate`](crate::Cpu::activate) GS base is anything.
 #[inline(always)]
 pub unsafe fn local_word<const N: usize>() -> u64 {
     const { assert!(N < LOCAL_WORDS) };

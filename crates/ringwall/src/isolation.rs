@@ -6,15 +6,14 @@
 use crate::entry::{Features, Text};
 use crate::flush::FlushShared;
 use crate::frames::Frames;
+use crate::setup::{self, Setup, SetupError};
 use crate::tables::{self, MapError, Table};
-use core::ops::RangeInclusive;
 use core::sync::atomic::Ordering;
-use ringwall_core::area::{AreaError, EntryArea, PAGE_SIZE, Page};
+use ringwall_core::area::{EntryArea, PAGE_SIZE, Page};
 use ringwall_core::exposed::{View, row};
-use ringwall_core::hardening::Hardening;
 use ringwall_core::paging::{GLOBAL, KERNEL_TABLE, PRESENT, index};
 use ringwall_core::private;
-use ringwall_core::root::{ENTRY_SLOT, KERNEL_HALF, ROOT_PAIR_BYTES};
+use ringwall_core::root::{ENTRY_SLOT, KERNEL_HALF};
 use ringwall_core::shared::{ShareError, SharedRange, SharedRanges};
 use x86_64::structures::paging::PhysFrame;
 
@@ -22,85 +21,6 @@ use x86_64::structures::paging::PhysFrame;
 pub const SHARED_RANGES: usize = 16;
 /// Top-level entries that a kernel half may have.
 pub const KERNEL_ENTRIES: usize = 32;
-
-/// What [`Isolation::new`] wants to know.
-#[derive(Clone, Debug)]
-pub struct Setup<'a> {
-    /// The kernel's root: its kernel half is complete, and its top-level entries will not change.
-    pub kernel_root: PhysFrame,
-    /// Addresses in the top 2 GiB that nothing uses; the entry area gets a random place there, of
-    /// [`EntryArea::positions`] less the places at which [`EntryArea::gates_read_as_pointers`].
-    pub region: RangeInclusive<u64>,
-    /// A random number, from the best source there is.
-    pub random: u64,
-    /// Whether to isolate: [`ringwall_core::policy`] decides.
-    pub isolate: bool,
-    /// What the entry code does beyond isolation: [`ringwall_core::hardening`] decides.
-    pub hardening: Hardening,
-    /// Whether CR4.FSGSBASE is on, on every CPU.
-    pub fsgsbase: bool,
-    /// Whether SYSRET leaves SS's attributes as they are: AMD's and Hygon's CPUs.
-    pub sysret_keeps_ss: bool,
-    /// Vectors that ring 3 may raise by INT n: 3 and 4 and whatever the ABI has.
-    pub user_vectors: &'a [u8],
-    /// A top-level slot that the kernel root does not use: it is filled in the roots of processes that
-    /// have an LDT. [`ringwall_core::private::DEFAULT_SLOT`] if nothing speaks against it.
-    pub private_slot: usize,
-}
-
-/// Why the entry area could not be built.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SetupError {
-    /// The region is no place for the entry area.
-    Area(AreaError),
-    /// A page could not be mapped.
-    Map(MapError),
-    /// The kernel half has more top-level entries than [`KERNEL_ENTRIES`].
-    TooManyKernelEntries(usize),
-    /// The kernel root is not at a multiple of 8 KiB: the paranoid entries take bit 12 of CR3 for the mark of a
-    /// user root.
-    RootNotAligned(u64),
-    /// Ring 3 may not raise this vector: it has an error code, or an entry that trusts nothing.
-    BadUserVector(u8),
-    /// The private slot is not in the kernel half, is the entry area's, or the kernel root uses it.
-    PrivateSlot(usize),
-    /// There is no such CPU: the layout has room for [`ringwall_core::area::MAX_CPUS`].
-    NoSuchCpu(usize),
-}
-
-impl From<AreaError> for SetupError {
-    fn from(error: AreaError) -> Self {
-        SetupError::Area(error)
-    }
-}
-
-impl From<MapError> for SetupError {
-    fn from(error: MapError) -> Self {
-        SetupError::Map(error)
-    }
-}
-
-impl core::fmt::Display for SetupError {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        match self {
-            SetupError::Area(error) => write!(f, "no place for the entry area: {error}"),
-            SetupError::Map(error) => write!(f, "entry area: {error}"),
-            SetupError::TooManyKernelEntries(count) => {
-                write!(f, "{count} top-level kernel entries, at most {KERNEL_ENTRIES} are copied")
-            }
-            SetupError::RootNotAligned(root) => {
-                write!(f, "the kernel root {root:#x} is not at a multiple of 8 KiB")
-            }
-            SetupError::BadUserVector(vector) => {
-                write!(f, "vector {vector} cannot be left to INT n in ring 3")
-            }
-            SetupError::PrivateSlot(slot) => {
-                write!(f, "top-level slot {slot} cannot be the private slot")
-            }
-            SetupError::NoSuchCpu(index) => write!(f, "no place for CPU {index} in the entry area"),
-        }
-    }
-}
 
 /// The entry area and what every root has in common.
 pub struct Isolation {
@@ -133,8 +53,8 @@ impl Isolation {
         setup: &Setup<'_>,
         frames: &mut impl Frames,
     ) -> Result<Isolation, SetupError> {
-        check(setup)?;
-        let area = choose(setup)?;
+        setup::check(setup)?;
+        let area = setup::choose(setup)?;
         let root = tables::table(frames, setup.kernel_root);
         if root[setup.private_slot].load(Ordering::Relaxed) != 0 {
             return Err(SetupError::PrivateSlot(setup.private_slot));
@@ -159,7 +79,7 @@ impl Isolation {
             kernel_entry_count: 0,
             shared: SharedRanges::new(area),
             espfix: [None; private::GROUPS],
-            private_random: next_random(next_random(setup.random)) >> 8,
+            private_random: setup::next_random(setup::next_random(setup.random)) >> 8,
         };
         isolation.copy_kernel_entries(root)?;
         let features = Features::new(&setup.hardening, setup.fsgsbase, setup.sysret_keeps_ss);
@@ -353,43 +273,6 @@ impl Isolation {
             .filter(|_| index(4, address) == ENTRY_SLOT)
             .ok_or(MapError::NotMapped(address))
     }
-}
-
-fn check(setup: &Setup<'_>) -> Result<(), SetupError> {
-    let root = setup.kernel_root.start_address().as_u64();
-    if !root.is_multiple_of(ROOT_PAIR_BYTES) {
-        return Err(SetupError::RootNotAligned(root));
-    }
-    // INT n pushes no error code, and INT 1, 2, 8 and 18 would open the paranoid entries to ring 3.
-    let bad = |vector: &&u8| matches!(vector, 1 | 2 | 8 | 10..=14 | 17 | 18 | 21 | 29 | 30);
-    match setup.user_vectors.iter().find(bad) {
-        Some(vector) => Err(SetupError::BadUserVector(*vector)),
-        None if !private::slot_ok(setup.private_slot) => {
-            Err(SetupError::PrivateSlot(setup.private_slot))
-        }
-        None => Ok(()),
-    }
-}
-
-/// Knuth's MMIX generator: the high bits are its good ones.
-fn next_random(random: u64) -> u64 {
-    random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f)
-}
-
-/// A random place, at which no gate reads as a pointer if there is one.
-fn choose(setup: &Setup<'_>) -> Result<EntryArea, AreaError> {
-    /// More than enough: each try succeeds with 7 chances of 16.
-    const TRIES: usize = 64;
-    let mut random = setup.random;
-    let mut area = EntryArea::choose(random, &setup.region)?;
-    for _ in 0..TRIES {
-        if !area.gates_read_as_pointers() {
-            break;
-        }
-        random = next_random(random);
-        area = EntryArea::choose(random, &setup.region)?;
-    }
-    Ok(area)
 }
 
 /// Why a kernel range could not be shared.

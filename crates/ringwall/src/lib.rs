@@ -42,6 +42,7 @@ pub mod handlers;
 pub mod isolation;
 pub mod ldt;
 mod paranoid;
+pub mod setup;
 mod tables;
 pub mod user_mapped;
 
@@ -55,8 +56,9 @@ pub use descriptors::{USER_CODE_32_SELECTOR, USER_CODE_SELECTOR, USER_DATA_SELEC
 pub use frame::Frame;
 pub use frames::Frames;
 pub use handlers::{DoubleFault, Handlers};
-pub use isolation::{Isolation, Setup, SetupError};
+pub use isolation::Isolation;
 pub use ldt::Ldt;
 pub use ringwall_core as core;
 pub use ringwall_core::policy;
+pub use setup::{Setup, SetupError};
 pub use tables::MapError;

@@ -9,6 +9,7 @@
 //! A fault of the program itself does not queue: its handler's frame is written at once.
 
 mod action;
+pub mod alternate;
 mod deliver;
 pub mod frame;
 mod pending;
@@ -16,8 +17,8 @@ mod send;
 mod stop;
 
 pub use action::{Action, Actions, DEFAULT, IGNORE};
+pub use alternate::AlternateStack;
 pub use deliver::{deliver, fault, force};
-pub use frame::AlternateStack;
 pub use pending::{Info, Pending, Shared};
 pub(crate) use send::recalculate;
 pub use send::{

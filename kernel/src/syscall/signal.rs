@@ -2,7 +2,8 @@
 
 use super::{Calls, calls};
 use crate::errno::{Errno, Result};
-use crate::signal::frame::{self, StackDescription};
+use crate::signal::alternate::{self, StackDescription};
+use crate::signal::frame;
 use crate::signal::{self, Action, Info, UNSTOPPABLE, bit};
 use crate::task::wait::for_signal;
 use crate::task::{self, Sleep, Thread, table, work};
@@ -295,7 +296,7 @@ fn sigaltstack(frame: &mut Frame) -> Result<usize> {
     let before = thread.alternate_stack.describe(frame.rsp());
     if new != 0 {
         let wanted: StackDescription = user::read(new)?;
-        frame::set_alternate(&thread, frame.rsp(), &wanted)?;
+        alternate::set(&thread, frame.rsp(), &wanted)?;
     }
     if old != 0 {
         user::write(old, &before)?;
