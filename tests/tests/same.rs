@@ -33,6 +33,7 @@ const PROGRAMS: &[&str] = &[
     "signals",
     "sigreturnstorm",
     "traced",
+    "sysret",
     "usercopy",
 ];
 
