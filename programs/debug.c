@@ -124,7 +124,7 @@ static int signalled(void)
 {
     struct sigaction action = {.sa_handler = (void (*)(int))(long)handler_start};
     sigaction(SIGUSR1, &action, NULL);
-    raise(SIGUSR1);
+    raise_here(SIGUSR1);
     return handled ? 3 : 4;
 }
 
@@ -198,7 +198,7 @@ static void steps_over_calls(void)
     ends("which had TF and died", pid, 0, 99);
 
     pid = traced_child(executes);
-    trace(SETOPTIONS, pid, 0, O_EXEC);
+    trace(SETOPTIONS, pid, 0, TRACE_EXEC);
     goes_on("to a program", pid, CONT, 0, stopped_at(EVENT_EXEC));
     goes_on("a step into it", pid, STEP, 0, stopped_by(SIGTRAP));
     check_long("at its beginning", code_of(pid), TRAP_BRKPT);

@@ -262,7 +262,7 @@ static void faults(void)
     fault("code in ES", of_ldt(21), SIGSEGV, GENERAL_PROTECTION, of_ldt(21) & ~3);
     fault("an empty entry", of_ldt(22), SIGSEGV, GENERAL_PROTECTION, of_ldt(22) & ~3);
     fault("the LDT's own entry", of_gdt(10), SIGSEGV, GENERAL_PROTECTION, of_gdt(10) & ~3);
-    /* Where Linux has LDTs, where Ringwall has them, and where it has its espfix stacks. */
+    /* Where Linux has LDTs, and here and there in the slot that Ringwall has them in. */
     static const uint64_t places[] = {0xffff880000000000, 0xffffff7fc0000000, 0xffffff7fc0020000,
                                       0xffffff0000000ff0};
     for (size_t index = 0; index < COUNT_OF(places); index++) {

@@ -30,7 +30,7 @@ static int two_signals(void)
 {
     handle(SIGUSR1);
     handle(SIGUSR2);
-    raise(SIGUSR1);
+    raise_here(SIGUSR1);
     return handled == SIGUSR2 ? 20 + handled_value : handled;
 }
 
@@ -69,8 +69,8 @@ static void signals(void)
 static int ignored(void)
 {
     signal(SIGUSR1, SIG_IGN);
-    raise(SIGUSR1);
-    raise(SIGCHLD);
+    raise_here(SIGUSR1);
+    raise_here(SIGCHLD);
     return 3;
 }
 
@@ -103,7 +103,7 @@ static void forced_signals(void)
 static int masked(void)
 {
     handle(SIGUSR1);
-    raise(SIGUSR1);
+    raise_here(SIGUSR1);
     sigset_t set;
     sigprocmask(SIG_SETMASK, NULL, &set);
     return sigismember(&set, SIGUSR2) + (handled ? 2 : 0);
@@ -352,7 +352,7 @@ static void system_calls(void)
     check_long("its number", peek_user(pid, USER(regs.orig_rax)), SYS_getuid);
     check_long("no result yet", peek_user(pid, USER(regs.rax)), -ENOSYS);
     check_long("an argument", peek_user(pid, USER(regs.rsi)), 2);
-    check_long("good", trace(SETOPTIONS, pid, 0, O_SYSGOOD), 0);
+    check_long("good", trace(SETOPTIONS, pid, 0, SYSGOOD), 0);
     goes_on("it ends", pid, SYSCALL, 0, stopped_by(SIGTRAP | 0x80));
     check_long("its code now", info_of(pid).si_code, SIGTRAP | 0x80);
     check_long("its result", peek_user(pid, USER(regs.rax)), 0);
@@ -403,7 +403,7 @@ static void emulation(void)
     dispose(pid);
 
     pid = traced_child(int80);
-    trace(SETOPTIONS, pid, 0, O_SYSGOOD);
+    trace(SETOPTIONS, pid, 0, SYSGOOD);
     goes_on("INT 80h", pid, SYSCALL, 0, stopped_by(SIGTRAP | 0x80));
     check_long("its number of 32 bits", peek_user(pid, USER(regs.orig_rax)), 24);
     check_long("no result of it", peek_user(pid, USER(regs.rax)), -ENOSYS);
@@ -432,10 +432,12 @@ static int sleeps(void)
 static pid_t interrupted_sleeper(long *rip)
 {
     pid_t pid = traced_child(sleeps);
-    trace(SETOPTIONS, pid, 0, O_SYSGOOD);
-    goes_on("to sigaction", pid, SYSCALL, 0, stopped_by(SIGTRAP | 0x80));
-    goes_on("through it", pid, SYSCALL, 0, stopped_by(SIGTRAP | 0x80));
-    goes_on("to a sleep", pid, SYSCALL, 0, stopped_by(SIGTRAP | 0x80));
+    trace(SETOPTIONS, pid, 0, SYSGOOD);
+    /* C libraries install a handler in more calls or fewer. */
+    for (int i = 0; i < 20 && peek_user(pid, USER(regs.orig_rax)) != SYS_nanosleep; i++) {
+        trace(SYSCALL, pid, 0, 0);
+        event_of(pid);
+    }
     check_long("which is one", peek_user(pid, USER(regs.orig_rax)), SYS_nanosleep);
     trace(CONT, pid, 0, 0);
     wait_a_little();
@@ -482,7 +484,7 @@ static void inferior_calls(void)
     check_long("in no call", peek_user(pid, USER(regs.orig_rax)), -1);
     kept.rax = -514;
     check_long("back", trace(SETREGS, pid, 0, (long)&kept), 0);
-    trace(SETOPTIONS, pid, 0, O_SYSGOOD);
+    trace(SETOPTIONS, pid, 0, SYSGOOD);
     goes_on("the call anew", pid, SYSCALL, 0, stopped_by(SIGTRAP | 0x80));
     check_long("the same call", peek_user(pid, USER(regs.orig_rax)), SYS_nanosleep);
     check_that("at its place", peek_user(pid, USER(regs.rip)) == rip);
@@ -512,7 +514,7 @@ static void fork_events(void)
 {
     pid_t pid = traced_child(forks);
     check_long("unknown options", trace(SETOPTIONS, pid, 0, 0x400), -EINVAL);
-    check_long("options", trace(SETOPTIONS, pid, 0, O_FORK | O_EXIT), 0);
+    check_long("options", trace(SETOPTIONS, pid, 0, TRACE_FORK | TRACE_EXIT), 0);
     goes_on("a fork", pid, CONT, 0, stopped_at(EVENT_FORK));
     check_long("its code", info_of(pid).si_code, EVENT_FORK << 8 | SIGTRAP);
     pid_t child = (pid_t)message_of(pid);
@@ -542,7 +544,7 @@ static int vforks(void)
 static void vfork_events(void)
 {
     pid_t pid = traced_child(vforks);
-    trace(SETOPTIONS, pid, 0, O_VFORK | O_VFORKDONE);
+    trace(SETOPTIONS, pid, 0, TRACE_VFORK | TRACE_VFORKDONE);
     goes_on("a vfork", pid, CONT, 0, stopped_at(EVENT_VFORK));
     pid_t child = (pid_t)message_of(pid);
     check_long("its child stops", event_of(child), stopped_by(SIGSTOP));
@@ -571,7 +573,7 @@ static void exec_events(void)
     ends("and its end", pid, 0, 42);
 
     pid = traced_child(executes);
-    trace(SETOPTIONS, pid, 0, O_EXEC | O_SYSGOOD);
+    trace(SETOPTIONS, pid, 0, TRACE_EXEC | SYSGOOD);
     goes_on("a program", pid, CONT, 0, stopped_at(EVENT_EXEC));
     check_that("of that process", message_of(pid) == pid);
     check_long("its call has not ended", peek_user(pid, USER(regs.rax)), -ENOSYS);
@@ -583,20 +585,20 @@ static void exec_events(void)
 
 static int exits_or_dies(void)
 {
-    raise(SIGTERM);
+    raise_here(SIGTERM);
     return 5;
 }
 
 static void exit_events(void)
 {
     pid_t pid = traced_child(exits_or_dies);
-    trace(SETOPTIONS, pid, 0, O_EXIT);
+    trace(SETOPTIONS, pid, 0, TRACE_EXIT);
     goes_on("a deadly signal", pid, CONT, 0, stopped_by(SIGTERM));
     goes_on("an end by it", pid, CONT, SIGTERM, stopped_at(EVENT_EXIT));
     check_long("its status", message_of(pid), SIGTERM);
     goes_on("the end by it", pid, CONT, 0, SIGTERM);
     pid = traced_child(exits_or_dies);
-    trace(SETOPTIONS, pid, 0, O_EXIT);
+    trace(SETOPTIONS, pid, 0, TRACE_EXIT);
     kill(pid, SIGKILL);
     check_long("killed, it stops at its end", event_of(pid), stopped_at(EVENT_EXIT));
     check_long("by SIGKILL", message_of(pid), SIGKILL);
@@ -717,7 +719,7 @@ static void tracers_end(void)
     for (int with = 0; with < 2; with++) {
         pid_t tracer = fork();
         if (tracer == 0) {
-            trace(SEIZE, pid, 0, with ? O_EXITKILL : 0);
+            trace(SEIZE, pid, 0, with ? EXITKILL : 0);
             _exit(0);
         }
         event_of(tracer);
@@ -769,7 +771,7 @@ static void other_waits(void)
     pid_t pid = fork();
     if (pid == 0) {
         trace(TRACEME, 0, 0, 0);
-        raise(SIGUSR1);
+        raise_here(SIGUSR1);
         _exit(2);
     }
     siginfo_t info = {0};

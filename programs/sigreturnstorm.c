@@ -638,9 +638,17 @@ static uint32_t random_digest;
 
 static uint32_t mix(uint32_t digest, const void *bytes, size_t count)
 {
-    for (size_t i = 0; i < count; i++)
-        digest = (digest ^ ((const unsigned char *)bytes)[i]) * 0x01000193u;
-    return digest;
+    const unsigned char *from = bytes;
+    uint64_t wide = digest;
+    for (; count >= 8; from += 8, count -= 8) {
+        uint64_t word;
+        memcpy(&word, from, sizeof word);
+        wide = (wide ^ word) * 0x9e3779b97f4a7c15u;
+        wide ^= wide >> 32;
+    }
+    for (; count > 0; from++, count--)
+        wide = (wide ^ *from) * 0x100000001b3u;
+    return (uint32_t)(wide ^ wide >> 32);
 }
 
 /* What XSAVE writes of x87 and SSE state; between that, the area has what was there before. */

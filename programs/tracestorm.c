@@ -46,7 +46,7 @@ static int lives(void)
             waitpid(pid, NULL, 0);
             break;
         case 2:
-            raise(SIGUSR1);
+            raise_here(SIGUSR1);
             break;
         case 3:
             asm volatile("int3");
@@ -126,7 +126,7 @@ static int traces(void)
         if (pid == 0) {
             if (chance() % 2)
                 trace(TRACEME, 0, 0, 0);
-            raise(chance() % 2 ? SIGSTOP : SIGUSR1);
+            raise_here(chance() % 2 ? SIGSTOP : SIGUSR1);
             _exit(lives());
         }
         trace(SEIZE, pid, 0, chance() & 0x10007f);

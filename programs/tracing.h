@@ -21,8 +21,8 @@ enum {
     GET_SYSCALL_INFO = 0x420e,
 };
 enum {
-    O_SYSGOOD = 1, O_FORK = 2, O_VFORK = 4, O_CLONE = 8, O_EXEC = 16, O_VFORKDONE = 32, O_EXIT = 64,
-    O_EXITKILL = 1 << 20,
+    SYSGOOD = 1, TRACE_FORK = 2, TRACE_VFORK = 4, TRACE_CLONE = 8, TRACE_EXEC = 16, TRACE_VFORKDONE = 32,
+    TRACE_EXIT = 64, EXITKILL = 1 << 20,
 };
 enum { EVENT_FORK = 1, EVENT_VFORK, EVENT_CLONE, EVENT_EXEC, EVENT_VFORK_DONE, EVENT_EXIT, EVENT_STOP = 128 };
 
@@ -68,13 +68,19 @@ UNUSED static siginfo_t info_of(pid_t pid)
     return info;
 }
 
+/* Sends the thread a signal by one call and no other: musl's raise changes the mask around it. */
+UNUSED static void raise_here(int signal)
+{
+    syscall(SYS_tgkill, syscall(SYS_getpid), syscall(SYS_gettid), signal);
+}
+
 /* A child that is traced, runs `body` after a stop, and ends with what that returns. */
 UNUSED static pid_t traced_child(int (*body)(void))
 {
     pid_t pid = fork();
     if (pid == 0) {
         trace(TRACEME, 0, 0, 0);
-        raise(SIGSTOP);
+        raise_here(SIGSTOP);
         _exit(body());
     }
     if (event_of(pid) != stopped_by(SIGSTOP))

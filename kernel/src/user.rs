@@ -13,6 +13,7 @@ use crate::errno::{Errno, Result};
 use crate::mm::layout::USER_END;
 use crate::mm::{PAGE, Page};
 use alloc::vec::Vec;
+use core::mem::MaybeUninit;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 pub use access::fixup;
@@ -114,6 +115,22 @@ pub fn clear(to: u64, length: u64) -> Result<()> {
     whole(unsafe { access::clear(to as *mut u8, length as usize) })
 }
 
+/// Copies a value from user memory to where it is to stay: no second copy of a big one.
+///
+/// # Errors
+/// `EFAULT`.
+#[inline]
+pub fn read_into<T: FromBytes>(from: u64, into: &mut MaybeUninit<T>) -> Result<&T> {
+    let bytes = size_of::<T>();
+    if !is_user_range(from, bytes as u64) {
+        return Err(Errno::EFAULT);
+    }
+    // SAFETY: the value has these bytes; the source is in the user half.
+    whole(unsafe { access::copy(into.as_mut_ptr().cast(), from as *const u8, bytes) })?;
+    // SAFETY: all its bytes were copied, and any bytes make a value.
+    Ok(unsafe { into.assume_init_ref() })
+}
+
 /// Reads one value.
 ///
 /// # Errors
@@ -123,7 +140,7 @@ pub fn read<T: FromBytes>(from: u64) -> Result<T> {
     if !is_user_range(from, size_of::<T>() as u64) {
         return Err(Errno::EFAULT);
     }
-    let mut value = core::mem::MaybeUninit::<T>::uninit();
+    let mut value = MaybeUninit::<T>::uninit();
     let into = value.as_mut_ptr().cast::<u8>();
     match size_of::<T>() {
         8 => {

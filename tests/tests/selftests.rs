@@ -8,11 +8,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use ringwall_emulator::INTEL_CPU;
+use ringwall_emulator::{Exit, INTEL_CPU};
 use ringwall_tests::{Boot, Library, Output, leave_table, linux, other_kernel, selftest};
 
 /// How long a boot may take; several run at once, each slowly.
-const LIMIT: Duration = Duration::from_secs(500);
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// How long a test may take inside the guest, in seconds.
 const TEST_LIMIT: u32 = 120;
@@ -72,7 +72,8 @@ const LONG: [Test; 1] = [("syscall_numbering", Same)];
 
 /// The boot that runs these tests with these C libraries, one after the other.
 fn initramfs(cpu: &str, libraries: &[Library], tests: &[Test]) -> Boot {
-    let mut boot = Boot::new().limit(LIMIT).cpu(cpu);
+    // At some of the places that KASLR chooses, Debian's kernel faults for ever in ldt_gdt, in this emulator.
+    let mut boot = Boot::new().limit(LIMIT).cpu(cpu).append("nokaslr");
     let mut script = String::from("mount -t devtmpfs devtmpfs /dev 2>/dev/null\n");
     for library in libraries {
         for (name, _) in tests {
@@ -151,12 +152,18 @@ fn row([test, library, debian, here, result]: [&str; 5]) -> String {
     format!("{test:24}{library:7}{debian:20}{here:20}{result}\n")
 }
 
+/// A Linux that hangs says nothing of ours: it is given another boot.
+fn run_on_linux(boot: &Boot) -> Output {
+    let first = boot.run();
+    if first.exit == Exit::PoweredOff { first } else { boot.run() }
+}
+
 /// Runs the tests on both kernels. Returns the rows of the table, and what is wrong.
 fn compare(cpu: &str, libraries: &[Library], tests: &[Test]) -> (String, String) {
     let kernel = linux().expect("a kernel to compare with");
     let boot = initramfs(cpu, libraries, tests);
     let (ours, theirs) = std::thread::scope(|scope| {
-        let theirs = scope.spawn(|| boot.clone().kernel(kernel).run());
+        let theirs = scope.spawn(|| run_on_linux(&boot.clone().kernel(kernel)));
         (boot.run(), theirs.join().expect("a boot that ends"))
     });
     theirs.powered_off();
@@ -204,9 +211,9 @@ fn linux_selftests_give_the_same_verdicts() {
     }
     let parts: [(&str, &[Library], &[Test]); 4] = [
         ("max", &Library::ALL, &TESTS),
+        ("max", &[Library::Glibc], &LONG),
         ("max,-smap,-la57", &Library::ALL, &OTHER_CPU),
         (INTEL_CPU, &Library::ALL, &INTEL),
-        ("max", &[Library::Glibc], &LONG),
     ];
     let mut table = row(["test", "libc", "Debian OK/FAIL/SKIP", "here OK/FAIL/SKIP", "verdicts"]);
     let mut wrong = String::new();
@@ -227,7 +234,7 @@ fn linux_selftests_give_the_same_verdicts() {
 fn a_verdict_is_its_lines_and_not_its_order_or_status() {
     let serial =
         "[OK]\tnoise\nBEGIN glibc a\n[RUN]\tx\n[OK]\tb\r\nname: [FAIL] a\n\nEND glibc a 139\n";
-    let output = Output { serial: serial.into(), exit: ringwall_emulator::Exit::PoweredOff };
+    let output = Output { serial: serial.into(), exit: Exit::PoweredOff };
     let found = verdicts(&output);
     let verdict = &found["glibc a"];
     assert_eq!(verdict.lines, ["[OK]\tb", "name: [FAIL] a"]);

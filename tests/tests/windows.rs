@@ -10,6 +10,12 @@ use ringwall_tests::{Boot, expect_broken, other_kernel};
 const LIMIT: Duration = Duration::from_secs(300);
 /// The same, for the whole campaign.
 const LONG_LIMIT: Duration = Duration::from_secs(7_200);
+/// Which event inside which.
+const NESTED: [(Event, Event); 3] = [
+    (Event::Nmi, Event::MachineCheck),
+    (Event::Nmi, Event::Debug),
+    (Event::MachineCheck, Event::Nmi),
+];
 /// RSP that the way `short` asks for, with a 16-bit stack segment.
 const SHORT_RSP: u64 = 0x2345_6780;
 
@@ -32,15 +38,19 @@ fn settled_within(limit: Duration, boot: Boot, way: &str) -> Option<(Watch, Trip
 fn disturbed(boot: Boot, way: &str) {
     let Some((mut watch, trip)) = settled(boot, way) else { return };
     for event in Event::ALL {
+        // No #DB interrupts the first instructions of another: it clears TF, and then DR7.
+        if way == "step" && event == Event::Debug {
+            continue;
+        }
         let count = watch.disturb_everywhere(&trip, event);
         println!("way {way}: {count} places, {event}");
     }
 }
 
 /// An event at one instruction of each kind of a way, and another after each of its own instructions.
-fn nested(boot: Boot, way: &str) {
+fn nested(boot: Boot, way: &str, pairs: &[(Event, Event)]) {
     let Some((mut watch, trip)) = settled(boot, way) else { return };
-    for (outer, inner) in [(Event::Nmi, Event::MachineCheck), (Event::MachineCheck, Event::Nmi)] {
+    for &(outer, inner) in pairs {
         let kinds = watch.kinds(&trip);
         let count: usize = kinds.iter().map(|index| watch.nest(&trip, *index, outer, inner)).sum();
         println!("way {way}: {count} times {inner} inside an {outer}, at {} places", kinds.len());
@@ -55,8 +65,7 @@ fn everything_nested() {
         let Some((mut watch, trip)) = settled_within(LONG_LIMIT, Boot::new(), way) else {
             return;
         };
-        for (outer, inner) in [(Event::Nmi, Event::MachineCheck), (Event::MachineCheck, Event::Nmi)]
-        {
+        for (outer, inner) in NESTED {
             let places = watch.boundaries(&trip);
             let count: usize =
                 places.iter().map(|index| watch.nest(&trip, *index, outer, inner)).sum();
@@ -82,13 +91,13 @@ fn no_bit_of_the_kernels_rsp_shows() {
 
 #[test]
 fn call_nested() {
-    nested(Boot::new(), "call");
+    nested(Boot::new(), "call", &NESTED);
 }
 
 /// The other exits of an event's code: what an interrupt came from goes back to by IRETQ, and espfix.
 #[test]
 fn short_nested() {
-    nested(Boot::new(), "short");
+    nested(Boot::new(), "short", &NESTED[..1]);
 }
 
 /// Ring 3 with the kernel's GS base, and RSP on the NMI's stack.
@@ -137,7 +146,7 @@ fn open_call() {
 
 #[test]
 fn open_call_nested() {
-    nested(Boot::new().pti("off"), "call");
+    nested(Boot::new().pti("off"), "call", &NESTED[..1]);
 }
 
 macro_rules! ways {
@@ -167,7 +176,9 @@ fn a_root_that_is_not_restored_is_noticed() {
 
 #[test]
 fn an_iret_inside_an_nmi_is_noticed() {
-    expect_broken("nmi-iret", "an NMI arrived inside an NMI", |boot| nested(boot, "call"));
+    expect_broken("nmi-iret", "an NMI arrived inside an NMI", |boot| {
+        nested(boot, "call", &NESTED[..1]);
+    });
 }
 
 #[test]

@@ -3,14 +3,16 @@
 //!
 //! ```text
 //!   slot base  ┌───────────────────────┐
-//!              │ espfix, CPUs 0 to 15  │ 4 GiB: in each 64 KiB, page n is CPU n's stack page again
-//!      + 4 GiB ├───────────────────────┤
-//!              │ espfix, CPUs 16 to 31 │
-//!              │ ...                   │
+//!              │ espfix                │ 4 GiB for 16 CPUs: in each 64 KiB, a page for each of them, its
+//!              │ ...                   │ stack page again
 //!    + 511 GiB ├───────────────────────┤
 //!              │ LDT A, then LDT B     │ 64 KiB each, each with 64 KiB of nothing behind it
 //!              └───────────────────────┘
 //! ```
+//!
+//! Which 4 GiB, which page of 16 and which 256 KiB of the last GiB is chance's to say, once at boot: what is
+//! there is a program's own choice in part, and at known addresses it would be of use to exploits
+//! (CVE-2023-0597).
 //!
 //! **espfix.** IRETQ to a 16-bit stack segment loads SP alone: bits 16 to 31 of ESP are left as the kernel
 //! had them, and the program reads them. So such a frame is popped from an address whose bits 16 to 31
@@ -56,6 +58,9 @@ pub const LEAF: u64 = PRESENT | ACCESSED | NO_EXECUTE;
 
 const LDT_OFFSET: u64 = 511 << 30;
 const LDT_DISTANCE: u64 = 2 * LDT_BYTES;
+
+/// Places that the two LDTs can have together. All of one place is in one table of 4 KiB pages.
+pub const LDT_PLACES: u64 = (TOP_LEVEL_BYTES - LDT_OFFSET) / (2 * LDT_DISTANCE);
 
 /// Which of the two places an LDT is at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -103,9 +108,8 @@ pub const fn espfix_index(random: u64, cpu: usize) -> usize {
     (cpu ^ (random >> 32) as usize) % GROUP_CPUS
 }
 
-/// CPU `cpu`'s stack page, where the user's bits 16 to 31 are zero. `random`: chosen once, at boot; it decides
-/// between [`GROUP_PLACES`] places of a group and [`GROUP_CPUS`] in it. A program can have its own words on
-/// that page, and nobody is to know where (CVE-2023-0597).
+/// CPU `cpu`'s stack page, where the user's bits 16 to 31 are zero. Of `random`, bits 0 to 35 decide between
+/// [`GROUP_PLACES`] places of a group and [`GROUP_CPUS`] in it.
 ///
 /// # Panics
 ///
@@ -118,20 +122,22 @@ pub const fn espfix_page(slot: usize, random: u64, cpu: usize) -> u64 {
     base(slot) + group * GROUP_BYTES + espfix_index(random, cpu) as u64 * PAGE_SIZE
 }
 
-/// The first address of an LDT.
+/// The first address of an LDT. Of `random`, bits 36 to 47 decide between [`LDT_PLACES`] places.
 ///
 /// # Panics
 ///
 /// If `slot` is no [`slot_ok`].
 #[must_use]
-pub const fn ldt_base(slot: usize, which: Which) -> u64 {
+pub const fn ldt_base(slot: usize, random: u64, which: Which) -> u64 {
+    let place = (random >> 36) % LDT_PLACES * (2 * LDT_DISTANCE);
     let distance = match which {
         Which::A => 0,
         Which::B => LDT_DISTANCE,
     };
-    base(slot) + LDT_OFFSET + distance
+    base(slot) + LDT_OFFSET + place + distance
 }
 
 const _: () =
     assert!(GROUPS as u64 <= GROUP_PLACES, "espfix ends below the LDTs, no two groups meet");
 const _: () = assert!(GROUP_CPUS as u64 * PAGE_SIZE == REPEAT_BYTES);
+const _: () = assert!((2 << 20) % (2 * LDT_DISTANCE) == 0, "an entry of level 2 is 2 MiB");

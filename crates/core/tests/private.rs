@@ -14,8 +14,9 @@ fn known_addresses() {
     assert_eq!(espfix_page(DEFAULT_SLOT, 0, 0), 0xffff_ff00_0000_0000);
     assert_eq!(espfix_page(DEFAULT_SLOT, 0, 17), 0xffff_ff01_0000_1000);
     assert_eq!(espfix_page(DEFAULT_SLOT, 3 << 32 | 2, 17), 0xffff_ff03_0000_2000);
-    assert_eq!(ldt_base(DEFAULT_SLOT, Which::A), 0xffff_ff7f_c000_0000);
-    assert_eq!(ldt_base(DEFAULT_SLOT, Which::B), 0xffff_ff7f_c002_0000);
+    assert_eq!(ldt_base(DEFAULT_SLOT, 0, Which::A), 0xffff_ff7f_c000_0000);
+    assert_eq!(ldt_base(DEFAULT_SLOT, 0, Which::B), 0xffff_ff7f_c002_0000);
+    assert_eq!(ldt_base(DEFAULT_SLOT, !0, Which::B), 0xffff_ff7f_fffe_0000);
 }
 
 #[test]
@@ -41,7 +42,7 @@ fn leaves_can_be_read_and_nothing_else() {
 #[test]
 fn the_two_ldts_share_no_address() {
     for which in [Which::A, Which::B] {
-        let (start, other) = (ldt_base(300, which), ldt_base(300, which.other()));
+        let (start, other) = (ldt_base(300, 7 << 36, which), ldt_base(300, 7 << 36, which.other()));
         assert!(start + LDT_BYTES <= other || other + LDT_BYTES <= start);
         assert_eq!(which.other().other(), which);
     }
@@ -55,7 +56,7 @@ proptest! {
         prop_assert_eq!(page / PAGE_SIZE % GROUP_CPUS as u64, espfix_index(random, cpu) as u64);
         prop_assert!(canonical(page | USER_BITS));
         prop_assert_eq!(index(4, page | USER_BITS), slot);
-        prop_assert!((page | USER_BITS) + PAGE_SIZE <= ldt_base(slot, Which::A));
+        prop_assert!((page | USER_BITS) + PAGE_SIZE <= ldt_base(slot, random, Which::A));
     }
 
     #[test]
@@ -65,10 +66,13 @@ proptest! {
     }
 
     #[test]
-    fn an_ldts_addresses_are_its_own(slot in 256_usize..511, offset in 0..LDT_BYTES) {
-        for which in [Which::A, Which::B] {
-            prop_assert_eq!(index(4, ldt_base(slot, which) + offset), slot);
+    fn an_ldts_addresses_are_its_own(slot in 256_usize..511, random: u64, offset in 0..LDT_BYTES) {
+        let bases = [Which::A, Which::B].map(|which| ldt_base(slot, random, which));
+        for base in bases {
+            prop_assert_eq!(index(4, base + offset), slot);
+            prop_assert_eq!(base % LDT_BYTES, 0);
         }
+        prop_assert_eq!(bases[0] >> 21, (bases[1] + offset) >> 21, "one table for both");
     }
 }
 

@@ -52,7 +52,12 @@ impl AddressSpace {
             user[slot].store(entry, Ordering::Relaxed);
             user
         });
-        Ok(AddressSpace { frame, kernel, user, private: Private::new(isolation.private_slot) })
+        Ok(AddressSpace {
+            frame,
+            kernel,
+            user,
+            private: Private::new(isolation.private_slot, isolation.private_random),
+        })
     }
 
     /// What it has in the private slot.

@@ -199,7 +199,7 @@ fn kernel_data<H: Handlers>(
         stack_bytes: stacks.bytes,
         espfix_stack: private::espfix_page(
             isolation.private_slot,
-            isolation.espfix_random,
+            isolation.private_random,
             area.index(),
         ) + (ENTRY_STACK_TOP - EXIT_WORDS * 8) as u64,
         espfix_group,

@@ -116,7 +116,7 @@ pub struct Isolation {
     shared: SharedRanges<SHARED_RANGES>,
     /// Of each group of CPUs, the level-2 table and the level-1 table of its stack pages in the private slot.
     espfix: [Option<(PhysFrame, PhysFrame)>; private::GROUPS],
-    pub(crate) espfix_random: u64,
+    pub(crate) private_random: u64,
 }
 
 impl Isolation {
@@ -159,7 +159,7 @@ impl Isolation {
             kernel_entry_count: 0,
             shared: SharedRanges::new(area),
             espfix: [None; private::GROUPS],
-            espfix_random: next_random(next_random(setup.random)) >> 8,
+            private_random: next_random(next_random(setup.random)) >> 8,
         };
         isolation.copy_kernel_entries(root)?;
         let features = Features::new(&setup.hardening, setup.fsgsbase, setup.sysret_keeps_ss);
@@ -252,7 +252,7 @@ impl Isolation {
         };
         let leaf = stack.start_address().as_u64() | private::LEAF;
         let slots = tables::table(frames, level_1).iter();
-        let slots = slots.skip(private::espfix_index(self.espfix_random, index));
+        let slots = slots.skip(private::espfix_index(self.private_random, index));
         for slot in slots.step_by(private::GROUP_CPUS) {
             slot.store(leaf, Ordering::Release);
         }

@@ -104,6 +104,7 @@ fn pages(entries: usize) -> usize {
 #[derive(Debug)]
 pub(crate) struct Private {
     slot: usize,
+    random: u64,
     /// Physical address of the slot's level-3 table, 0 as long as there is none.
     physical: AtomicU64,
     level_3: AtomicPtr<Table>,
@@ -113,8 +114,8 @@ pub(crate) struct Private {
 
 /// Place and size of an LDT in one word: its base, which is a multiple of 64 KiB, and the number of its
 /// last entry.
-fn word(slot: usize, which: Which, entries: usize) -> u64 {
-    private::ldt_base(slot, which) | (entries as u64 - 1)
+fn word(base: u64, entries: usize) -> u64 {
+    base | (entries as u64 - 1)
 }
 
 /// Base and number of entries of the LDT that a word stands for.
@@ -123,9 +124,10 @@ pub(crate) fn from_word(word: u64) -> (u64, usize) {
 }
 
 impl Private {
-    pub(crate) fn new(slot: usize) -> Private {
+    pub(crate) fn new(slot: usize, random: u64) -> Private {
         Private {
             slot,
+            random,
             physical: AtomicU64::new(0),
             level_3: AtomicPtr::default(),
             word: AtomicU64::new(0),
@@ -155,12 +157,16 @@ impl Private {
         }
     }
 
+    fn base(&self, which: Which) -> u64 {
+        private::ldt_base(self.slot, self.random, which)
+    }
+
     fn which(&self) -> Option<Which> {
         let base = match self.word() {
             0 => return None,
             word => from_word(word).0,
         };
-        let is_a = base == private::ldt_base(self.slot, Which::A);
+        let is_a = base == self.base(Which::A);
         Some(if is_a { Which::A } else { Which::B })
     }
 
@@ -179,7 +185,7 @@ impl Private {
     /// Maps `ldt` at `which`.
     fn map(&self, ldt: &Ldt, which: Which, frames: &mut impl Frames) -> Result<(), MapError> {
         let level_3 = self.make(frames)?;
-        let base = private::ldt_base(self.slot, which);
+        let base = self.base(which);
         for (page, frame) in ldt.frames.iter().flatten().enumerate() {
             // All pages are in one table of the last level: only the first can fail for want of a frame.
             let leaf = frame.start_address().as_u64() | LEAF;
@@ -206,7 +212,7 @@ impl Private {
             let (base, entries) = from_word(self.word());
             self.unmap(base, entries, frames).release(frames);
         }
-        let base = private::ldt_base(self.slot, Which::A);
+        let base = self.base(Which::A);
         let mut tables = [None; 3];
         tables[0] = Some(self.physical.load(Ordering::Relaxed));
         let level_2 = level_3[index(3, base)].load(Ordering::Relaxed);
@@ -231,6 +237,12 @@ impl AddressSpace {
             0 => 0,
             word => from_word(word).1,
         }
+    }
+
+    /// Where the LDT is: what LDTR has for a base while the address space is loaded.
+    pub fn ldt_address(&self) -> Option<u64> {
+        let word = self.private().word();
+        (word != 0).then(|| from_word(word).0)
     }
 
     /// Reads the LDT's bytes from `offset` on; what is not there reads as zeros.
@@ -306,7 +318,7 @@ impl AddressSpace {
                 let entry = private.physical.load(Ordering::Relaxed) | KERNEL_TABLE;
                 self.set_private_entry(private.slot, entry);
                 // The page tables own its frames now.
-                word(private.slot, which, ldt.entries)
+                word(private.base(which), ldt.entries)
             }
         };
         private.word.store(new, Ordering::Release);

@@ -4,7 +4,7 @@ mod host;
 
 use host::Memory;
 use ringwall::core::paging::{ADDRESS_MASK, NO_EXECUTE, PRESENT, USER, WRITABLE, index};
-use ringwall::core::private::{DEFAULT_SLOT, LDT_ENTRIES, Which, ldt_base};
+use ringwall::core::private::{DEFAULT_SLOT, LDT_ENTRIES};
 use ringwall::core::segment::{Descriptor, Kind, Segment};
 use ringwall::{AddressSpace, Frames, Isolation, Ldt, MapError, Setup};
 
@@ -65,9 +65,9 @@ fn leaf(memory: &Memory, root: u64, address: u64) -> Option<u64> {
     Some(table | PRESENT | rights | no_execute)
 }
 
-/// What the CPU would read as entry `entry` of the LDT at `which`.
-fn seen(memory: &Memory, root: u64, which: Which, entry: usize) -> Option<u64> {
-    let address = ldt_base(DEFAULT_SLOT, which) + (entry * ENTRY) as u64;
+/// What the CPU would read as entry `entry` of an LDT at `base`.
+fn seen(memory: &Memory, root: u64, base: u64, entry: usize) -> Option<u64> {
+    let address = base + (entry * ENTRY) as u64;
     let page = leaf(memory, root, address)? & ADDRESS_MASK;
     // SAFETY: a word of a frame in the test's memory.
     Some(unsafe { *memory.word(page + address % 4096) })
@@ -93,17 +93,17 @@ fn an_ldt_is_read_only_in_both_roots_and_as_long_as_it_has_to_be() {
         ldt.set(599, descriptor(0x1234), &memory);
         set(&space, Some(ldt), &mut memory).expect("memory");
         assert_eq!(space.ldt_entries(), 600);
+        let base = space.ldt_address().expect("there is one");
         for root in roots(&space) {
             let bits = descriptor(0x1234).bits();
-            assert_eq!(seen(&memory, root, Which::A, 599), Some(bits));
-            assert_eq!(seen(&memory, root, Which::A, 0), Some(0));
+            assert_eq!(seen(&memory, root, base, 599), Some(bits));
+            assert_eq!(seen(&memory, root, base, 0), Some(0));
             for page in 0..16 {
-                let address = ldt_base(DEFAULT_SLOT, Which::A) + page * 4096;
+                let address = base + page * 4096;
                 let rights =
                     leaf(&memory, root, address).map(|leaf| leaf & (WRITABLE | USER | NO_EXECUTE));
                 assert_eq!(rights, (page < 2).then_some(NO_EXECUTE), "page {page}");
             }
-            assert_eq!(seen(&memory, root, Which::B, 0), None);
         }
     }
 }
@@ -112,8 +112,8 @@ fn an_ldt_is_read_only_in_both_roots_and_as_long_as_it_has_to_be() {
 fn the_new_one_is_mapped_before_the_old_one_goes() {
     let mut memory = Memory::new();
     let space = space(&mut memory, true);
-    let mut place = Which::A;
     set(&space, Some(Ldt::new(1, &mut memory).expect("memory")), &mut memory).expect("memory");
+    let mut old = space.ldt_address().expect("there is one");
     for round in 1..5 {
         // SAFETY: nobody else uses the address space.
         let copy = unsafe { space.copy_ldt(round + 1, &mut memory) };
@@ -121,21 +121,22 @@ fn the_new_one_is_mapped_before_the_old_one_goes() {
         copy.set(round, descriptor(round as u32), &memory);
         // SAFETY: as above.
         let retired = unsafe { space.set_ldt(Some(copy), &mut memory) }.expect("memory");
+        let new = space.ldt_address().expect("there is one");
         for root in roots(&space) {
-            assert!(seen(&memory, root, place, round - 1).is_some(), "the old one");
-            let new = seen(&memory, root, place.other(), round);
-            assert_eq!(new, Some(descriptor(round as u32).bits()));
+            assert!(seen(&memory, root, old, round - 1).is_some(), "the old one");
+            let bits = seen(&memory, root, new, round);
+            assert_eq!(bits, Some(descriptor(round as u32).bits()));
         }
         // SAFETY: no CPU runs it.
         let unmapped = unsafe { retired.unmap(&space, &memory) };
         for root in roots(&space) {
-            assert_eq!(seen(&memory, root, place, 0), None);
+            assert_eq!(seen(&memory, root, old, 0), None);
         }
         unmapped.not_cached().expect("the old one").release(&mut memory);
-        place = place.other();
+        old = new;
     }
     for entry in 1..5 {
-        let bits = seen(&memory, space.user_cr3(), place, entry);
+        let bits = seen(&memory, space.user_cr3(), old, entry);
         assert_eq!(bits, Some(descriptor(entry as u32).bits()), "copied all along");
     }
 }

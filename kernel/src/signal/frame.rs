@@ -17,7 +17,7 @@ use crate::arch::{fpu, selectors};
 use crate::errno::{Errno, Result};
 use crate::task::Thread;
 use crate::user;
-use core::mem::offset_of;
+use core::mem::{MaybeUninit, offset_of};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use linux_raw_sys::general as raw;
 use ringwall::Frame;
@@ -333,17 +333,18 @@ pub fn pop(thread: &Thread, frame: &mut Frame) -> Result<()> {
         return Err(Errno::EFAULT);
     }
     // In one go; if that fails, part by part.
-    let whole: Option<UserContext> = user::read(place + CONTEXT_OFFSET).ok();
+    let mut content = MaybeUninit::<UserContext>::uninit();
+    let whole = user::read_into(place + CONTEXT_OFFSET, &mut content);
     let (mask, flags) = match &whole {
-        Some(context) => (context.mask, context.flags),
-        None => (user::read(place + MASK_OFFSET)?, user::read(place + FLAGS_OFFSET)?),
+        Ok(context) => (context.mask, context.flags),
+        Err(_) => (user::read(place + MASK_OFFSET)?, user::read(place + FLAGS_OFFSET)?),
     };
     send::set_blocked(thread, mask);
     // A call that was to go on is not under way any more.
     *thread.restart.lock() = None;
     let registers: &Registers = match &whole {
-        Some(context) => &context.registers,
-        None => &user::read(place + REGISTERS_OFFSET)?,
+        Ok(context) => &context.registers,
+        Err(_) => &user::read(place + REGISTERS_OFFSET)?,
     };
     frame.set_r8(registers.r8);
     frame.set_r9(registers.r9);
@@ -377,8 +378,8 @@ pub fn pop(thread: &Thread, frame: &mut Frame) -> Result<()> {
     }
     // As after sigaltstack, but a bad one is ignored.
     let stack = match &whole {
-        Some(context) => context.stack,
-        None => user::read(place + STACK_OFFSET)?,
+        Ok(context) => context.stack,
+        Err(_) => user::read(place + STACK_OFFSET)?,
     };
     let _ = set_alternate(thread, frame.rsp(), &stack);
     Ok(())

@@ -237,7 +237,7 @@ impl Process {
 
     /// Whether its first thread is traced.
     pub(crate) fn leader_is_traced(&self) -> bool {
-        self.leader().is_some_and(|leader| leader.is_traced())
+        super::ptrace::any() && self.leader().is_some_and(|leader| leader.is_traced())
     }
 
     /// The leader, or any thread if it has ended; `None` once all have.

@@ -2,7 +2,7 @@
 //!
 //! A [`Watch`] boots `programs/windows.c`, which goes into the kernel the same way for ever, and stops it
 //! with the emulator's gdb stub. It records one undisturbed round trip, instruction by instruction. Then it
-//! goes to the same instruction of another trip, delivers an NMI or a machine check there, lets it run to its
+//! goes to the same instruction of another trip, delivers an NMI, a machine check or a #DB there, lets it run to its
 //! end, compares every register with what it was, lets the trip run to its end, and compares again with the
 //! undisturbed one. What is compared includes the floating-point state, CR3 and both bases of GS.
 //!
@@ -37,6 +37,8 @@ const TRIES: usize = 4;
 const RESUME_FLAG: u64 = 1 << 16;
 /// In CR3: the user root is loaded.
 const USER_ROOT: u64 = 1 << 12;
+/// In RFLAGS: trap.
+const TRAP_FLAG: u64 = 1 << 8;
 /// Low bits of CR3 that are no part of the address of a pair of roots.
 const PAIR_BITS: u64 = 0x1fff;
 /// The registers that the entry code has a root in: RSI, RDI, RSP.
@@ -57,16 +59,19 @@ pub enum Event {
     Nmi,
     /// A machine check that lets the machine go on.
     MachineCheck,
+    /// A debug exception in ring 0, by TF: it comes after the next instruction, as a watchpoint's does.
+    Debug,
 }
 
 impl Event {
-    /// Both.
-    pub const ALL: [Event; 2] = [Event::Nmi, Event::MachineCheck];
+    /// All.
+    pub const ALL: [Event; 3] = [Event::Nmi, Event::MachineCheck, Event::Debug];
 
     fn vector(self) -> usize {
         match self {
             Event::Nmi => text::NMI,
             Event::MachineCheck => text::MACHINE_CHECK,
+            Event::Debug => text::DEBUG,
         }
     }
 }
@@ -76,6 +81,7 @@ impl std::fmt::Display for Event {
         f.write_str(match self {
             Event::Nmi => "NMI",
             Event::MachineCheck => "#MC",
+            Event::Debug => "#DB",
         })
     }
 }
@@ -231,8 +237,10 @@ impl Watch {
         format!("{place}, ring {}, {root} root", state.level())
     }
 
-    /// Delivers `event` before the next instruction. Returns the state at the event's first instruction.
+    /// Delivers `event` before the next instruction; [`Event::Debug`] after it. Returns the state at the event's first
+    /// instruction.
     fn deliver(&mut self, event: Event) -> CpuState {
+        let gate = self.text.gate(event.vector());
         let monitor = &mut self.running.guest.monitor;
         let sent = match event {
             Event::Nmi => monitor.inject_nmi(),
@@ -240,9 +248,13 @@ impl Watch {
                 let (bank, status, global) = HARMLESS;
                 monitor.inject_machine_check(bank, status, global)
             }
+            Event::Debug => {
+                let flags = self.last.rflags | TRAP_FLAG;
+                self.stub().set_register("eflags", flags).expect("a stub that answers");
+                return self.run_to(&[gate], "a #DB");
+            }
         };
         sent.expect("a monitor that answers");
-        let gate = self.text.gate(event.vector());
         let state = self.step_with_events();
         if state.rip == gate {
             return state;
@@ -268,8 +280,23 @@ impl Watch {
         let before = self.state();
         self.deliver(event);
         let after = self.finish_event(event);
+        if event == Event::Debug {
+            return self.compare_stepped(trip, index, &after);
+        }
         let earlier = &trip.states[..index];
         self.compare_interrupted(&event.to_string(), earlier, &before, &after);
+    }
+
+    /// Compares what goes on after a #DB with the next state of the record, as far as it is the same each time.
+    fn compare_stepped(&self, trip: &Trip, index: usize, after: &CpuState) {
+        let recorded = &trip.states[index + 1];
+        let mut expected = after.clone();
+        expected.rip = recorded.rip;
+        expected.general[RSP] = recorded.rsp();
+        expected.cr3 = recorded.cr3;
+        expected.gs_base = recorded.gs_base;
+        expected.kernel_gs_base = recorded.kernel_gs_base;
+        self.compare_interrupted("#DB", &trip.states[..=index], &expected, after);
     }
 
     /// Compares what was interrupted with what goes on: the same, or one of the `earlier` states a few instructions

@@ -6,6 +6,8 @@
 use ringwall_emulator::Guest;
 
 const PAGE: u64 = 4096;
+/// Vector of debug exceptions.
+pub const DEBUG: usize = 1;
 /// Vector of NMIs.
 pub const NMI: usize = 2;
 /// Vector of machine checks.
@@ -19,6 +21,9 @@ const CALL_GATE: usize = 0x80;
 /// one is: IRETQ; POPFQ and RET; SYSRETQ.
 const ENDS: [(&[u8], u64); 3] = [(&[0x48, 0xcf], 0), (&[0x9d, 0xc3], 1), (&[0x48, 0x0f, 0x07], 0)];
 
+/// POPFQ.
+const LOAD_FLAGS: u8 = 0x9d;
+
 /// What is known of the entry text.
 #[derive(Clone, Debug)]
 pub struct Text {
@@ -27,6 +32,8 @@ pub struct Text {
     gates: Vec<u64>,
     /// Addresses of the last instructions of its paths.
     pub ends: Vec<u64>,
+    /// Addresses of POPFQ.
+    pub loads_flags: Vec<u64>,
 }
 
 impl Text {
@@ -42,7 +49,7 @@ impl Text {
         let table = stub.read(registers.idt, PAGE as usize).expect("a stub that answers");
         let table = table.expect("the IDT is mapped under every root");
         let gates: Vec<u64> = table.as_chunks::<16>().0.iter().map(handler).collect();
-        Text { base: gates[NMI] & !(PAGE - 1), gates, ends: Vec::new() }
+        Text { base: gates[NMI] & !(PAGE - 1), gates, ends: Vec::new(), loads_flags: Vec::new() }
     }
 
     /// Finds the ends of the paths. The guest is stopped under a kernel root.
@@ -54,6 +61,8 @@ impl Text {
         let stub = guest.stub.as_mut().expect("a gdb stub");
         let bytes = stub.read(self.base, PAGE as usize).expect("a stub that answers");
         let bytes = bytes.expect("the entry text is mapped under every root");
+        let flags = bytes.iter().enumerate().filter(|(_, byte)| **byte == LOAD_FLAGS);
+        self.loads_flags.extend(flags.map(|(offset, _)| self.base + offset as u64));
         for (pattern, last) in ENDS {
             let found = bytes.windows(pattern.len()).enumerate().filter(|(_, at)| *at == pattern);
             self.ends.extend(found.map(|(offset, _)| self.base + offset as u64 + last));

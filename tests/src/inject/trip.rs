@@ -221,13 +221,26 @@ impl Watch {
         self.run_to(&[start], "another round");
     }
 
+    /// Whether TF, set at state number `index`, traps in ring 0 after the next instruction: not if that goes to or
+    /// comes from ring 3, or loads the flags, or is an IRETQ that faults. Of Rust code, only the path is known.
+    fn traps(&self, trip: &Trip, index: usize) -> bool {
+        let [here, next] = [&trip.states[index], &trip.states[index + 1]];
+        let inside = |state: &CpuState| state.level() == 0 && self.text.holds(state.rip);
+        let loads_flags = [&self.text.ends, &self.text.loads_flags];
+        let loads_flags = loads_flags.into_iter().flatten().any(|address| *address == here.rip);
+        inside(here) && inside(next) && !loads_flags
+    }
+
     /// One trip for each boundary, disturbed there. Returns how many there were.
     ///
     /// # Panics
     ///
     /// When any state is another one than it should be.
     pub fn disturb_everywhere(&mut self, trip: &Trip, event: Event) -> usize {
-        let boundaries = self.boundaries(trip);
+        let mut boundaries = self.boundaries(trip);
+        if event == Event::Debug {
+            boundaries.retain(|index| self.traps(trip, *index));
+        }
         for index in &boundaries {
             self.go_to(trip, *index);
             self.disturb(event, trip, *index);

@@ -43,17 +43,17 @@ fn a_stack_page_is_at_each_of_its_addresses_and_nowhere_else() {
     let (mut isolation, space) = space(&mut memory);
     for cpu in [0, 5, 5 + GROUP_CPUS, 511] {
         let stack = memory.allocate_frame().expect("memory");
-        let page = espfix_page(DEFAULT_SLOT, isolation.espfix_random, cpu);
+        let page = espfix_page(DEFAULT_SLOT, isolation.private_random, cpu);
         let group = isolation.add_espfix(cpu, stack, &mut memory).expect("memory");
         space.private().show_stack_pages(page, group);
         let expected = stack.start_address().as_u64() | LEAF;
         for bits in (0..=0xffff).step_by(0x101) {
-            let address = page + (bits << 16);
+            let address = page | bits << 16;
             assert_eq!(leaf(&memory, &space, address), expected, "CPU {cpu}, {address:#x}");
             assert_eq!(leaf(&memory, &space, address ^ 0xf000), 0, "a CPU that is not up");
         }
     }
-    let ldt = private::ldt_base(DEFAULT_SLOT, Which::A);
+    let ldt = space.ldt_address().expect("there is an LDT");
     assert_ne!(leaf(&memory, &space, ldt), 0, "the LDT is where it was");
 }
 
@@ -64,7 +64,8 @@ fn the_groups_tables_are_everyones_and_stay() {
     let before = memory.live;
     let stack = memory.allocate_frame().expect("memory");
     let group = isolation.add_espfix(3, stack, &mut memory).expect("memory");
-    space.private().show_stack_pages(espfix_page(DEFAULT_SLOT, isolation.espfix_random, 3), group);
+    let page = espfix_page(DEFAULT_SLOT, isolation.private_random, 3);
+    space.private().show_stack_pages(page, group);
     assert_eq!(memory.live, before + 3, "the stack page and two tables");
     // SAFETY: no CPU runs on it.
     unsafe { space.release(&mut memory) };

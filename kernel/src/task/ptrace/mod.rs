@@ -185,7 +185,7 @@ impl Thread {
 
 /// Whether any thread is traced.
 #[inline(always)]
-fn any() -> bool {
+pub(super) fn any() -> bool {
     TRACED.load(Ordering::Relaxed) != 0
 }
 

@@ -208,27 +208,32 @@ pub(in crate::task) fn process_ended(
         table.note_ended(process);
         return (parent, gone);
     }
-    let mut gone = None;
-    let mut told = Vec::new();
-    let mut end = |table: &mut Table, ending: &Arc<Thread>| match ending.traced() {
+    // Marks a thread as ended for its tracer, or takes it out; gives that tracer, and what was taken.
+    let end = |table: &mut Table, ending: &Arc<Thread>| match ending.traced() {
         Some(tracee) => {
             tracee.status.store(status, Ordering::Relaxed);
             tracee.set(mode::ENDED);
-            Some(tracee.tracer_process())
+            (Some(tracee.tracer_process()), None)
         }
-        None => {
-            gone = table.remove_thread(ending.tid());
-            None
-        }
+        None => (None, table.remove_thread(ending.tid())),
     };
+    let mut told = Vec::new();
     let leader = table.thread(process.pid).cloned();
-    let tracer = leader.as_ref().and_then(|leader| end(&mut table, leader));
+    let (tracer, mut gone) = match &leader {
+        Some(leader) => end(&mut table, leader),
+        None => (None, None),
+    };
+    // The leader had ended before.
     if !thread.is_leader()
         && let Some(own) = table.thread(thread.tid()).cloned()
-        && let Some(tracer) = end(&mut table, &own)
-        && told.try_reserve(1).is_ok()
     {
-        told.push((own, tracer));
+        let (tracer, entry) = end(&mut table, &own);
+        gone = gone.or(entry);
+        if let Some(tracer) = tracer
+            && told.try_reserve(1).is_ok()
+        {
+            told.push((own, tracer));
+        }
     }
     let withheld = tracer.is_some_and(|tracer| tracer != process.parent_id());
     if withheld {
@@ -254,8 +259,8 @@ pub(in crate::task) fn is_kept(process: &Process) -> bool {
     any() && find_thread(process.pid).is_some_and(|leader| leader.is_traced())
 }
 
-/// A tracer was told of a thread's end, or is no tracer any more: the thread's identifier is free, and a
-/// parent from whom its process was withheld gets it. Gives what to do after unlocking.
+/// A tracer was told of a thread's end, or is no tracer any more: the thread's entry is free, and a
+/// parent from whom its process was withheld gets that. Gives what to do after unlocking.
 pub(super) fn release_ended(table: &mut Table, thread: &Arc<Thread>) -> Released {
     let unlinked = unlink(table, thread);
     let entry = table.remove_thread(thread.tid());
@@ -299,7 +304,7 @@ pub(in crate::task) fn tracer_ended(tracer: &Thread) {
         };
         let Some(thread) = table.tracees(pid).iter().find(own).cloned() else { return };
         let Some(tracee) = thread.traced() else { return };
-        if tracee.is(mode::ENDED) && (!thread.is_leader() || thread.process.is_zombie()) {
+        if tracee.is(mode::ENDED) {
             let released = release_ended(&mut table, &thread);
             drop(table);
             released.finish();
