@@ -32,8 +32,8 @@ const PROGRAMS: &[&str] = &[
     "sigframe",
     "signals",
     "sigreturnstorm",
-    "traced",
     "sysret",
+    "traced",
     "usercopy",
 ];
 
