@@ -32,6 +32,7 @@ const PROGRAMS: &[&str] = &[
     "sigframe",
     "signals",
     "sigreturnstorm",
+    "sysret",
     "traced",
     "usercopy",
 ];
