@@ -42,6 +42,12 @@ struct entry {
 } entry;
 _Static_assert(offsetof(struct entry, mxcsr) == 48 && offsetof(struct entry, xmm0) == 64, "entered below");
 
+/* As the kernel has it: musl's wrapper knows fewer flags. */
+static int alternate_stack(const stack_t *wanted, stack_t *old)
+{
+    return syscall(SYS_sigaltstack, wanted, old);
+}
+
 static struct {
     volatile sig_atomic_t count;
     int signal, code;
@@ -80,10 +86,10 @@ UNUSED __attribute__((used)) static void handler(int signal, siginfo_t *info, vo
     memcpy(&software, (char *)frame->state + SOFTWARE, sizeof software);
     if (software.size + 4 <= sizeof seen.state)
         memcpy(seen.state, (void *)frame->state, software.size + 4);
-    sigaltstack(NULL, &seen.stack);
+    alternate_stack(NULL, &seen.stack);
     stack_t none = {.ss_flags = SS_DISABLE};
     if (seen.stack.ss_flags & SS_ONSTACK)
-        seen.change = result(sigaltstack(&none, NULL));
+        seen.change = result(alternate_stack(&none, NULL));
     if (damage)
         damage(frame);
     else {
@@ -291,7 +297,7 @@ static void selectors(void)
     low_page = (uint64_t)page;
     static char alternate[65536];
     stack_t stack = {.ss_sp = alternate, .ss_size = sizeof alternate};
-    sigaltstack(&stack, NULL);
+    alternate_stack(&stack, NULL);
     handle(SA_SIGINFO | SA_ONSTACK);
     static const uint16_t codes[] = {USER_CODE, USER_CODE_32, 0x30}, stacks[] = {USER_DATA, 0x28, 0, 3, USER_CODE, 0x18, 0xfffb};
     for (size_t i = 0; i < COUNT_OF(codes); i++)
@@ -308,13 +314,13 @@ enum { ALTERNATE_BYTES = 8 * PAGE };
 static long set_stack(uint64_t size, unsigned flags)
 {
     stack_t stack = {.ss_sp = alternate, .ss_size = size, .ss_flags = (int)flags};
-    return result(sigaltstack(&stack, NULL));
+    return result(alternate_stack(&stack, NULL));
 }
 
 static unsigned stack_flags(void)
 {
     stack_t stack;
-    sigaltstack(NULL, &stack);
+    alternate_stack(NULL, &stack);
     return (unsigned)stack.ss_flags;
 }
 
@@ -478,7 +484,7 @@ static void missing(void)
     for (size_t i = 0; i < COUNT_OF(lengths); i++) {
         /* So many bytes of the frame's first 312 are there. */
         struct frame *frame = (struct frame *)(two + lengths[i] - 312);
-        sigaltstack(&stack, NULL);
+        alternate_stack(&stack, NULL);
         memset(two, 0, PAGE);
         frame->mask = mask;
         run(probe_sigreturn, probe_sigreturn_end, (uint64_t)frame + 8, 0);
@@ -495,7 +501,7 @@ static void missing(void)
         sigprocmask(SIG_SETMASK, &none, NULL);
     }
     stack.ss_flags = SS_DISABLE;
-    sigaltstack(&stack, NULL);
+    alternate_stack(&stack, NULL);
 }
 
 /* ---- numbers of calls ---- */

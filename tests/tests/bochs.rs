@@ -28,7 +28,6 @@ const PROGRAMS: &[&str] = &[
     "segments",
     "sigframe",
     "signals",
-    "sigreturnstorm",
 ];
 
 fn passes(boot: Boot, model: Model, library: Library, programs: &[&str]) {

@@ -59,7 +59,7 @@ fn nested(boot: Boot, way: &str, pairs: &[(Event, Event)]) {
 
 /// The whole campaign: an event inside an event at every instruction of every way. About an hour.
 #[test]
-#[ignore = "takes an hour; run with --ignored"]
+#[ignore = "takes an hour: cargo xtask test --campaign"]
 fn everything_nested() {
     for way in WAYS {
         let Some((mut watch, trip)) = settled_within(LONG_LIMIT, Boot::new(), way) else {

@@ -47,6 +47,10 @@ pub struct Options {
     /// Run only scenarios whose name contains this.
     #[arg(long, value_name = "NAME")]
     filter: Option<String>,
+    /// Run the long campaigns instead: a million random signal frames, an event inside an event at every
+    /// instruction of every way. More than an hour.
+    #[arg(long, conflicts_with_all = ["only", "kernel", "linux"])]
+    campaign: bool,
     /// Run the scenarios on this kernel instead of ours.
     #[arg(long, value_name = "FILE", conflicts_with = "linux")]
     kernel: Option<PathBuf>,
@@ -92,7 +96,7 @@ pub fn run(options: &Options) -> Result<()> {
     let mut total = Tally::default();
     let mut times = Vec::new();
     for step in Step::value_variants() {
-        if !options.only.is_empty() && !options.only.contains(step) {
+        if !options.wants(*step) {
             continue;
         }
         heading(step.title());
@@ -118,6 +122,13 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 impl Options {
+    fn wants(&self, step: Step) -> bool {
+        match self.campaign {
+            true => matches!(step, Step::Build | Step::Scenarios),
+            false => self.only.is_empty() || self.only.contains(&step),
+        }
+    }
+
     fn run_step(&self, step: Step, tally: &mut Tally) -> Result<()> {
         match step {
             Step::Tidy => tidy::run(),
@@ -127,6 +138,9 @@ impl Options {
             Step::Scenarios => {
                 let mut arguments = vec!["--package", "ringwall-tests", "--no-fail-fast"];
                 arguments.extend(self.filter.as_deref());
+                if self.campaign {
+                    arguments.extend(["--", "--ignored"]);
+                }
                 remove_tables();
                 let result = cargo_test(&arguments, self.other_kernel()?, tally);
                 show_tables();
