@@ -98,6 +98,22 @@ paranoid_\name\()_\variant:
     push_registers_below_rsi
 .endm
 
+# All registers and the root as they were, RDI last: it carries the root, and waits on the landing.
+#
+# In: RBX = RSP = frame, R12 = the root, RAX = where the landing has RDI. Opens a window.
+.macro go_to_landing variant
+    mov [rbx + {FRAME_RDI}], r12
+    mov [rbx + {FRAME_VECTOR}], rax
+    pop_registers_to_rsi
+    pop rdi
+    pop rsp
+    mov cr3, rdi
+775:
+    root_in_registers \variant, 775b, 775b+1, 775b, {IN_RDI}
+    window_begin
+    pop rdi
+.endm
+
 .macro paranoid_paths variant, isolated
     paranoid_entry \variant, \isolated, nmi, 2, {NMI_STACK}, {NMI_LANDED}
     paranoid_entry \variant, \isolated, debug, 1, {DEBUG_STACK}, {DEBUG_LANDED}
@@ -227,17 +243,8 @@ paranoid_exit_to_user_root_\variant:
     mov [rbp + 64], rax
     mov rax, [rbx + {FRAME_RDI}]
     mov [rbp + 24], rax
-    mov [rbx + {FRAME_RDI}], r12
     lea rax, [rbp - {ALIAS} + 24]
-    mov [rbx + {FRAME_VECTOR}], rax
-    pop_registers_to_rsi
-    pop rdi
-    pop rsp
-    mov cr3, rdi
-775:
-    root_in_registers \variant, 775b, 775b+1, 775b, {IN_RDI}
-    window_begin
-    pop rdi
+    go_to_landing \variant
     clear_buffers \variant, [rsp + 32]
     iretq
     window_end \variant
@@ -252,16 +259,7 @@ paranoid_exit_to_user_root_\variant:
     mov rcx, [rbx + {FRAME_RDI}]
     mov [rax + {ALIAS} - 24], rcx
     sub rax, 24
-    mov [rbx + {FRAME_RDI}], r12
-    mov [rbx + {FRAME_VECTOR}], rax
-    pop_registers_to_rsi
-    pop rdi
-    pop rsp
-    mov cr3, rdi
-775:
-    root_in_registers \variant, 775b, 775b+1, 775b, {IN_RDI}
-    window_begin
-    pop rdi
+    go_to_landing \variant
     clear_buffers \variant, [rsp]
     popfq
     ret
