@@ -44,7 +44,7 @@ pub struct Stacks {
     pub machine_check: VirtAddr,
     /// #DF.
     pub double_fault: VirtAddr,
-    /// Bytes of each, so that the way back knows what is the NMI's.
+    /// Bytes of each, so that the way back knows what ran on one of them.
     pub bytes: u64,
 }
 
@@ -94,7 +94,7 @@ impl Isolation {
     /// Makes the pages of CPU `index` and maps them in both views: at boot or at any time later (CPU
     /// hot-add). The CPU itself then calls [`Cpu::activate`].
     ///
-    /// `local` is what [`local_word`](crate::local_word) gives on that CPU. Ring 3's DS, ES, FS, GS selectors and its FS and GS
+    /// `local` is what [`local_word`](crate::local_word) gives there. Ring 3's DS, ES, FS, GS selectors and its FS and GS
     /// bases are the kernel's to save and restore at a context switch: the entry code leaves them alone.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use crate::address_space::AddressSpace;
 use crate::descriptors::{self, LDT_SELECTOR, THREAD_ENTRIES, THREAD_ENTRY, slot};
 use crate::entry::layout::{
     ENTRY_STACK_TOP, EXIT_WORDS, LANDED_WORDS, LOCAL_WORDS, Landing, StackPage, data_offset,
-    landing_top,
+    data_word, landing_top,
 };
 use crate::frame::Frame;
 use crate::ldt;
@@ -17,7 +17,7 @@ use ringwall_core::segment::Descriptor;
 use x86_64::VirtAddr;
 use x86_64::registers::control::{Cr3, Cr3Flags};
 
-/// A word of the kernel's own on this CPU, as [`Isolation::make_cpu`](crate::Isolation::make_cpu) or [`set_local_word`] set it: one
+/// A word of the kernel's own on this CPU, as [`make_cpu`](crate::Isolation::make_cpu) or [`set_local_word`] set it: one
 /// instruction.
 ///
 /// # Safety
@@ -85,24 +85,10 @@ pub unsafe fn switch_to(space: &AddressSpace, stack_top: VirtAddr) {
         unsafe { Cr3::write(space.kernel_root(), Cr3Flags::empty()) };
         forget_last_user();
         let ldt = space.private().word();
-        if ldt | loaded_ldt() != 0 {
+        if ldt | data_word!(ldt) != 0 {
             load_ldt(space, ldt);
         }
     }
-}
-
-/// The word of the LDT that LDTR names.
-#[inline(always)]
-fn loaded_ldt() -> u64 {
-    let word;
-    // SAFETY: a word of this CPU's kernel-only data.
-    unsafe {
-        core::arch::asm!(
-            "mov {}, gs:[{}]", out(reg) word, const data_offset!(ldt),
-            options(nostack, preserves_flags, readonly),
-        );
-    }
-    word
 }
 
 /// Makes this CPU use the LDT that `space` has now, if it runs `space`; for after
@@ -111,15 +97,7 @@ fn loaded_ldt() -> u64 {
 /// # Safety
 /// On an active CPU, interrupts off.
 pub unsafe fn reload_ldt(space: &AddressSpace) {
-    let exit_cr3: u64;
-    // SAFETY: a word of this CPU's kernel-only data.
-    unsafe {
-        core::arch::asm!(
-            "mov {}, gs:[{}]", out(reg) exit_cr3, const data_offset!(exit_cr3),
-            options(nostack, preserves_flags, readonly),
-        );
-    }
-    if exit_cr3 == space.user_cr3() {
+    if data_word!(exit_cr3) == space.user_cr3() {
         load_ldt(space, space.private().word());
     }
 }
@@ -128,32 +106,21 @@ pub unsafe fn reload_ldt(space: &AddressSpace) {
 #[cold]
 #[inline(never)]
 fn load_ldt(space: &AddressSpace, word: u64) {
-    let (espfix_stack, espfix_group, table): (u64, u64, u64);
-    // SAFETY: words of this CPU's kernel-only data.
+    // SAFETY: a word of this CPU's kernel-only data.
     unsafe {
         core::arch::asm!(
-            "mov {stack}, gs:[{espfix_stack}]",
-            "mov {group}, gs:[{espfix_group}]",
-            "mov {table}, gs:[{gdt}]",
-            "mov gs:[{ldt}], {word}",
-            stack = out(reg) espfix_stack,
-            group = out(reg) espfix_group,
-            table = out(reg) table,
-            word = in(reg) word,
-            espfix_stack = const data_offset!(espfix_stack),
-            espfix_group = const data_offset!(espfix_group),
-            gdt = const data_offset!(gdt),
-            ldt = const data_offset!(ldt),
+            "mov gs:[{ldt}], {word}", word = in(reg) word, ldt = const data_offset!(ldt),
             options(nostack, preserves_flags),
         );
     }
     let (mut selector, mut descriptor) = (0, [0; 2]);
     if word != 0 {
         // This CPU may have come up after the slot was made. Another one may store the same.
-        space.private().show_stack_pages(espfix_stack, espfix_group);
+        space.private().show_stack_pages(data_word!(espfix_stack), data_word!(espfix_group));
         let (base, entries) = ldt::from_word(word);
         (selector, descriptor) = (LDT_SELECTOR, descriptors::ldt(base, entries));
     }
+    let table = data_word!(gdt);
     // Written without an LDT too: the next program must not find in the GDT what the last one had.
     for (number, half) in descriptor.into_iter().enumerate() {
         let entry = (table as *mut u64).wrapping_add(slot(LDT_SELECTOR) + number);
@@ -172,14 +139,7 @@ fn load_ldt(space: &AddressSpace, word: u64) {
 /// # Safety
 /// On an active CPU, interrupts off.
 pub unsafe fn set_thread_segments(segments: &[Descriptor; THREAD_ENTRIES]) {
-    let table: u64;
-    // SAFETY: a word of this CPU's kernel-only data.
-    unsafe {
-        core::arch::asm!(
-            "mov {}, gs:[{}]", out(reg) table, const data_offset!(gdt),
-            options(nostack, preserves_flags, readonly),
-        );
-    }
+    let table = data_word!(gdt);
     for (number, segment) in segments.iter().enumerate() {
         let entry = (table as *mut u64).wrapping_add(THREAD_ENTRY + number);
         // SAFETY: this CPU's GDT in the direct map; an aligned word, so the CPU never reads half of it.
@@ -207,15 +167,7 @@ unsafe fn set_task_stack(stack_top: VirtAddr) {
 /// Clears what the last program's exits and events left in the stack page's user view: registers of its
 /// own, which the next program must not find.
 fn forget_last_user() {
-    let base: u64;
-    // SAFETY: a word of this CPU's kernel-only data: the end of the entry stack under the alias.
-    unsafe {
-        core::arch::asm!(
-            "mov {}, gs:[{}]", out(reg) base, const data_offset!(entry_stack_alias),
-            options(nostack, preserves_flags, readonly),
-        );
-    }
-    let alias = base - ENTRY_STACK_TOP as u64;
+    let alias = data_word!(entry_stack_alias) - ENTRY_STACK_TOP as u64;
     clear_below(alias + ENTRY_STACK_TOP as u64, EXIT_WORDS);
     let landed: u64;
     // SAFETY: a word of this CPU's kernel-only data. An NMI between the two instructions lands in the

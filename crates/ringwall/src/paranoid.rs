@@ -3,7 +3,7 @@
 //! Invariants: what goes back through user-visible memory holds no root's physical address; nothing that may
 //! have interrupted an NMI's code goes back by IRET; CR2 is what it was.
 
-use crate::entry::layout::{ALIAS, ENTRY_STACK_TOP, Landing, StackPage, data_offset};
+use crate::entry::layout::{ALIAS, ENTRY_STACK_TOP, Landing, StackPage, data_offset, data_word};
 use crate::entry::{IN_RDI, IN_RDI_RSI, IN_RSP, Spot, Text};
 use crate::frame::Frame;
 use crate::handlers::{DoubleFault, Handlers};
@@ -11,21 +11,6 @@ use core::mem::offset_of;
 use core::ops::Range;
 use ringwall_core::root::is_user;
 use x86_64::registers::control::{Cr2, Cr3};
-
-/// A word of this CPU's kernel-only data.
-macro_rules! data_word {
-    ($field:ident) => {{
-        let word: u64;
-        // SAFETY: a handler runs with the kernel's GS base, from which the word is at this offset.
-        unsafe {
-            core::arch::asm!(
-                "mov {}, gs:[{}]", out(reg) word, const data_offset!($field),
-                options(nostack, preserves_flags, readonly),
-            );
-        }
-        word
-    }};
-}
 
 /// What the entries call in the variant without switches. No root was found, and none is a user root: the
 /// second argument means nothing there.

@@ -148,6 +148,22 @@ macro_rules! data_offset {
 }
 pub(crate) use data_offset;
 
+/// A word of this CPU's [`KernelData`]. Only where GS base is the kernel's: on an active CPU.
+macro_rules! data_word {
+    ($field:ident) => {{
+        let word: u64;
+        // SAFETY: the kernel's Rust runs with the kernel's GS base, from which the word is at this offset.
+        unsafe {
+            core::arch::asm!(
+                "mov {}, gs:[{}]", out(reg) word, const $crate::entry::layout::data_offset!($field),
+                options(nostack, preserves_flags, readonly),
+            );
+        }
+        word
+    }};
+}
+pub(crate) use data_word;
+
 const _: () = {
     // exit_fault counts from where the CPU's aligned pushes end: 40 bytes down, aligned, 48 bytes, our two words.
     assert!(ENTRY_STACK_TOP - 112 == (ENTRY_STACK_TOP - 40) / 16 * 16 - 48 - 16);
