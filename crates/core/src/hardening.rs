@@ -164,7 +164,7 @@ pub struct Hardening {
 impl Hardening {
     /// None of them: what a kernel under test may want.
     pub const NONE: Hardening =
-        Hardening { on: 0, enhanced_ibrs: false, reasons: ["none asked for"; 7] };
+        Hardening { on: 0, enhanced_ibrs: false, reasons: ["none asked for"; Measure::ALL.len()] };
 
     /// What follows from a command line for this CPU.
     #[must_use]
