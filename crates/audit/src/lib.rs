@@ -41,6 +41,12 @@ impl<F: Fn(u64, &mut [u8]) -> bool> PhysicalMemory for F {
 /// Why page tables could not be walked. The guest's tables are at fault, or the CR3 is not one.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
+    /// The root lies outside of the guest's memory.
+    #[error("the root at physical {address:#x} is not in the guest's memory")]
+    Root {
+        /// Where the root should be.
+        address: u64,
+    },
     /// A table lies outside of the guest's memory.
     #[error("the level {level} table at physical {address:#x} is not in the guest's memory")]
     Table {

@@ -9,7 +9,7 @@
 
 use std::collections::HashSet;
 
-use crate::walk::{Leaf, leaves};
+use crate::walk::{ADDRESS, Leaf, PRESENT, leaves};
 use crate::{Error, PhysicalMemory, USER_ROOT};
 
 /// First address of the kernel half, with four or five levels: what has the sign bit set.
@@ -68,7 +68,7 @@ fn distinct(pages: &[Leaf]) -> Vec<Leaf> {
 pub fn audit(memory: &dyn PhysicalMemory, cr3: u64, levels: u8) -> Result<Report, Error> {
     let visible = leaves(memory, cr3, levels)?;
     let pages: Vec<Leaf> = visible.iter().copied().filter(|page| !page.user).collect();
-    if cr3 & USER_ROOT == 0 {
+    if !is_user_root(memory, cr3)? {
         return Ok(Report { pages, ..Report::default() });
     }
     let kernel = leaves(memory, cr3 & !USER_ROOT, levels)?;
@@ -86,6 +86,29 @@ pub fn audit(memory: &dyn PhysicalMemory, cr3: u64, levels: u8) -> Result<Report
     let executable =
         kernel.into_iter().filter(|page| page.address < KERNEL_HALF && page.executable).collect();
     Ok(Report { isolated: true, pages, pointers, executable })
+}
+
+/// Whether `cr3` holds the user root of a pair. Bit 12 alone does not tell: without isolation a root may lie
+/// anywhere. Both roots of a pair share the tables of the user half, and something is mapped there.
+fn is_user_root(memory: &dyn PhysicalMemory, cr3: u64) -> Result<bool, Error> {
+    if cr3 & USER_ROOT == 0 {
+        return Ok(false);
+    }
+    let user = user_half(memory, cr3 & ADDRESS)?;
+    let Ok(kernel) = user_half(memory, cr3 & ADDRESS & !USER_ROOT) else { return Ok(false) };
+    Ok(user == kernel && user.iter().any(Option::is_some))
+}
+
+/// The tables that the user half of a root names.
+fn user_half(memory: &dyn PhysicalMemory, root: u64) -> Result<Vec<Option<u64>>, Error> {
+    let mut half = [0; 2048];
+    if !memory.read(root, &mut half) {
+        return Err(Error::Root { address: root });
+    }
+    let entries = half.chunks_exact(8);
+    let entries =
+        entries.map(|entry| u64::from_le_bytes(entry.try_into().expect("chunks of eight")));
+    Ok(entries.map(|entry| (entry & PRESENT != 0).then_some(entry & ADDRESS)).collect())
 }
 
 /// Whether one of `pages`, which ascend, holds `address`.
@@ -128,8 +151,9 @@ mod tests {
     /// A guest that does everything right: one user page, one kernel page, one entry page.
     fn isolated() -> Guest {
         let mut guest = Guest::new();
-        guest.map(KERNEL, PROGRAM, 0x8000, P | U | NX);
         guest.map(USER, PROGRAM, 0x8000, P | U);
+        let programs = guest.table_of(USER, PROGRAM, 3);
+        guest.change(KERNEL, 0, |_| programs | P | W | U | NX);
         guest.map(KERNEL, IMAGE, 0x9000, P | W);
         guest.map(KERNEL, ENTRY, 0xa000, P);
         guest.map(USER, ENTRY, 0xb000, P);
@@ -191,8 +215,20 @@ mod tests {
     #[test]
     fn a_missing_nx_is_found() {
         let mut guest = isolated();
-        guest.map(KERNEL, PROGRAM, 0x8000, P | U);
+        guest.change(KERNEL, 0, |entry| entry & !NX);
         assert_eq!(report(&guest, USER).executable.len(), 1);
+    }
+
+    #[test]
+    fn a_root_that_lies_where_a_user_root_may_is_not_taken_for_one() {
+        let mut guest = Guest::new();
+        guest.map(USER, PROGRAM, 0x8000, P | U);
+        guest.map(USER, IMAGE, 0x9000, P | W);
+        // What happens to lie below it is data, not tables.
+        guest.write(KERNEL, 0x13_0000_0027);
+        let report = report(&guest, USER);
+        assert!(!report.isolated);
+        assert_eq!(report.total(), 0x1000);
     }
 
     #[test]

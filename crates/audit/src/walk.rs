@@ -6,13 +6,13 @@
 
 use crate::{Error, PhysicalMemory};
 
-const PRESENT: u64 = 1 << 0;
+pub const PRESENT: u64 = 1 << 0;
 const WRITABLE: u64 = 1 << 1;
 const USER: u64 = 1 << 2;
 const LARGE: u64 = 1 << 7;
 const NO_EXECUTE: u64 = 1 << 63;
 /// Physical address bits of an entry, and of CR3.
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+pub const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 
 const ENTRIES: usize = 512;
 const TABLE_BYTES: usize = ENTRIES * 8;
