@@ -13,6 +13,9 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cpu;
+pub mod document;
+mod hex;
 mod landmarks;
 mod report;
 #[cfg(test)]
