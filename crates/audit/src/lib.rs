@@ -9,10 +9,12 @@
 //!
 //! - [`walk`] lists the leaves of a root (Intel SDM vol. 3, 4.5; AMD APM vol. 2, 5.3),
 //! - [`report`] compares two of them,
-//! - [`landmarks`] names pages from the descriptor-table registers and the TSS.
+//! - [`landmarks`] names pages from the descriptor-table registers and the TSS,
+//! - [`boots`] says what of it moves with the kernel's random address from boot to boot.
 
 #![forbid(unsafe_code)]
 
+pub mod boots;
 pub mod cpu;
 pub mod document;
 mod hex;
