@@ -11,10 +11,12 @@
 //! - `walk` lists what a root maps (Intel SDM vol. 3, 4.5; AMD APM vol. 2, 5.3), [`Tables`] translates an address,
 //! - `pair` finds the roots that belong together,
 //! - [`report`] compares two of them,
-//! - [`landmarks`] names pages from the descriptor-table registers and the TSS.
+//! - [`landmarks`] names pages from the descriptor-table registers and the TSS,
+//! - [`boots`] says what of it moves with the kernel's random address from boot to boot.
 
 #![forbid(unsafe_code)]
 
+pub mod boots;
 pub mod cpu;
 pub mod document;
 mod entry;
