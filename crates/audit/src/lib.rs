@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod compare;
 pub mod cpu;
 pub mod document;
 mod hex;
@@ -22,6 +23,7 @@ mod report;
 mod synthetic;
 mod walk;
 
+pub use compare::{Comparison, compare};
 pub use landmarks::Landmarks;
 pub use report::{Pointer, Report, audit};
 pub use walk::{Leaf, leaves};
