@@ -19,6 +19,7 @@ use std::collections::{HashMap, VecDeque};
 
 use serde::Serialize;
 
+use crate::cpu::Paging;
 use crate::document::{Audit, Finding, Region, Severity, Totals};
 
 /// Two audits, compared.
@@ -163,27 +164,24 @@ fn words<T>(items: &[T], word: impl Fn(&T) -> String) -> String {
     words.join(", ")
 }
 
+fn on_or_off(on: bool) -> String {
+    if on { "on" } else { "off" }.into()
+}
+
 fn settings(left: &Audit, right: &Audit) -> Vec<Setting> {
-    let on = |on: bool| if on { "on" } else { "off" }.to_owned();
-    let isolation = |audit: &Audit| {
-        words(&audit.views, |view| on(view.kernel_root.is_some_and(|root| root != view.user_root)))
-    };
-    let cpus = |audit: &Audit| audit.cpus.len().to_string();
-    let levels = |audit: &Audit| words(&audit.cpus, |cpu| cpu.paging.levels.to_string());
-    let pcid = |audit: &Audit| words(&audit.cpus, |cpu| on(cpu.paging.pcid));
-    let global = |audit: &Audit| words(&audit.cpus, |cpu| on(cpu.paging.global));
-    let smep = |audit: &Audit| words(&audit.cpus, |cpu| on(cpu.paging.smep));
-    let smap = |audit: &Audit| words(&audit.cpus, |cpu| on(cpu.paging.smap));
-    let protect = |audit: &Audit| words(&audit.cpus, |cpu| on(cpu.paging.write_protect));
-    let rows: [(&'static str, &dyn Fn(&Audit) -> String); 8] = [
-        ("isolation", &isolation),
-        ("CPUs looked at", &cpus),
-        ("levels of page tables", &levels),
-        ("PCID", &pcid),
-        ("global pages", &global),
-        ("SMEP", &smep),
-        ("SMAP", &smap),
-        ("write protection", &protect),
+    type Row = (&'static str, fn(&Audit) -> String);
+    fn switch(audit: &Audit, on: fn(&Paging) -> bool) -> String {
+        words(&audit.cpus, |cpu| on_or_off(on(&cpu.paging)))
+    }
+    let rows: [Row; 8] = [
+        ("isolation", |audit| words(&audit.views, |view| on_or_off(view.kernel_root.is_some()))),
+        ("CPUs looked at", |audit| audit.cpus.len().to_string()),
+        ("levels of page tables", |audit| words(&audit.cpus, |cpu| cpu.paging.levels.to_string())),
+        ("PCID", |audit| switch(audit, |paging| paging.pcid)),
+        ("global pages", |audit| switch(audit, |paging| paging.global)),
+        ("SMEP", |audit| switch(audit, |paging| paging.smep)),
+        ("SMAP", |audit| switch(audit, |paging| paging.smap)),
+        ("write protection", |audit| switch(audit, |paging| paging.write_protect)),
     ];
     let mut settings = rows.map(|(name, word)| {
         let (left, right) = (word(left), word(right));
