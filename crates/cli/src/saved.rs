@@ -9,10 +9,10 @@ use anyhow::{Context, Result, bail, ensure};
 use ringwall_audit::document::{Audit, Region, SCHEMA};
 
 /// Longest file that is read, in bytes.
-const LONGEST: usize = 48 << 20;
-/// Most commas in it. A list item takes at most 80 bytes of memory for each comma that it needs in JSON, and lists
-/// grow by doubling: with the longest file's texts this stays below 256 MiB. It is enough for 60,000 regions.
-const COMMAS: usize = 1 << 20;
+const LONGEST: usize = 32 << 20;
+/// Most commas in it. A list item takes at most 40 bytes of memory for each comma that it needs in JSON, and lists
+/// grow by doubling: two files, with all their texts, stay below 256 MiB. It is enough for 60,000 regions.
+const COMMAS: usize = 3 << 18;
 
 /// Reads an audit from JSON.
 ///
