@@ -75,6 +75,7 @@ pub fn isolated() -> Audit {
         cpus: vec![cpu(0, 3, 0, Caught::Ring3), cpu(1, 0, 1, Caught::PairInKernel)],
         views: vec![view(0x1a0_2000), view(0x1a0_4000)],
         findings: Vec::new(),
+        unseen: Vec::new(),
         boots: None,
     }
 }
@@ -124,14 +125,16 @@ pub fn boots() -> Boots {
         boots: 2,
         bases: vec![Base {
             name: "kernel image".into(),
-            addresses: addresses.map(String::from).to_vec(),
+            addresses: addresses.map(|address| Some(address.into())).to_vec(),
             bits_seen: 1.0,
+            ..Base::default()
         }],
         tracks: vec![Track {
             name: "entry text".into(),
             addresses: vec![Some("0xffffffff82000000".into()), None],
             moves_with: Some("kernel image".into()),
             bits: 9.0,
+            ..Track::default()
         }],
     }
 }

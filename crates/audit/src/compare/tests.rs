@@ -29,6 +29,7 @@ fn audit(visible: Vec<Region>) -> Audit {
         cpus: Vec::new(),
         views: vec![view],
         findings: Vec::new(),
+        unseen: Vec::new(),
         boots: None,
     }
 }

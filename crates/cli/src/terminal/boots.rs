@@ -24,7 +24,12 @@ fn bases(boots: &Boots, format: &Format) -> String {
         .bases
         .iter()
         .map(|base| {
-            let addresses = base.addresses.join(" ");
+            let addresses = base
+                .addresses
+                .iter()
+                .map(|address| address.as_deref().unwrap_or("-"))
+                .collect::<Vec<_>>()
+                .join(" ");
             vec![
                 plain(&base.name).into(),
                 format!("{:.1}", base.bits_seen),

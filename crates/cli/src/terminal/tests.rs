@@ -99,6 +99,7 @@ fn an_audit_of_nothing_is_no_panic() {
         cpus: Vec::new(),
         views: Vec::new(),
         findings: Vec::new(),
+        unseen: Vec::new(),
         boots: None,
     };
     assert!(!verdict(&audit).is_empty());
