@@ -13,11 +13,15 @@
 
 #![forbid(unsafe_code)]
 
+pub mod contents;
 pub mod cpu;
 pub mod document;
+pub mod findings;
 mod hex;
 mod landmarks;
+pub mod names;
 mod report;
+pub mod space;
 #[cfg(test)]
 mod synthetic;
 mod walk;
