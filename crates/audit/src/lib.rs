@@ -18,16 +18,24 @@
 
 pub mod boots;
 pub mod compare;
+pub mod contents;
+pub mod cpu;
 pub mod cpu;
 pub mod document;
+pub mod document;
 mod entry;
+pub mod findings;
 mod hex;
+mod hex;
+mod landmarks;
 mod landmarks;
 mod leaves;
 mod look;
+pub mod names;
 mod pair;
 mod regions;
 mod report;
+pub mod space;
 #[cfg(test)]
 mod synthetic;
 mod tables;
