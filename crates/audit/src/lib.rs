@@ -16,14 +16,18 @@
 pub mod compare;
 pub mod cpu;
 pub mod document;
+pub mod expect;
 mod hex;
 mod landmarks;
+#[cfg(test)]
+mod made_up;
 mod report;
 #[cfg(test)]
 mod synthetic;
 mod walk;
 
 pub use compare::{Comparison, compare};
+pub use expect::{Accepted, ExpectError, Expectations};
 pub use landmarks::Landmarks;
 pub use report::{Pointer, Report, audit};
 pub use walk::{Leaf, leaves};
