@@ -11,11 +11,13 @@
 
 mod boot;
 mod breaks;
+pub mod browser;
 pub mod elf;
 pub mod inject;
 mod made;
 mod output;
 mod outside;
+pub mod sample_audit;
 pub mod swapgs;
 
 pub use boot::{Boot, Running, Sight};
