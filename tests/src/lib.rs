@@ -12,6 +12,7 @@
 mod boot;
 mod breaks;
 pub mod elf;
+pub mod independent;
 pub mod inject;
 mod made;
 mod output;
