@@ -115,19 +115,19 @@ impl<'a> Raw<'a> {
         let mut table = self.root;
         for shift in self.shifts {
             let entry = self.entry(table, (address >> shift) as usize % 512);
-            if entry % 2 == 0 {
+            if entry & 1 == 0 {
                 return None;
             }
             granted &= entry;
             forbidden |= entry;
-            let page = *shift == 12 || (entry >> 7) % 2 == 1;
+            let page = *shift == 12 || entry & (1 << 7) != 0;
             if page {
                 let size = 1_u64 << shift;
                 return Some(Translation {
                     physical: entry % (1 << 52) / size * size,
                     size,
-                    user: (granted >> 2) % 2 == 1,
-                    writable: (granted >> 1) % 2 == 1,
+                    user: granted & 4 != 0,
+                    writable: granted & 2 != 0,
                     executable: forbidden >> 63 == 0,
                     leaf: entry,
                 });

@@ -75,7 +75,8 @@ fn compare_all_cpus(running: &mut Running, setting: Setting) -> BTreeMap<String,
             let of_ring_3 = registers.cpl == 3;
             let of_kernel =
                 registers.cpl == 0 && (!setting.isolated || registers.cr3 & USER_ROOT == 0);
-            if !(of_ring_3 && !user || of_kernel && !kernel) && seen.len() >= 2 {
+            let wanted = of_ring_3 && !user || of_kernel && !kernel;
+            if !wanted && seen.len() >= 2 {
                 continue;
             }
             seen.push(registers.cr3);
