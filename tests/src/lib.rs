@@ -14,6 +14,7 @@ mod breaks;
 pub mod elf;
 pub mod independent;
 pub mod inject;
+pub mod looking;
 mod made;
 mod output;
 mod outside;
