@@ -98,10 +98,34 @@ pub struct View {
     /// kernel root of a pair then.
     #[serde(with = "hex::option", default, skip_serializing_if = "Option::is_none")]
     pub unused_user_root: Option<u64>,
+    /// Where `visible`'s pages that cannot be executed are not zero, ascending; at most [`View::FILLED`]. Not searched
+    /// without isolation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filled: Vec<Filled>,
     /// The sums.
     pub totals: Totals,
     /// What is malformed in the tables of either root.
     pub anomalies: Vec<Anomaly>,
+}
+
+impl View {
+    /// Most stretches that are listed.
+    pub const FILLED: usize = 4096;
+}
+
+/// Bytes that are not zero. Neighbours less than [`Filled::GAP`] bytes apart are one stretch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filled {
+    /// Virtual address of the first, under the user root.
+    #[serde(with = "hex")]
+    pub address: u64,
+    /// Length in bytes.
+    pub bytes: u64,
+}
+
+impl Filled {
+    /// So many zero bytes end a stretch.
+    pub const GAP: u64 = 16;
 }
 
 /// Sums over a view.

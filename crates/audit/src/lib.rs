@@ -17,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub mod boots;
+pub mod compare;
 pub mod cpu;
 pub mod document;
 mod entry;
@@ -32,6 +33,7 @@ mod synthetic;
 mod tables;
 mod walk;
 
+pub use compare::{Comparison, compare};
 pub use landmarks::Landmarks;
 pub use leaves::{Leaf, leaves};
 pub use look::{Subject, look};
