@@ -15,6 +15,8 @@ pub mod options;
 #[cfg(test)]
 mod sample;
 pub mod saved;
+#[cfg(test)]
+mod schema;
 mod source;
 pub mod terminal;
 
