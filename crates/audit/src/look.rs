@@ -10,7 +10,7 @@ use std::collections::HashSet;
 
 use crate::cpu::Cpu;
 use crate::document::{Anomaly, AnomalyKind, Audit, CpuView, Region, SCHEMA, Totals, Unseen, View};
-use crate::pair::{Pair, pair};
+use crate::pair::{Pair, has_user_half, pair};
 use crate::regions::{coarse, distinct_bytes, exact};
 use crate::tables::{TableCache, Tables};
 use crate::walk::{Budget, PARTS, Run, Walk, walk};
@@ -46,14 +46,30 @@ pub fn look(subject: &Subject) -> Result<Audit, Error> {
     let mut cpus: Vec<&Cpu> = subject.cpus.iter().collect();
     cpus.sort_by_key(|cpu| cpu.index);
     let mut unseen = Vec::new();
+    let mut found = Vec::new();
+    for cpu in cpus {
+        match without_tables(cpu) {
+            Some(reason) => unseen.push(Unseen { index: cpu.index, reason: reason.into() }),
+            None => found.push((cpu, pair(&cache, cpu, subject.kernel_cr3))),
+        }
+    }
+    // A kernel's own root, while no process is: nothing to see, unless there is nothing else.
+    let idle =
+        |pair: &Pair| pair.caught == Caught::RootInKernel && !has_user_half(&cache, pair.user);
+    if found.iter().any(|(_, pair)| !idle(pair)) {
+        found.retain(|(cpu, pair)| {
+            if idle(pair) {
+                let reason = "it is in the kernel, under a root with no user half";
+                unseen.push(Unseen { index: cpu.index, reason: reason.into() });
+            }
+            !idle(pair)
+        });
+    }
+    unseen.sort_by_key(|unseen| unseen.index);
+
     let mut pairs: Vec<(Pair, &Cpu)> = Vec::new();
     let mut views = Vec::new();
-    for cpu in cpus {
-        if let Some(reason) = without_tables(cpu) {
-            unseen.push(Unseen { index: cpu.index, reason: reason.into() });
-            continue;
-        }
-        let pair = pair(&cache, cpu, subject.kernel_cr3);
+    for (cpu, pair) in found {
         let same = |other: &(Pair, &Cpu)| {
             (other.0.user, other.0.kernel) == (pair.user, pair.kernel)
                 && other.1.paging() == cpu.paging()
@@ -210,7 +226,6 @@ fn outside(tables: &Tables, runs: &[Run]) -> Vec<Anomaly> {
 mod tests {
     use super::*;
     use crate::USER_ROOT;
-    use crate::document::Caught;
     use crate::synthetic::{Guest, NX, P, U, W};
 
     const PROGRAM: u64 = 0x40_0000;
@@ -302,6 +317,18 @@ mod tests {
         let audit = audit(&isolated(), &[cpu(0, USER, RING_3), off.clone()]).expect("tables");
         assert_eq!((audit.cpus.len(), audit.unseen[0].index), (1, 1));
         assert_eq!(nothing_but(off).err(), Some(Error::NoTables));
+    }
+
+    #[test]
+    fn a_cpu_on_a_root_without_programs_is_named_unless_it_is_alone() {
+        let mut guest = isolated();
+        const SWAPPER: u64 = 0x4000;
+        guest.map(SWAPPER, IMAGE, 0x9000, P | W);
+        let idle = cpu(1, SWAPPER, 0);
+        let busy = audit(&guest, &[cpu(0, USER, RING_3), idle.clone()]).expect("tables");
+        assert_eq!((busy.views.len(), busy.unseen[0].index), (1, 1));
+        let alone = audit(&guest, &[idle]).expect("tables");
+        assert_eq!(alone.cpus[0].caught, Caught::RootInKernel);
     }
 
     #[test]
