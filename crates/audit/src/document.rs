@@ -31,6 +31,9 @@ pub struct Audit {
     pub source: String,
     /// Every CPU that was looked at, in ascending order of index.
     pub cpus: Vec<CpuView>,
+    /// Every CPU that was not looked at: it has no page tables, or not those of 64-bit mode.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<Unseen>,
     /// Every root pair that a CPU runs under.
     pub views: Vec<View>,
     /// What is wrong, worst first.
@@ -51,6 +54,15 @@ pub struct CpuView {
     pub caught: Caught,
     /// Index into [`Audit::views`].
     pub view: usize,
+}
+
+/// A CPU that nothing can be said of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unseen {
+    /// QEMU's number of the CPU.
+    pub index: u32,
+    /// Why, in words.
+    pub reason: String,
 }
 
 /// How it is known which root ring 3 runs under.
@@ -82,6 +94,10 @@ pub struct View {
     /// What the kernel root maps in its kernel half, ascending, coarse: for the picture, for pointers.
     /// Empty without isolation, when `visible` says it all.
     pub kernel: Vec<Region>,
+    /// Physical address of a user root that belongs to `user_root`, though ring 3 runs without it: `user_root` is the
+    /// kernel root of a pair then.
+    #[serde(with = "hex::option", default, skip_serializing_if = "Option::is_none")]
+    pub unused_user_root: Option<u64>,
     /// The sums.
     pub totals: Totals,
     /// What is malformed in the tables of either root.
@@ -153,7 +169,9 @@ pub struct Region {
     /// Rights of all of them.
     pub rights: Rights,
     /// Set if all this memory is shown at lower addresses already, by the same tables: the first of those. Linux
-    /// shows each espfix stack under 65,536 addresses.
+    /// shows each espfix stack under 65,536 addresses. The run may then have holes, and pages of several kinds:
+    /// `page_size` is the smallest, `rights` what any of them grants. At the same distance from `address` stands what
+    /// stands at that distance from `repeats`, until it begins again.
     #[serde(with = "hex::option", default, skip_serializing_if = "Option::is_none")]
     pub repeats: Option<u64>,
     /// What it is, if that could be told.
@@ -231,7 +249,8 @@ pub enum Kind {
 pub struct Anomaly {
     /// What it is.
     pub kind: AnomalyKind,
-    /// Level of the table that holds the entry: 5 or 4 for a root, 1 for the last.
+    /// Level of the table that holds the entry: 5 or 4 for a root, 1 for the last; one more than the root's if CR3
+    /// itself is meant.
     pub level: u8,
     /// Physical address of the entry.
     #[serde(with = "hex")]
