@@ -8,10 +8,13 @@
 //!   What 4 boots give away ...                   boots
 //! ```
 //!
+//! Of two audits, what differs: [`comparison`].
+//!
 //! It is made from an [`Audit`] alone, which may come from a hostile guest or file: nothing in it is taken for true
 //! enough to panic about, and nothing of it reaches a terminal unchecked.
 
 mod boots;
+mod comparison;
 mod cpus;
 mod findings;
 mod fold;
@@ -21,6 +24,7 @@ mod table;
 
 use ringwall_audit::document::{Audit, Severity, View};
 
+pub use comparison::comparison;
 pub use format::{Format, plain};
 
 use format::{bytes, counted, severity};
