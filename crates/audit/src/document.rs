@@ -12,6 +12,8 @@
 //! Serialised with serde this is the JSON that `docs/audit-schema.md` documents. A change of meaning or a field that
 //! goes away makes a new [`SCHEMA`]; a new field does not.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::cpu::{Cpu, Paging};
@@ -125,7 +127,7 @@ pub struct Filled {
 
 impl Filled {
     /// So many zero bytes end a stretch.
-    pub const GAP: u64 = 16;
+    pub const GAP: u64 = 8;
 }
 
 /// Sums over a view.
@@ -267,6 +269,13 @@ pub enum Kind {
     DirectMap,
     /// Anything else.
     Data,
+}
+
+/// The word that JSON and expectations have for it.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 /// Something in the tables that no kernel should write. Seen, never followed.

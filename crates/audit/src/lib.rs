@@ -18,22 +18,36 @@
 
 pub mod boots;
 pub mod compare;
+pub mod contents;
+pub mod cpu;
 pub mod cpu;
 pub mod document;
+pub mod document;
 mod entry;
+pub mod expect;
+pub mod findings;
 mod hex;
+mod hex;
+mod hex;
+mod landmarks;
+mod landmarks;
 mod landmarks;
 mod leaves;
 mod look;
+#[cfg(test)]
+mod made_up;
+pub mod names;
 mod pair;
 mod regions;
 mod report;
+pub mod space;
 #[cfg(test)]
 mod synthetic;
 mod tables;
 mod walk;
 
 pub use compare::{Comparison, compare};
+pub use expect::{Accepted, ExpectError, Expectations};
 pub use landmarks::Landmarks;
 pub use leaves::{Leaf, leaves};
 pub use look::{Subject, look};

@@ -41,3 +41,6 @@ pub fn main() -> ExitCode {
         ExitCode::from(2)
     })
 }
+//! The parts of the command `ringwall` that tests use as well.
+
+pub mod html;

@@ -45,6 +45,8 @@ fn finding(id: &str, severity: Severity, count: u64) -> Finding {
         count,
     }
 }
+use crate::document::Kind;
+use crate::made_up::{audit, finding, region};
 
 #[test]
 fn what_is_elsewhere_is_no_difference() {
