@@ -29,6 +29,11 @@ pub use format::{Format, plain};
 
 use format::{bytes, counted, severity};
 
+/// Says something to the person at the terminal: on standard error, out of the way of data.
+pub fn note(text: &str) {
+    eprintln!("ringwall: {}", plain(text));
+}
+
 /// The report.
 pub fn report(audit: &Audit, format: &Format) -> String {
     let parts = [
