@@ -1,7 +1,7 @@
 //! What a person sees on standard error while they wait: a bar for a look that takes longer than a second, and what a
 //! guest that boots is waited for.
 //!
-//! Where standard error is no terminal there is no bar; a wait is told in one line.
+//! Where standard error is no terminal there is none of it.
 
 use std::cell::{Cell, OnceCell};
 use std::time::{Duration, Instant};
@@ -69,9 +69,6 @@ impl Wait {
     pub fn new(what: &str) -> Wait {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
         bar.set_style(style("{spinner} {elapsed} {wide_msg}"));
-        if bar.is_hidden() {
-            eprintln!("ringwall: waiting for {}", plain(what));
-        }
         bar.set_message(format!("waiting for {}", plain(what)));
         bar.enable_steady_tick(Duration::from_millis(200));
         Wait { bar, what: what.into() }

@@ -2,7 +2,7 @@
 
 use console::measure_text_width;
 use ringwall_audit::compare;
-use ringwall_audit::document::{Audit, Name, Severity};
+use ringwall_audit::document::{Audit, Caught, Name, Severity};
 
 use super::{Format, comparison, report, verdict};
 use crate::sample;
@@ -128,4 +128,18 @@ fn a_comparison_shows_what_differs_and_counts_the_rest() {
         same.contains("\n0 differences.\n") && same.contains("The same in both: 4 kinds of region"),
         "{same}"
     );
+}
+
+#[test]
+fn a_cpu_that_idles_in_the_kernel_is_no_verdict() {
+    let mut audit = sample::isolated();
+    audit.cpus[1].caught = Caught::RootInKernel;
+    audit.views[1].kernel_root = None;
+    audit.views[1].totals.visible_bytes = 1 << 30;
+    assert!(verdict(&audit).starts_with("a sample: isolated on CPU 0: "), "{}", verdict(&audit));
+    let text = report(&audit, &wide());
+    assert!(!text.contains("1,073,741,824"), "{text}");
+    assert!(text.contains("CPU 1 was in the kernel, on a root of its own"), "{text}");
+    audit.cpus.remove(0);
+    assert!(verdict(&audit).starts_with("a sample: not known: "), "{}", verdict(&audit));
 }
