@@ -20,19 +20,23 @@
 
 pub mod boots;
 pub mod compare;
+pub mod contents;
 pub mod cpu;
 pub mod document;
 mod entry;
 pub mod expect;
+pub mod findings;
 mod hex;
 mod landmarks;
 mod leaves;
 mod look;
 #[cfg(test)]
 mod made_up;
+pub mod names;
 mod pair;
 mod regions;
 mod report;
+pub mod space;
 #[cfg(test)]
 mod synthetic;
 mod tables;

@@ -15,6 +15,8 @@ pub mod options;
 #[cfg(test)]
 mod sample;
 pub mod saved;
+#[cfg(test)]
+mod schema;
 mod source;
 pub mod terminal;
 
@@ -39,3 +41,6 @@ pub fn main() -> ExitCode {
         ExitCode::from(2)
     })
 }
+//! The parts of the command `ringwall` that tests use as well.
+
+pub mod html;

@@ -2,8 +2,8 @@
 
 use ringwall_audit::cpu::{Cpu, Table};
 use ringwall_audit::document::{
-    Audit, Base, Boots, Caught, CpuView, Finding, Kind, Name, Place, Region, Rights, SCHEMA,
-    Severity, Totals, Track, View,
+    Audit, Base, BaseMotion, Boots, Caught, CpuView, Finding, Kind, Motion, Name, Place, Region,
+    Rights, SCHEMA, Severity, Totals, Track, View,
 };
 
 const ENTRY: u64 = 0xffff_fe00_0000_0000;
@@ -74,9 +74,7 @@ pub fn isolated() -> Audit {
         source: "a sample".into(),
         cpus: vec![cpu(0, 3, 0, Caught::Ring3), cpu(1, 0, 1, Caught::PairInKernel)],
         views: vec![view(0x1a0_2000), view(0x1a0_4000)],
-        findings: Vec::new(),
-        unseen: Vec::new(),
-        boots: None,
+        ..Audit::default()
     }
 }
 
@@ -127,14 +125,15 @@ pub fn boots() -> Boots {
             name: "kernel image".into(),
             addresses: addresses.map(|address| Some(address.into())).to_vec(),
             bits_seen: 1.0,
-            ..Base::default()
+            bits_estimated: 9.0,
+            motion: BaseMotion::Random,
         }],
         tracks: vec![Track {
             name: "entry text".into(),
             addresses: vec![Some("0xffffffff82000000".into()), None],
             moves_with: Some("kernel image".into()),
             bits: 9.0,
-            ..Track::default()
+            motion: Motion::WithBase,
         }],
     }
 }

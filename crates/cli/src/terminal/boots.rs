@@ -1,6 +1,6 @@
 //! What several boots give away of the kernel's random address.
 
-use ringwall_audit::document::{Audit, Boots};
+use ringwall_audit::document::{Audit, BaseMotion, Boots, Motion};
 
 use super::format::{Format, counted, plain};
 use super::table::{number, render, text};
@@ -19,34 +19,39 @@ pub fn section(audit: &Audit, format: &Format) -> String {
 }
 
 fn bases(boots: &Boots, format: &Format) -> String {
-    let columns = [text("hidden"), number("bits seen"), text("at, boot by boot")];
+    let columns = [
+        text("hidden"),
+        text("random"),
+        number("bits, about").expendable(1),
+        text("at, boot by boot"),
+    ];
     let rows: Vec<Vec<String>> = boots
         .bases
         .iter()
         .map(|base| {
-            let addresses = base
-                .addresses
-                .iter()
-                .map(|address| address.as_deref().unwrap_or("-"))
-                .collect::<Vec<_>>()
-                .join(" ");
-            vec![
-                plain(&base.name).into(),
-                format!("{:.1}", base.bits_seen),
-                plain(&addresses).into(),
-            ]
+            let (random, bits) = match base.motion {
+                BaseMotion::Random => ("yes", format!("{:.1}", base.bits_estimated)),
+                BaseMotion::Fixed => ("no", "-".into()),
+                BaseMotion::Undecided => ("not known", "-".into()),
+            };
+            vec![plain(&base.name).into(), random.into(), bits, addresses(&base.addresses)]
         })
         .collect();
     if rows.is_empty() {
-        return "  No place was found that the kernel chooses at random.\n".into();
+        return "  No place was found that the kernel might choose at random.\n".into();
     }
     render(format, &columns, &rows)
+}
+
+fn addresses(addresses: &[Option<String>]) -> String {
+    let words = addresses.iter().map(|address| address.as_deref().unwrap_or("-"));
+    plain(&words.collect::<Vec<_>>().join(" ")).into()
 }
 
 fn tracks(boots: &Boots, format: &Format) -> String {
     let columns = [
         text("visible"),
-        text("moves with"),
+        text("moves"),
         number("bits given away"),
         text("at, boot by boot").expendable(1),
     ];
@@ -54,14 +59,17 @@ fn tracks(boots: &Boots, format: &Format) -> String {
         .tracks
         .iter()
         .map(|track| {
-            let addresses = track.addresses.iter();
-            let addresses = addresses.map(|address| address.as_deref().unwrap_or("-"));
-            vec![
-                plain(&track.name).into(),
-                track.moves_with.as_deref().map_or("nothing".into(), |base| plain(base).into()),
-                if track.moves_with.is_some() { format!("{:.1}", track.bits) } else { "-".into() },
-                plain(&addresses.collect::<Vec<_>>().join(" ")).into(),
-            ]
+            let base = track.moves_with.as_deref().map_or("something".into(), plain);
+            let (moves, bits) = match track.motion {
+                Motion::Fixed => ("never".into(), String::new()),
+                Motion::WithBase => (format!("with {base}"), format!("{:.1}", track.bits)),
+                Motion::PartlyWithBase => {
+                    (format!("partly with {base}"), format!("{:.1}", track.bits))
+                }
+                Motion::Independent => ("by itself".into(), String::new()),
+                Motion::Undecided => ("not known: too few boots".into(), String::new()),
+            };
+            vec![plain(&track.name).into(), moves, bits, addresses(&track.addresses)]
         })
         .collect();
     render(format, &columns, &rows)

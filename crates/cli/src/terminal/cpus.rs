@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use ringwall_audit::cpu::Paging;
 use ringwall_audit::document::{Audit, Caught, CpuView};
 
-use super::format::{Format, grouped, list};
+use super::format::{Format, grouped, list, plain};
 use super::table::{number, render, text};
 
 /// The table of CPUs, with the totals of what each shows, and notes.
@@ -78,6 +78,18 @@ fn notes(audit: &Audit) -> Vec<String> {
              known.",
             named(&alone),
             were(&alone)
+        ));
+    }
+    for unseen in &audit.unseen {
+        let reason = plain(&unseen.reason);
+        notes.push(format!("CPU {} was not looked at: {reason}.", unseen.index));
+    }
+    for (cpu, root) in audit.cpus.iter().filter_map(|cpu| {
+        let root = audit.views[cpu.view].unused_user_root?;
+        Some((cpu.cpu.index, root))
+    }) {
+        notes.push(format!(
+            "CPU {cpu} has a user root at {root:#x} beside its kernel root, and ring 3 runs without it."
         ));
     }
     notes

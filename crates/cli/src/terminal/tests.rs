@@ -92,16 +92,16 @@ fn hostile_names_are_harmless() {
 
 #[test]
 fn an_audit_of_nothing_is_no_panic() {
-    let audit = Audit {
-        schema: 1,
-        tool: String::new(),
-        source: String::new(),
-        cpus: Vec::new(),
-        views: Vec::new(),
-        findings: Vec::new(),
-        unseen: Vec::new(),
-        boots: None,
-    };
+    let audit = Audit::default();
     assert!(!verdict(&audit).is_empty());
     assert!(!report(&audit, &wide()).is_empty());
+}
+
+#[test]
+fn what_was_not_looked_at_is_said() {
+    let mut audit = sample::isolated();
+    let reason = "it has 32-bit page tables".into();
+    audit.unseen = vec![ringwall_audit::document::Unseen { index: 2, reason }];
+    let text = report(&audit, &wide());
+    assert!(text.contains("CPU 2 was not looked at: it has 32-bit page tables."), "{text}");
 }
