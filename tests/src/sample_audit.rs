@@ -175,7 +175,7 @@ fn totals(visible: &[Region], kernel: &[Region], pointers: u64) -> Totals {
     let bytes = |test: &dyn Fn(&Rights) -> bool| {
         visible
             .iter()
-            .filter(|region| test(&region.rights))
+            .filter(|region| region.repeats.is_none() && test(&region.rights))
             .map(|region| region.bytes)
             .fold(0, u64::wrapping_add)
     };

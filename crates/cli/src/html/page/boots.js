@@ -32,7 +32,7 @@ function showBoots() {
   section.hidden = found.length === 0;
   if (found.length === 0) return;
   const cell = (text) => make('td', { class: 'mono' }, text === null ? '–' : text.replace(/^0x/, ''));
-  section.replaceChildren(make('h2', { id: 'boots-title' }, 'What moves with the kernel (EntryBleed)'), ...found.flatMap(([guest, index]) => {
+  fill(section, make('h2', { id: 'boots-title' }, 'What moves with the kernel (EntryBleed)'), ...found.flatMap(([guest, index]) => {
     const { boots, bases, tracks } = guest.boots;
     const heads = ['What', 'Moves with', 'Gives away', 'Boot by boot', ...Array.from({ length: Math.min(boots, 256) }, (_, boot) => `Boot ${boot + 1}`)];
     const tell = tracks.filter((track) => track.moves_with);

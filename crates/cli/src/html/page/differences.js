@@ -47,7 +47,7 @@ function showDifferences() {
       make('th', { scope: 'col' }, `${'AB'[index]}  `, guestText(guest.source))))),
     make('tbody', {}, body(list))));
   const [different, same] = [rows.filter((row) => !row.same), rows.filter((row) => row.same)];
-  section.replaceChildren(make('h2', { id: 'differences-title' }, 'Differences'),
+  fill(section, make('h2', { id: 'differences-title' }, 'Differences'),
     different.length > 0 ? table(different) : make('p', {}, 'None.'),
     same.length > 0 && make('details', {}, make('summary', {}, `${plural(same.length, 'line')} the same on both sides`), table(same)));
 }

@@ -62,7 +62,7 @@ function ranges(numbers) {
 
 function showVerdict() {
   const two = guests.length > 1;
-  byId('verdict').replaceChildren(...guests.map((guest, index) => make('div', { class: 'guest' },
+  fill(byId('verdict'), ...guests.map((guest, index) => make('div', { class: 'guest' },
     two && make('p', { class: 'side' }, make('b', {}, index === 0 ? 'A' : 'B'), ' ', guestText(guest.source)),
     verdictLine(guest), totalsBlock(index))));
   byId('verdict').classList.toggle('two', two);
@@ -70,9 +70,9 @@ function showVerdict() {
 
 function showSource() {
   const [guest] = guests;
-  byId('source').replaceChildren(guestText(guest.source), guests.length > 1 ? ' against ' : '', guests.length > 1 ? guestText(guests[1].source) : '');
+  fill(byId('source'), guestText(guest.source), guests.length > 1 ? ' against ' : '', guests.length > 1 ? guestText(guests[1].source) : '');
   document.title = `${VERDICTS[worstOf(guest) || 'clean']} · ringwall audit · ${guest.source}`;
-  byId('foot').replaceChildren(`Made by ${guest.tool}, schema ${guest.schema}. This page loads nothing from anywhere.`);
+  fill(byId('foot'), `Made by ${guest.tool}, schema ${guest.schema}. This page loads nothing from anywhere.`);
 }
 
 const PAGING = [['no_execute', 'NX'], ['write_protect', 'WP'], ['global', 'PGE'], ['pcid', 'PCID'], ['smep', 'SMEP'],
@@ -95,7 +95,7 @@ function showCpus() {
   const rows = guests.flatMap((guest, index) => guest.cpus.map((cpu) => cpuRow(cpu, index)));
   const anomalies = guests.flatMap((guest, index) => guest.views.flatMap((view) => view.anomalies.rows.map((row) => [index, view, row])));
   const hidden = guests.flatMap((guest) => guest.views).reduce((sum, view) => sum + view.anomalies.count - view.anomalies.rows.length, 0);
-  byId('cpus').replaceChildren(make('h2', { id: 'cpus-title' }, 'CPUs'),
+  fill(byId('cpus'), make('h2', { id: 'cpus-title' }, 'CPUs'),
     make('div', { class: 'scroll', tabindex: '0' }, make('table', {}, make('thead', {}, make('tr', {}, heads.map((head) => make('th', { scope: 'col' }, head)))),
       make('tbody', {}, rows))),
     anomalies.length > 0 && make('h3', {}, 'Malformed tables'),
