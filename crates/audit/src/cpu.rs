@@ -119,7 +119,7 @@ impl Cpu {
 
     /// Physical address of the root in CR3, without the PCID and cache bits.
     pub fn root(&self) -> u64 {
-        self.cr3 & crate::walk::ADDRESS
+        self.cr3 & crate::entry::ADDRESS
     }
 
     /// Whether the CPU was stopped in user mode.

@@ -12,6 +12,8 @@
 //! Serialised with serde this is the JSON that `docs/audit-schema.md` documents. A change of meaning or a field that
 //! goes away makes a new [`SCHEMA`]; a new field does not.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::cpu::{Cpu, Paging};
@@ -21,7 +23,7 @@ use crate::hex;
 pub const SCHEMA: u32 = 1;
 
 /// All that is said of one guest.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Audit {
     /// [`SCHEMA`] of the writer.
     pub schema: u32,
@@ -31,6 +33,9 @@ pub struct Audit {
     pub source: String,
     /// Every CPU that was looked at, in ascending order of index.
     pub cpus: Vec<CpuView>,
+    /// Every CPU that was not looked at: it has no page tables, or not those of 64-bit mode.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unseen: Vec<Unseen>,
     /// Every root pair that a CPU runs under.
     pub views: Vec<View>,
     /// What is wrong, worst first.
@@ -51,6 +56,15 @@ pub struct CpuView {
     pub caught: Caught,
     /// Index into [`Audit::views`].
     pub view: usize,
+}
+
+/// A CPU that nothing can be said of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unseen {
+    /// QEMU's number of the CPU.
+    pub index: u32,
+    /// Why, in words.
+    pub reason: String,
 }
 
 /// How it is known which root ring 3 runs under.
@@ -82,10 +96,38 @@ pub struct View {
     /// What the kernel root maps in its kernel half, ascending, coarse: for the picture, for pointers.
     /// Empty without isolation, when `visible` says it all.
     pub kernel: Vec<Region>,
+    /// Physical address of a user root that belongs to `user_root`, though ring 3 runs without it: `user_root` is the
+    /// kernel root of a pair then.
+    #[serde(with = "hex::option", default, skip_serializing_if = "Option::is_none")]
+    pub unused_user_root: Option<u64>,
+    /// Where `visible`'s pages that cannot be executed are not zero, ascending; at most [`View::FILLED`]. Not searched
+    /// without isolation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filled: Vec<Filled>,
     /// The sums.
     pub totals: Totals,
     /// What is malformed in the tables of either root.
     pub anomalies: Vec<Anomaly>,
+}
+
+impl View {
+    /// Most stretches that are listed.
+    pub const FILLED: usize = 4096;
+}
+
+/// Bytes that are not zero. Neighbours less than [`Filled::GAP`] bytes apart are one stretch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filled {
+    /// Virtual address of the first, under the user root.
+    #[serde(with = "hex")]
+    pub address: u64,
+    /// Length in bytes.
+    pub bytes: u64,
+}
+
+impl Filled {
+    /// So many zero bytes end a stretch.
+    pub const GAP: u64 = 8;
 }
 
 /// Sums over a view.
@@ -153,7 +195,9 @@ pub struct Region {
     /// Rights of all of them.
     pub rights: Rights,
     /// Set if all this memory is shown at lower addresses already, by the same tables: the first of those. Linux
-    /// shows each espfix stack under 65,536 addresses.
+    /// shows each espfix stack under 65,536 addresses. The run may then have holes, and pages of several kinds:
+    /// `page_size` is the smallest, `rights` what any of them grants. At the same distance from `address` stands what
+    /// stands at that distance from `repeats`, until it begins again.
     #[serde(with = "hex::option", default, skip_serializing_if = "Option::is_none")]
     pub repeats: Option<u64>,
     /// What it is, if that could be told.
@@ -164,7 +208,8 @@ pub struct Region {
 impl Region {
     /// Last address. Not the end: the end of the last page is no 64-bit number.
     pub fn last(&self) -> u64 {
-        self.address + (self.bytes - 1)
+        // Wrapping: an audit that was read from a file may say anything.
+        self.address.wrapping_add(self.bytes.wrapping_sub(1))
     }
 
     /// Whether the run holds this virtual address.
@@ -226,12 +271,20 @@ pub enum Kind {
     Data,
 }
 
+/// The word that JSON and expectations have for it.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
 /// Something in the tables that no kernel should write. Seen, never followed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Anomaly {
     /// What it is.
     pub kind: AnomalyKind,
-    /// Level of the table that holds the entry: 5 or 4 for a root, 1 for the last.
+    /// Level of the table that holds the entry: 5 or 4 for a root, 1 for the last; one more than the root's if CR3
+    /// itself is meant.
     pub level: u8,
     /// Physical address of the entry.
     #[serde(with = "hex")]
@@ -332,10 +385,31 @@ pub struct Boots {
 pub struct Base {
     /// `kernel image`, `direct map`, `heap`.
     pub name: String,
-    /// Its address in each boot.
-    pub addresses: Vec<String>,
+    /// Its address in each boot; null where it was not found.
+    pub addresses: Vec<Option<String>>,
     /// Bits of entropy seen: the logarithm of the number of different places, at most that of `boots`.
     pub bits_seen: f64,
+    /// Bits of entropy that it seems to have: the logarithm of how many places there are, guessed from how far apart
+    /// the seen ones are and from their common alignment. 0 if it was at one place only. With few boots this is
+    /// good to one bit or two.
+    #[serde(default)]
+    pub bits_estimated: f64,
+    /// Whether it moves at all.
+    #[serde(default)]
+    pub motion: BaseMotion,
+}
+
+/// Whether a base is chosen at random.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BaseMotion {
+    /// It was seen at different places.
+    Random,
+    /// It was at the same place in three boots or more.
+    Fixed,
+    /// It was at the same place in both boots, or was found in fewer than two: that may be chance.
+    #[default]
+    Undecided,
 }
 
 /// Something visible, followed through the boots.
@@ -351,4 +425,24 @@ pub struct Track {
     /// How many bits of that base it gives away.
     #[serde(default)]
     pub bits: f64,
+    /// What became of it from boot to boot.
+    #[serde(default)]
+    pub motion: Motion,
+}
+
+/// How something visible moves from boot to boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Motion {
+    /// It is at the same place in all boots, and gives nothing away.
+    Fixed,
+    /// It keeps its distance from a base.
+    WithBase,
+    /// Some bits of its distance from a base stay the same: the low ones, or the high ones.
+    PartlyWithBase,
+    /// It moves, and not with any base.
+    Independent,
+    /// Too few boots to tell.
+    #[default]
+    Undecided,
 }

@@ -5,7 +5,7 @@
 //! can be named without knowing the kernel.
 
 use crate::PhysicalMemory;
-use crate::walk::Leaf;
+use crate::leaves::Leaf;
 
 /// RSP0 to RSP2 and IST1 to IST7 of a 64-bit TSS: Intel SDM vol. 3, figure 8-11.
 const STACK_POINTERS: [u64; 10] = [4, 12, 20, 36, 44, 52, 60, 68, 76, 84];

@@ -7,24 +7,52 @@
 //!
 //! It believes the page tables and nothing else: no symbol, no cooperation of the kernel.
 //!
-//! - [`walk`] lists the leaves of a root (Intel SDM vol. 3, 4.5; AMD APM vol. 2, 5.3),
+//! - [`look`] is the whole of it: from memory and CPUs to a [`document::Audit`],
+//! - `walk` lists what a root maps (Intel SDM vol. 3, 4.5; AMD APM vol. 2, 5.3), [`Tables`] translates an address,
+//! - `pair` finds the roots that belong together,
 //! - [`report`] compares two of them,
-//! - [`landmarks`] names pages from the descriptor-table registers and the TSS.
+//! - [`landmarks`] names pages from the descriptor-table registers and the TSS,
+//! - [`boots`] says what of it moves with the kernel's random address from boot to boot.
 
 #![forbid(unsafe_code)]
 
+pub mod boots;
+pub mod compare;
+pub mod contents;
+pub mod cpu;
 pub mod cpu;
 pub mod document;
+pub mod document;
+mod entry;
+pub mod expect;
+pub mod findings;
+mod hex;
+mod hex;
 mod hex;
 mod landmarks;
+mod landmarks;
+mod landmarks;
+mod leaves;
+mod look;
+#[cfg(test)]
+mod made_up;
+pub mod names;
+mod pair;
+mod regions;
 mod report;
+pub mod space;
 #[cfg(test)]
 mod synthetic;
+mod tables;
 mod walk;
 
+pub use compare::{Comparison, compare};
+pub use expect::{Accepted, ExpectError, Expectations};
 pub use landmarks::Landmarks;
+pub use leaves::{Leaf, leaves};
+pub use look::{Subject, look};
 pub use report::{Pointer, Report, audit};
-pub use walk::{Leaf, leaves};
+pub use tables::{Page, TableCache, Tables};
 
 /// Bit of CR3 that picks the user root of a root pair.
 pub const USER_ROOT: u64 = 1 << 12;
@@ -33,6 +61,14 @@ pub const USER_ROOT: u64 = 1 << 12;
 pub trait PhysicalMemory {
     /// Fills `buffer` from physical `address`; false if any of it is not memory.
     fn read(&self, address: u64, buffer: &mut [u8]) -> bool;
+
+    /// Whether `bytes` (at least one) from physical `address` on are memory. This default asks at both ends only; who
+    /// knows the ranges should say.
+    fn holds(&self, address: u64, bytes: u64) -> bool {
+        let last = address.checked_add(bytes.saturating_sub(1));
+        let mut byte = [0];
+        self.read(address, &mut byte) && last.is_some_and(|last| self.read(last, &mut byte))
+    }
 }
 
 impl<F: Fn(u64, &mut [u8]) -> bool> PhysicalMemory for F {
@@ -44,6 +80,11 @@ impl<F: Fn(u64, &mut [u8]) -> bool> PhysicalMemory for F {
 /// Why page tables could not be walked. The guest's tables are at fault, or the CR3 is not one.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
+    /// No CPU runs with page tables of 64-bit mode.
+    #[error(
+        "no CPU has page tables of 64-bit mode: the guest has not started its kernel yet, or it is a 32-bit one"
+    )]
+    NoTables,
     /// The root lies outside of the guest's memory.
     #[error("the root at physical {address:#x} is not in the guest's memory")]
     Root {

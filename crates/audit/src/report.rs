@@ -9,7 +9,7 @@
 
 use std::collections::HashSet;
 
-use crate::walk::{ADDRESS, Leaf, PRESENT, leaves};
+use crate::leaves::{ADDRESS, Leaf, PRESENT, leaves};
 use crate::{Error, PhysicalMemory, USER_ROOT};
 
 /// First address of the kernel half, with four or five levels: what has the sign bit set.

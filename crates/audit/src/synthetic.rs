@@ -5,6 +5,7 @@ use crate::PhysicalMemory;
 pub const P: u64 = 1;
 pub const W: u64 = 1 << 1;
 pub const U: u64 = 1 << 2;
+pub const LARGE: u64 = 1 << 7;
 pub const NX: u64 = 1 << 63;
 
 const SIZE: usize = 1 << 20;
@@ -14,6 +15,7 @@ const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 pub struct Guest {
     bytes: Vec<u8>,
     next_table: u64,
+    levels: u64,
 }
 
 impl Guest {
@@ -21,7 +23,11 @@ impl Guest {
     pub const ROOT: u64 = 0x2000;
 
     pub fn new() -> Guest {
-        Guest { bytes: vec![0; SIZE], next_table: SIZE as u64 / 2 }
+        Guest::with_levels(4)
+    }
+
+    pub fn with_levels(levels: u64) -> Guest {
+        Guest { bytes: vec![0; SIZE], next_table: SIZE as u64 / 2, levels }
     }
 
     pub fn memory(&self) -> impl PhysicalMemory {
@@ -46,7 +52,7 @@ impl Guest {
     /// The table of `level` that translates `address`, made where it is not there yet.
     pub fn table_of(&mut self, root: u64, address: u64, level: u64) -> u64 {
         let mut table = root;
-        for above in (level + 1..=4).rev() {
+        for above in (level + 1..=self.levels).rev() {
             let index = (address >> (12 + 9 * (above - 1))) & 511;
             if self.word(table + index * 8) & P == 0 {
                 let new = self.next_table;
@@ -70,7 +76,7 @@ impl Guest {
         self.bytes[start..start + 8].copy_from_slice(&value.to_le_bytes());
     }
 
-    fn word(&self, physical: u64) -> u64 {
+    pub fn word(&self, physical: u64) -> u64 {
         let start = physical as usize;
         u64::from_le_bytes(self.bytes[start..start + 8].try_into().expect("eight bytes"))
     }

@@ -1,0 +1,149 @@
+//! Every finding that there is: its lasting name, how bad it is as a rule, and what it means.
+//!
+//! `docs/findings.md` has a heading for each, with the longer story; a test keeps the two together.
+
+use crate::document::{Finding, Place, Severity};
+
+/// A kind of finding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// Its lasting name.
+    pub id: &'static str,
+    /// How bad it is, unless the circumstances say otherwise.
+    pub severity: Severity,
+    /// What it means, why it matters, what to do.
+    pub explanation: &'static str,
+}
+
+impl Rule {
+    /// The finding of this kind at these places. `title` has the numbers.
+    pub fn finding(&self, title: impl Into<String>, mut places: Vec<Place>) -> Finding {
+        let count = places.len() as u64;
+        places.truncate(Finding::PLACES);
+        Finding {
+            id: self.id.into(),
+            severity: self.severity,
+            title: title.into(),
+            explanation: self.explanation.into(),
+            reference: format!("docs/findings.md#{}", self.id),
+            places,
+            count,
+        }
+    }
+
+    /// The rule of this name.
+    pub fn of(id: &str) -> Option<&'static Rule> {
+        ALL.iter().find(|rule| rule.id == id)
+    }
+}
+
+macro_rules! catalogue {
+    ($($(#[$doc:meta])* $name:ident = $id:literal, $severity:ident, $text:literal;)*) => {
+        $($(#[$doc])* pub const $name: Rule =
+            Rule { id: $id, severity: Severity::$severity, explanation: $text };)*
+
+        /// All of them.
+        pub const ALL: &[Rule] = &[$($name),*];
+    };
+}
+
+catalogue! {
+    /// Isolation is off, or does not do anything.
+    KERNEL_MAPPED_WHOLE = "kernel-mapped-whole", Critical,
+        "User mode runs on page tables that map the kernel whole: even the tables themselves are mapped. On a CPU \
+         with Meltdown (CVE-2017-5754) any program can read all of it; on any CPU timing finds the kernel's random \
+         address. Switch isolation on (Linux: pti=on; its pti=auto leaves it off on CPUs that say they do not need \
+         it), or find out why the user root was filled with all of the kernel.";
+    /// A CPU in ring 3 on the wrong root.
+    KERNEL_ROOT_IN_RING_3 = "kernel-root-in-ring-3", Critical,
+        "A CPU was stopped in ring 3 with the kernel's root of a root pair in CR3. A way out of the kernel forgot the \
+         switch: look at the rarer ones, such as the return from an NMI, from a fork, and through IRET to 16-bit or \
+         compatibility code.";
+    /// Writable supervisor memory that needs not be.
+    WRITABLE_SUPERVISOR_PAGE = "writable-supervisor-page", Warning,
+        "Supervisor memory that user mode's tables show may be written, and it is no stack of a TSS. Nothing but stacks \
+         needs that while user mode's tables are active: map descriptor tables and data read-only and write them \
+         through another address.";
+    /// Executable supervisor memory beyond entry text.
+    EXECUTABLE_SUPERVISOR_PAGE = "executable-supervisor-page", Warning,
+        "Executable supervisor memory is shown to which no way in leads: neither SYSCALL nor a gate of the IDT. It is \
+         kernel code that can be read with Meltdown and used by speculation with user mode's tables active. Map the \
+         pages of the entry text alone, and give it pages of its own.";
+    /// Both.
+    WRITABLE_AND_EXECUTABLE = "writable-and-executable", Serious,
+        "Supervisor memory that user mode's tables show may be written and executed. One stray write turns into kernel \
+         code. No kernel needs it: map the text read-only, patch it through another address.";
+    /// The U bit in the kernel half.
+    KERNEL_HALF_USER_ACCESSIBLE = "kernel-half-user-accessible", Serious,
+        "Pages of the kernel half have the user bit at all levels: user mode reads them (and, where they are \
+         writable, writes them) without any trick. Clear the bit, at the latest in the leaf.";
+    /// Addresses of what is hidden.
+    KERNEL_POINTER = "kernel-pointer", Warning,
+        "Memory that user mode's tables show holds addresses of memory that only the kernel's tables map. Read with \
+         Meltdown, they undo the kernel's address randomisation and tell where to look next. Keep such pointers on \
+         pages that only the kernel's root maps, and wipe stacks on the way out.";
+    /// The G bit.
+    GLOBAL_SUPERVISOR_PAGE = "global-supervisor-page", Note,
+        "Supervisor pages are global: their translations stay in the TLB when CR3 is written. For pages that both roots \
+         map alike that is a choice. For pages that only the kernel maps, or that both roots map differently, it \
+         undoes the switch of tables: clear the G bit there.";
+    /// A stack that system calls run on.
+    TASK_STACK_VISIBLE = "task-stack-visible", Serious,
+        "User mode's tables show a stack that the kernel runs system calls or tasks on. It holds return addresses, \
+         pointers and data of other system calls. Enter on a small stack per CPU and go over to the task's stack after \
+         the switch of tables. (The first KAISER patches mapped every stack; Linux has not since 4.15.)";
+    /// Bytes without an excuse.
+    CONTENTS_NOT_DECLARED = "contents-not-declared", Note,
+        "Memory that user mode's tables show holds bytes that are not zero, and the CPU needs none of them there: what \
+         entries have left on stacks, or data of the kernel's. Whoever can read it with Meltdown learns registers of \
+         other programs, or what the data says. Wipe stacks on the way out; move data to the kernel's side.";
+    /// Two maps of one program.
+    USER_HALVES_DISAGREE = "user-halves-disagree", Warning,
+        "The two roots of a pair map user memory differently. A system call then reads other memory than the program \
+         sees, or the program faults where the kernel sees memory. Change top-level entries in both roots together, and \
+         share every lower table.";
+    /// The missing tripwire.
+    USER_HALF_EXECUTABLE = "user-half-executable", Warning,
+        "The kernel's root leaves user memory executable. With NX in its top-level user entries, a return to ring 3 that \
+         forgot the switch of tables would fault at once; without, it runs, unprotected and unnoticed. Linux sets NX \
+         there.";
+    /// Neighbours.
+    OTHER_CPUS_VISIBLE = "other-cpus-visible", Note,
+        "The tables that user mode runs under on one CPU show the entry stacks and tables of other CPUs too. That is \
+         what nearly every kernel does, because one root serves all CPUs: what an entry leaves on one CPU's stack can \
+         be read from another CPU. Roots of each CPU's own would hide it.";
+    /// EntryBleed.
+    MOVES_WITH_KERNEL = "moves-with-kernel", Warning,
+        "Visible supervisor memory is at an address that moves with the kernel image. User mode can find it by timing \
+         prefetches, with isolation on (EntryBleed, CVE-2022-4543), and with it the whole image. Put the entry text at \
+         an address that is fixed or random on its own.";
+    /// Garbage.
+    MALFORMED_TABLES = "malformed-tables", Warning,
+        "The page tables hold entries that no kernel should write: tables or pages outside of memory, reserved bits, \
+         loops. What they would translate was not followed, so there may be more visible memory than is listed here.";
+    /// The user root alone is known.
+    KERNEL_ROOT_UNKNOWN = "kernel-root-unknown", Note,
+        "User mode's tables do not map the kernel, but the kernel's own root was not found: it is no pair that \
+         differs in bit 12 of CR3. Pointers to kernel-only memory could not be told from numbers. Give the kernel's \
+         CR3 with --kernel-cr3.";
+    /// Not seen in ring 3.
+    NOT_SEEN_IN_RING_3 = "not-seen-in-ring-3", Note,
+        "This root was found on a CPU that was in the kernel, and no other half of a pair was found. It need not be the \
+         root that user mode runs under. Look again while a program runs.";
+    /// More than a search can do.
+    NOT_SEARCHED = "not-searched", Note,
+        "So much memory is visible that its contents were searched only in part. Pointers and bytes beyond are not \
+         counted.";
+    /// `--expect`: something else is there.
+    NOT_DECLARED = "not-declared", Serious,
+        "User mode's tables show something that the expectations do not declare. Either it must not be there, or it \
+         belongs into the file, with the reason.";
+    /// `--expect`: something is not there.
+    MISSING_DECLARED = "missing-declared", Warning,
+        "The expectations declare something that user mode's tables do not show. Either the kernel has changed, or the \
+         look did not recognise it: a declaration that matches nothing guards nothing.";
+    /// `--expect`: too much of it.
+    LIMIT_EXCEEDED = "limit-exceeded", Serious,
+        "There is more of something than the expectations allow. Either it grew by mistake, or the limit has to be \
+         raised, with the reason.";
+}

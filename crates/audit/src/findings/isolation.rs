@@ -1,0 +1,249 @@
+//! Rules about the roots themselves: is there isolation at all, and do the two agree?
+
+use super::catalogue::*;
+use super::{Seen, count, kind, place, size, total};
+use crate::document::{
+    Anomaly, AnomalyKind, Caught, CpuView, Finding, Kind, Place, Region, Severity,
+};
+
+/// An isolated kernel shows far less than this; one that is mapped whole, more.
+const WHOLE: u64 = 16 << 20;
+
+/// CPUs in ring 3 on a root that is the kernel's for some view.
+pub fn ring_3_on_kernel_root(cpus: &[CpuView], seen: &[Seen]) -> Vec<Finding> {
+    let is_kernels = |root| seen.iter().any(|seen| seen.view.kernel_root == Some(root));
+    let wrong: Vec<&CpuView> = cpus
+        .iter()
+        .filter(|cpu| cpu.caught == Caught::Ring3 && is_kernels(cpu.cpu.root()))
+        .collect();
+    if wrong.is_empty() {
+        return Vec::new();
+    }
+    let place = |cpu: &&CpuView| Place {
+        view: cpu.view,
+        address: cpu.cpu.rip,
+        bytes: 1,
+        value: Some(cpu.cpu.cr3),
+        note: format!("CPU {} at CPL 3 with the kernel's root in CR3", cpu.cpu.index),
+    };
+    let places: Vec<Place> = wrong.iter().map(place).collect();
+    let cpus = count(wrong.len() as u64, "CPU");
+    vec![KERNEL_ROOT_IN_RING_3.finding(format!("{cpus} in ring 3 on the kernel's root"), places)]
+}
+
+/// Whether user mode's root maps the kernel whole: its own tables, the direct map, or simply too much.
+pub fn whole(seen: &Seen, cpus: &[&CpuView]) -> Vec<Finding> {
+    let view = seen.view;
+    let supervisor: Vec<&Region> =
+        view.visible.iter().filter(|region| !region.rights.user).collect();
+    let root = |region: &&&Region| {
+        region.contiguous && view.user_root.wrapping_sub(region.physical) < region.bytes
+    };
+    let direct = |region: &&&Region| kind(region) == Some(Kind::DirectMap);
+    let bytes = view.totals.visible_bytes.max(total(&distinct(&supervisor)));
+    let is_whole =
+        supervisor.iter().any(|region| root(&region) || direct(&region)) || bytes >= WHOLE;
+    let uncertain = view.kernel_root.is_none()
+        && !cpus.is_empty()
+        && cpus.iter().all(|cpu| cpu.caught == Caught::RootInKernel);
+    let here = Place {
+        view: seen.index,
+        address: supervisor.first().map_or(0, |region| region.address),
+        bytes: 1,
+        value: None,
+        note: format!("root at physical {:#x}", view.user_root),
+    };
+    if uncertain {
+        // The kernel's own root maps the kernel, of course.
+        let title = "a CPU was in the kernel, on a root without another half".to_string();
+        let finding = NOT_SEEN_IN_RING_3.finding(title, vec![here]);
+        if !is_whole {
+            return vec![finding];
+        }
+        // Without a pair, most likely there is but one root for both.
+        let title = format!("most likely user mode's tables map the kernel whole: {}", size(bytes));
+        let mut whole = KERNEL_MAPPED_WHOLE.finding(title, largest(seen, &supervisor));
+        whole.severity = Severity::Serious;
+        return vec![whole, finding];
+    }
+    if is_whole {
+        let title = format!(
+            "user mode's tables map the kernel whole: {} of supervisor memory",
+            size(bytes)
+        );
+        return vec![KERNEL_MAPPED_WHOLE.finding(title, largest(seen, &supervisor))];
+    }
+    Vec::new()
+}
+
+/// The greatest regions: a list of all would be long and say nothing.
+fn largest(seen: &Seen, regions: &[&Region]) -> Vec<Place> {
+    let mut regions = regions.to_vec();
+    regions.sort_by_key(|region| std::cmp::Reverse(region.bytes));
+    regions.truncate(16);
+    regions.sort_by_key(|region| region.address);
+    regions.into_iter().map(|region| place(seen, region)).collect()
+}
+
+fn distinct<'a>(regions: &[&'a Region]) -> Vec<&'a Region> {
+    regions.iter().copied().filter(|region| region.repeats.is_none()).collect()
+}
+
+/// Whether both roots show the same user memory, and whether the kernel's leaves it executable.
+pub fn user_halves(seen: &Seen, cpus: &[&CpuView]) -> Vec<Finding> {
+    let mut found = Vec::new();
+    if seen.view.kernel_root.is_none() {
+        if !cpus.is_empty() && cpus.iter().any(|cpu| cpu.caught == Caught::Ring3) {
+            found.extend(unknown_kernel(seen));
+        }
+        return found;
+    }
+    let differing = differences(seen, &seen.view.user, seen.kernel_user);
+    if !differing.is_empty() {
+        let title = format!(
+            "the two roots disagree about user memory in {}",
+            count(differing.len() as u64, "place")
+        );
+        found.push(USER_HALVES_DISAGREE.finding(title, differing));
+    }
+    let executable: Vec<&Region> =
+        seen.kernel_user.iter().filter(|region| region.rights.executable).collect();
+    if !executable.is_empty() {
+        let title = format!(
+            "{} of user memory is executable under the kernel's root",
+            size(total(&executable))
+        );
+        let places = executable.iter().map(|region| place(seen, region)).collect();
+        let mut finding = USER_HALF_EXECUTABLE.finding(title, places);
+        // SMEP keeps ring 0 from it, but a return that forgot the switch is in ring 3.
+        finding.severity = Severity::Warning;
+        found.push(finding);
+    }
+    found
+}
+
+fn unknown_kernel(seen: &Seen) -> Option<Finding> {
+    let supervisor: Vec<&Region> =
+        seen.view.visible.iter().filter(|region| !region.rights.user).collect();
+    let small = total(&distinct(&supervisor)) < WHOLE;
+    let maps_root = supervisor
+        .iter()
+        .any(|region| seen.view.user_root.wrapping_sub(region.physical) < region.bytes);
+    let title = "user mode's tables hide the kernel, but where the kernel's root is is not known";
+    (small && !maps_root).then(|| KERNEL_ROOT_UNKNOWN.finding(title, Vec::new()))
+}
+
+/// Where two lists of user runs differ in what is mapped, to where, or in the right to write. The right to execute
+/// is meant to differ.
+fn differences(seen: &Seen, user: &[Region], kernel: &[Region]) -> Vec<Place> {
+    let mut places: Vec<Place> = Vec::new();
+    let mut add = |first: u64, last: u64, note: &str| {
+        let bytes = last - first + 1;
+        match places.last_mut() {
+            Some(place) if place.note == note && place.address + place.bytes == first => {
+                place.bytes += bytes;
+            }
+            _ => places.push(Place {
+                view: seen.index,
+                address: first,
+                bytes,
+                value: None,
+                note: note.into(),
+            }),
+        }
+    };
+    let (mut user, mut kernel) = (user.iter().peekable(), kernel.iter().peekable());
+    // Everything below `at` has been compared.
+    let mut at = 0;
+    loop {
+        while user.next_if(|region| region.last() < at).is_some() {}
+        while kernel.next_if(|region| region.last() < at).is_some() {}
+        let (last, note) = match (user.peek(), kernel.peek()) {
+            (None, None) => break,
+            (Some(region), other)
+                if other.is_none_or(|other| other.address > at.max(region.address)) =>
+            {
+                at = at.max(region.address);
+                let before = other.map_or(u64::MAX, |other| other.address - 1);
+                (region.last().min(before), Some("mapped for user mode, not for the kernel"))
+            }
+            (other, Some(region))
+                if other.is_none_or(|other| other.address > at.max(region.address)) =>
+            {
+                at = at.max(region.address);
+                let before = other.map_or(u64::MAX, |other| other.address - 1);
+                (region.last().min(before), Some("mapped for the kernel, not for user mode"))
+            }
+            (Some(one), Some(other)) => {
+                at = at.max(one.address).max(other.address);
+                (one.last().min(other.last()), disagreement(one, other, at))
+            }
+            // Both arms above take a lone region.
+            (Some(_), None) | (None, Some(_)) => break,
+        };
+        if let Some(note) = note {
+            add(at, last, note);
+        }
+        match last.checked_add(1) {
+            Some(next) => at = next,
+            None => break,
+        }
+    }
+    places
+}
+
+/// How two runs that both hold `at` differ there.
+fn disagreement(one: &Region, other: &Region, at: u64) -> Option<&'static str> {
+    let physical = |region: &Region| region.physical.wrapping_add(at - region.address);
+    let comparable = one.contiguous && other.contiguous;
+    if comparable && physical(one) != physical(other) {
+        Some("the roots map it to different memory")
+    } else if one.rights.writable != other.rights.writable {
+        Some("only one of the roots lets it be written")
+    } else {
+        None
+    }
+}
+
+/// Entries that no kernel should write. A device that the kernel maps for itself is none of them.
+pub fn malformed(seen: &Seen) -> Vec<Finding> {
+    let view = seen.view;
+    let visible = |address: u64| view.visible.iter().any(|region| region.contains(address));
+    let matters = |anomaly: &&Anomaly| {
+        anomaly.kind != AnomalyKind::PageOutsideMemory || visible(anomaly.address)
+    };
+    let bad: Vec<&Anomaly> = view.anomalies.iter().filter(matters).collect();
+    if bad.is_empty() {
+        return Vec::new();
+    }
+    let place = |anomaly: &&Anomaly| Place {
+        view: seen.index,
+        address: anomaly.address,
+        bytes: 4096,
+        value: Some(anomaly.entry),
+        note: format!(
+            "{} in the level {} entry at physical {:#x}",
+            words(anomaly.kind),
+            anomaly.level,
+            anomaly.entry_at
+        ),
+    };
+    let title = format!("{} in the page tables", count(bad.len() as u64, "malformed entry"));
+    let title = title.replace("entrys", "entries");
+    let mut finding = MALFORMED_TABLES.finding(title, bad.iter().map(place).collect());
+    if bad.iter().all(|anomaly| anomaly.kind == AnomalyKind::Loop) {
+        // A recursive mapping is a known way for a kernel to reach its own tables.
+        finding.severity = Severity::Note;
+    }
+    vec![finding]
+}
+
+fn words(kind: AnomalyKind) -> &'static str {
+    match kind {
+        AnomalyKind::TableOutsideMemory => "a table outside of memory",
+        AnomalyKind::PageOutsideMemory => "a page outside of memory",
+        AnomalyKind::Loop => "a loop",
+        AnomalyKind::ReservedBit => "a reserved bit",
+        AnomalyKind::TooMuch => "more than is looked at,",
+    }
+}

@@ -1,0 +1,322 @@
+//! The look: from a stopped guest's memory and registers to the [`Audit`].
+//!
+//! ```text
+//!   CPU 0 --.                 .-- walk user root ----> visible, user     totals
+//!   CPU 1 ---+--> pairs --> view                                     }-> anomalies
+//!   CPU 2 --'     of roots    '-- walk kernel root --> kernel
+//! ```
+
+use std::collections::HashSet;
+
+use crate::cpu::Cpu;
+use crate::document::{Anomaly, AnomalyKind, Audit, CpuView, Region, SCHEMA, Totals, Unseen, View};
+use crate::pair::{Pair, pair};
+use crate::regions::{coarse, distinct_bytes, exact};
+use crate::tables::{TableCache, Tables};
+use crate::walk::{Budget, PARTS, Run, Walk, walk};
+use crate::{Error, PhysicalMemory};
+
+/// Most regions of one list.
+const LIST: usize = 1 << 16;
+/// Most regions of one audit: 32 MiB of them.
+const REGIONS: usize = 1 << 18;
+
+/// A stopped guest.
+pub struct Subject<'a> {
+    /// Its physical memory.
+    pub memory: &'a dyn PhysicalMemory,
+    /// Its CPUs, in any order.
+    pub cpus: &'a [Cpu],
+    /// What it is, in words: `core dump.elf`.
+    pub source: String,
+    /// The kernel's root, where the roots do not lie in pairs.
+    pub kernel_cr3: Option<u64>,
+    /// Hears how far the look is: so many parts of so many. May be called a hundred thousand times.
+    pub progress: &'a dyn Fn(u64, u64),
+}
+
+/// Looks at a guest. What is wrong with its tables is in the result.
+///
+/// # Errors
+///
+/// [`Error::NoTables`] when no CPU runs with page tables of 64-bit mode; [`Error::Root`] when not even the roots are in
+/// memory, which says that the memory is not that guest's.
+pub fn look(subject: &Subject) -> Result<Audit, Error> {
+    let cache = TableCache::new(subject.memory);
+    let mut cpus: Vec<&Cpu> = subject.cpus.iter().collect();
+    cpus.sort_by_key(|cpu| cpu.index);
+    let mut unseen = Vec::new();
+    let mut pairs: Vec<(Pair, &Cpu)> = Vec::new();
+    let mut views = Vec::new();
+    for cpu in cpus {
+        if let Some(reason) = without_tables(cpu) {
+            unseen.push(Unseen { index: cpu.index, reason: reason.into() });
+            continue;
+        }
+        let pair = pair(&cache, cpu, subject.kernel_cr3);
+        let same = |other: &(Pair, &Cpu)| {
+            (other.0.user, other.0.kernel) == (pair.user, pair.kernel)
+                && other.1.paging() == cpu.paging()
+        };
+        let view = pairs.iter().position(same).unwrap_or_else(|| {
+            pairs.push((pair, cpu));
+            pairs.len() - 1
+        });
+        views.push(CpuView { cpu: cpu.clone(), paging: cpu.paging(), caught: pair.caught, view });
+    }
+    let Some((first, _)) = pairs.first() else { return Err(Error::NoTables) };
+    if pairs.iter().all(|(pair, _)| cache.table(pair.user).is_none()) {
+        return Err(Error::Root { address: first.user });
+    }
+
+    let mut looker = Looker {
+        cache: &cache,
+        budget: Budget::default(),
+        regions: REGIONS,
+        walks: 2 * pairs.len() as u64,
+        done: 0,
+        progress: subject.progress,
+    };
+    let views_of = pairs.iter().map(|(pair, cpu)| looker.view(pair, cpu)).collect();
+    Ok(Audit {
+        schema: SCHEMA,
+        tool: concat!("ringwall ", env!("CARGO_PKG_VERSION")).into(),
+        source: subject.source.clone(),
+        cpus: views,
+        unseen,
+        views: views_of,
+        findings: Vec::new(),
+        boots: None,
+    })
+}
+
+/// Why a CPU has no page tables that could be walked, if it has none. Registers that are zero are unknown.
+fn without_tables(cpu: &Cpu) -> Option<&'static str> {
+    const PAGING: u64 = 1 << 31;
+    const PHYSICAL_ADDRESS_EXTENSION: u64 = 1 << 5;
+    const LONG_MODE_ACTIVE: u64 = 1 << 10;
+    if cpu.cr0 != 0 && cpu.cr0 & PAGING == 0 {
+        Some("paging is off: the CPU was not started, or it is in real mode")
+    } else if cpu.cr4 != 0 && cpu.cr4 & PHYSICAL_ADDRESS_EXTENSION == 0 {
+        Some("it has 32-bit page tables")
+    } else if cpu.efer.is_some_and(|efer| efer & LONG_MODE_ACTIVE == 0) {
+        Some("it is not in 64-bit mode")
+    } else {
+        None
+    }
+}
+
+struct Looker<'a> {
+    cache: &'a TableCache<'a>,
+    budget: Budget,
+    /// How many more regions may be listed.
+    regions: usize,
+    walks: u64,
+    done: u64,
+    progress: &'a dyn Fn(u64, u64),
+}
+
+impl Looker<'_> {
+    fn view(&mut self, pair: &Pair, cpu: &Cpu) -> View {
+        let mut seen = HashSet::new();
+        let user_tables = Tables::new(self.cache, pair.user, cpu.paging());
+        let Walk { runs, mut anomalies, supervisor_bytes } = self.walk(&user_tables, &mut seen);
+        let isolated = pair.kernel.is_some();
+        if isolated {
+            anomalies.extend(outside(&user_tables, &runs));
+        }
+        let (visible, user): (Vec<Run>, Vec<Run>) =
+            runs.into_iter().partition(|run| run.in_kernel_half() || !run.rights.user);
+        let mut totals = Totals {
+            visible_bytes: distinct_bytes(&visible, |_| true),
+            visible_pages: visible.iter().map(|run| run.pages).sum(),
+            writable_bytes: distinct_bytes(&visible, |rights| rights.writable),
+            executable_bytes: distinct_bytes(&visible, |rights| rights.executable),
+            kernel_bytes: supervisor_bytes,
+            ..Totals::default()
+        };
+        let mut view = View {
+            user_root: pair.user,
+            kernel_root: pair.kernel,
+            unused_user_root: pair.unused_user,
+            visible: self.list(visible, exact, &mut anomalies),
+            user: self.list(user, coarse, &mut anomalies),
+            ..View::default()
+        };
+
+        if let Some(kernel) = pair.kernel {
+            let tables = Tables::new(self.cache, kernel, cpu.paging());
+            let Walk { mut runs, anomalies: more, supervisor_bytes } =
+                self.walk(&tables, &mut seen);
+            totals.kernel_bytes = supervisor_bytes;
+            let known: HashSet<_> = anomalies.iter().map(|one| (one.kind, one.entry_at)).collect();
+            anomalies
+                .extend(more.into_iter().filter(|one| !known.contains(&(one.kind, one.entry_at))));
+            runs.retain(Run::in_kernel_half);
+            view.kernel = self.list(runs, coarse, &mut anomalies);
+        } else {
+            self.done += 1;
+        }
+        totals.tables = seen.len() as u64;
+        view.totals = totals;
+        view.anomalies = anomalies;
+        view
+    }
+
+    fn walk(&mut self, tables: &Tables, seen: &mut HashSet<u64>) -> Walk {
+        let before = self.done * PARTS;
+        let progress = |parts| (self.progress)(before + parts, self.walks * PARTS);
+        let walk = walk(tables, &self.budget, seen, &progress);
+        self.done += 1;
+        (self.progress)(self.done * PARTS, self.walks * PARTS);
+        walk
+    }
+
+    /// Turns runs into what is listed. Beyond [`LIST`] of them neighbours are merged; what is still too much is left
+    /// out, and an anomaly says where.
+    fn list(
+        &mut self,
+        runs: Vec<Run>,
+        merge: fn(&[Run]) -> Vec<Region>,
+        anomalies: &mut Vec<Anomaly>,
+    ) -> Vec<Region> {
+        let limit = LIST.min(self.regions);
+        let mut regions = if runs.len() > limit { coarse(&runs) } else { merge(&runs) };
+        if let Some(left_out) = regions.get(limit) {
+            let (kind, address) = (AnomalyKind::TooMuch, left_out.address);
+            anomalies.push(Anomaly { kind, level: 1, entry_at: 0, entry: 0, address });
+            regions.truncate(limit);
+        }
+        self.regions -= regions.len();
+        regions
+    }
+}
+
+/// Anomalies for the runs that are not wholly in memory: one for each.
+fn outside(tables: &Tables, runs: &[Run]) -> Vec<Anomaly> {
+    const LISTED: usize = 256;
+    let memory = tables.cache.memory();
+    let outside =
+        runs.iter().filter(|run| run.repeats.is_none() && !memory.holds(run.physical, run.bytes));
+    let anomaly = |run: &Run| {
+        let (page, at) = tables.entry_of(run.address)?;
+        let (kind, address) = (AnomalyKind::PageOutsideMemory, page.address);
+        Some(Anomaly { kind, level: at.level, entry_at: at.at, entry: at.entry, address })
+    };
+    outside.filter_map(anomaly).take(LISTED).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::USER_ROOT;
+    use crate::document::Caught;
+    use crate::synthetic::{Guest, NX, P, U, W};
+
+    const PROGRAM: u64 = 0x40_0000;
+    const IMAGE: u64 = 0xffff_ffff_8000_0000;
+    const ENTRY: u64 = 0xffff_ff80_f000_0000;
+    const USER: u64 = Guest::ROOT | USER_ROOT;
+    const RING_3: u8 = 3;
+
+    /// A guest that does everything right: one user page, one kernel page, one entry page.
+    fn isolated() -> Guest {
+        let mut guest = Guest::new();
+        guest.map(USER, PROGRAM, 0x8000, P | U);
+        let programs = guest.table_of(USER, PROGRAM, 3);
+        guest.change(Guest::ROOT, 0, |_| programs | P | W | U | NX);
+        guest.map(Guest::ROOT, IMAGE, 0x9000, P | W);
+        guest.map(Guest::ROOT, ENTRY, 0xa000, P);
+        guest.map(USER, ENTRY, 0xb000, P);
+        guest
+    }
+
+    fn cpu(index: u32, cr3: u64, cpl: u8) -> Cpu {
+        Cpu { index, cr3, cpl, cr0: 0x8005_0033, cr4: 0x20, ..Cpu::default() }
+    }
+
+    fn audit(guest: &Guest, cpus: &[Cpu]) -> Result<Audit, Error> {
+        let memory = guest.memory();
+        look(&Subject {
+            memory: &memory,
+            cpus,
+            source: "made up".into(),
+            kernel_cr3: None,
+            progress: &|done, total| assert!(done <= total),
+        })
+    }
+
+    #[test]
+    fn a_pair_is_seen_from_either_root() {
+        let cpus = [cpu(1, Guest::ROOT | 0x801, 0), cpu(0, USER, RING_3)];
+        let audit = audit(&isolated(), &cpus).expect("tables");
+        assert_eq!(audit.views.len(), 1);
+        let caught: Vec<_> = audit.cpus.iter().map(|cpu| (cpu.cpu.index, cpu.caught)).collect();
+        assert_eq!(caught, [(0, Caught::Ring3), (1, Caught::PairInKernel)]);
+        let view = &audit.views[0];
+        assert_eq!((view.user_root, view.kernel_root), (USER, Some(Guest::ROOT)));
+        let addresses = |regions: &[Region]| regions.iter().map(|r| r.address).collect::<Vec<_>>();
+        assert_eq!(addresses(&view.visible), [ENTRY]);
+        assert_eq!(addresses(&view.user), [PROGRAM]);
+        assert_eq!(addresses(&view.kernel), [ENTRY, IMAGE]);
+        let totals = view.totals;
+        assert_eq!((totals.visible_bytes, totals.visible_pages), (0x1000, 1));
+        assert_eq!((totals.executable_bytes, totals.writable_bytes), (0x1000, 0));
+        assert_eq!((totals.kernel_bytes, view.anomalies.len()), (0x2000, 0));
+    }
+
+    #[test]
+    fn ring_3_on_the_kernel_root_sees_all_of_it() {
+        let audit = audit(&isolated(), &[cpu(0, Guest::ROOT, RING_3)]).expect("tables");
+        let view = &audit.views[0];
+        assert_eq!((view.kernel_root, view.unused_user_root), (None, Some(USER)));
+        assert_eq!(view.totals.visible_bytes, 0x2000);
+    }
+
+    #[test]
+    fn a_root_that_lies_where_a_user_root_may_is_not_taken_for_one() {
+        let mut guest = Guest::new();
+        guest.map(USER, PROGRAM, 0x8000, P | U);
+        guest.map(USER, IMAGE, 0x9000, P | W);
+        // What happens to lie below it is data, not tables.
+        guest.write(Guest::ROOT, 0x13_0000_0027);
+        let view = audit(&guest, &[cpu(0, USER, RING_3)]).expect("tables").views.remove(0);
+        assert_eq!((view.kernel_root, view.unused_user_root), (None, None));
+    }
+
+    #[test]
+    fn two_processes_without_isolation_are_no_pair() {
+        let mut guest = isolated();
+        for slot in 0..512 {
+            let entry = guest.word(Guest::ROOT + 8 * slot);
+            guest.change(USER, slot, |_| entry);
+        }
+        let view = audit(&guest, &[cpu(0, USER, RING_3)]).expect("tables").views.remove(0);
+        assert_eq!(view.kernel_root, None);
+    }
+
+    #[test]
+    fn a_cpu_without_tables_is_named() {
+        let off = Cpu { index: 1, cr0: 0x6000_0010, ..Cpu::default() };
+        let nothing_but = |cpu| audit(&isolated(), &[cpu]);
+        let audit = audit(&isolated(), &[cpu(0, USER, RING_3), off.clone()]).expect("tables");
+        assert_eq!((audit.cpus.len(), audit.unseen[0].index), (1, 1));
+        assert_eq!(nothing_but(off).err(), Some(Error::NoTables));
+    }
+
+    #[test]
+    fn roots_outside_of_memory_are_an_error() {
+        let wrong = cpu(0, 0x7_0000_0000, RING_3);
+        let error = audit(&isolated(), &[wrong]).err();
+        assert_eq!(error, Some(Error::Root { address: 0x7_0000_0000 }));
+    }
+
+    #[test]
+    fn a_visible_page_outside_of_memory_is_told() {
+        let mut guest = isolated();
+        guest.map(USER, ENTRY + 0x1000, 0x7_0000_0000, P);
+        let view = audit(&guest, &[cpu(0, USER, RING_3)]).expect("tables").views.remove(0);
+        let told: Vec<_> = view.anomalies.iter().map(|one| (one.kind, one.address)).collect();
+        assert_eq!(told, [(AnomalyKind::PageOutsideMemory, ENTRY + 0x1000)]);
+    }
+}

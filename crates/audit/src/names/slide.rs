@@ -1,0 +1,93 @@
+//! Where the kernel's symbols are in this guest: the slide between addresses as linked and as found, by vote.
+//!
+//! ```text
+//!   target of a gate  -  symbol with the same low bits  =  a candidate for the slide
+//! ```
+//!
+//! Every known way into the kernel (gates, SYSCALL) votes for each slide that would put a symbol exactly at its
+//! target. First slides by whole 2 MiB, as Linux randomises, then by whole pages. A kernel may copy its entry text
+//! elsewhere: then the ways in vote for the copy, and the image is tried where it was linked. No vote, no slide.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::names::symbols::Symbols;
+use crate::space::Space;
+
+/// How the kernel may move: by whole large pages, or by whole pages.
+const STEPS: [u64; 2] = [1 << 21, 1 << 12];
+/// At least this many targets have to agree.
+const VOTES_LEAST: usize = 3;
+/// Targets that vote, and candidates that one target may name.
+const TARGETS_MOST: usize = 512;
+const CANDIDATES_MOST: usize = 4096;
+/// Symbols looked at to see whether the image is where it was linked.
+const SAMPLES: usize = 64;
+
+/// Where symbols are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slide {
+    /// What to add to a symbol's address, for the kernel image; wraps. `None` if the image is not where any vote puts it.
+    pub image: Option<u64>,
+    /// The same for the entry text, which may be a copy.
+    pub entry: Option<u64>,
+    /// How many ways in have a symbol exactly at their target.
+    pub votes: usize,
+    /// How many were asked.
+    pub of: usize,
+}
+
+/// Finds the slide from targets of gates and SYSCALL. `kernel` is the memory that the kernel sees.
+pub fn vote(symbols: &Symbols, targets: &[u64], kernel: &dyn Space) -> Slide {
+    let mut targets: Vec<u64> = targets.to_vec();
+    targets.sort_unstable();
+    targets.dedup();
+    targets.truncate(TARGETS_MOST);
+    let best = STEPS.iter().find_map(|step| best(symbols, &targets, *step, kernel));
+    let fits = |slide: u64| image_fits(symbols, slide, kernel);
+    let image = best.map(|(slide, _)| slide).filter(|slide| fits(*slide));
+    Slide {
+        image: image.or_else(|| fits(0).then_some(0)),
+        entry: best.map(|(slide, _)| slide),
+        votes: best.map_or(0, |(_, votes)| votes),
+        of: targets.len(),
+    }
+}
+
+/// The slide by a multiple of `step` that most targets vote for, if enough do; of equals the one at which the image is.
+fn best(symbols: &Symbols, targets: &[u64], step: u64, kernel: &dyn Space) -> Option<(u64, usize)> {
+    let wanted: HashSet<u64> = targets.iter().map(|target| target % step).collect();
+    let mut by_low_bits: HashMap<u64, Vec<u64>> = HashMap::new();
+    for (address, _) in symbols.iter().filter(|symbol| wanted.contains(&(symbol.0 % step))) {
+        let list = by_low_bits.entry(address % step).or_default();
+        if list.len() < CANDIDATES_MOST && list.last() != Some(&address) {
+            list.push(address);
+        }
+    }
+    let mut votes: HashMap<u64, usize> = HashMap::new();
+    for target in targets {
+        let candidates = by_low_bits.get(&(target % step));
+        for address in candidates.into_iter().flatten() {
+            *votes.entry(target.wrapping_sub(*address)).or_default() += 1;
+        }
+    }
+    let most = *votes.values().max()?;
+    let mut equal: Vec<u64> =
+        votes.iter().filter(|vote| *vote.1 == most).map(|vote| *vote.0).collect();
+    // The smallest move first; what a hash table gives first is chance.
+    equal.sort_unstable_by_key(|slide| (*slide as i64).unsigned_abs());
+    let slide = equal.iter().copied().find(|slide| image_fits(symbols, *slide, kernel));
+    let enough = most >= VOTES_LEAST.min(targets.len()) && (most >= VOTES_LEAST || slide.is_some());
+    // Without an image to say which, several best candidates are none.
+    let slide = slide.or((equal.len() == 1).then(|| equal[0]));
+    slide.filter(|_| enough).map(|slide| (slide, most))
+}
+
+/// Whether most of a sample of the symbols is supervisor memory at this slide. Not all: what was needed for booting
+/// only may be gone.
+fn image_fits(symbols: &Symbols, slide: u64, kernel: &dyn Space) -> bool {
+    let step = (symbols.len() / SAMPLES).max(1);
+    let sample: Vec<u64> = symbols.iter().step_by(step).map(|symbol| symbol.0).collect();
+    let mapped =
+        sample.iter().filter(|address| kernel.is_supervisor(address.wrapping_add(slide))).count();
+    mapped * 4 > sample.len() * 3
+}
