@@ -19,12 +19,14 @@ function showDetails() {
   }
   const { region, view, guest } = state.chosen;
   const side = otherSide(region, view);
+  const filled = filledBytes(region, view);
   const lines = [
     ['Addresses', make('span', { class: 'mono' }, hex(region.address), ' – ', make('wbr'), hex(region.last))],
     ['Size', `${size(region.mapped)}: ${plural(region.pages, 'page')}${region.pageSize ? ` of ${size(region.pageSize)}` : ''}`],
     ['Rights', [make('code', {}, rightsText(region)), rightsMore(region) ? `, ${rightsMore(region)}` : '']],
     ['Physical', [make('span', { class: 'mono' }, physical(region.physical)), region.pages > 1 ? (region.contiguous ? ', ascending' : ', not in one piece') : '']],
     side && ['Kernel root', SIDES[side]],
+    filled !== null && ['Not zero', filled === 0 ? 'nothing: all zero' : `${size(filled)} of it`],
     region.repeats !== null && ['Repeats', ['the memory at ', make('span', { class: 'mono' }, hex(region.repeats))]],
     region.name && region.name.symbol && ['Symbol', make('code', {}, guestText(region.name.symbol))],
     region.name && region.name.cpu !== null && ['CPU', String(region.name.cpu)],

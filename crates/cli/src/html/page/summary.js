@@ -1,12 +1,21 @@
 // The verdict, the totals, what each CPU runs under, and what is malformed in the tables.
 
 const VERDICTS = {
-  critical: 'Isolation does not hold',
-  serious: 'User mode can reach what it must not',
+  critical: 'Isolation is broken',
+  serious: 'Isolated, but user mode can reach what it must not',
   warning: 'Isolated, with weaknesses',
-  note: 'Isolated; something is worth knowing',
-  clean: 'Isolated: nothing found',
+  note: 'Isolated',
+  clean: 'Isolated, no findings',
 };
+
+/** The answer in a few words. A root that user mode and the kernel share is no isolation, whatever else was found. */
+function verdictOf(guest) {
+  const open = guest.cpus.filter((cpu) => guest.views[cpu.view] && guest.views[cpu.view].kernel_root === null);
+  if (guest.cpus.length === 0) return 'No CPU was looked at';
+  if (open.length === guest.cpus.length) return 'Not isolated: user mode and the kernel share one root';
+  if (open.length > 0) return `Not isolated on CPU ${ranges(open.map((cpu) => cpu.cpu.index))}`;
+  return VERDICTS[worstOf(guest) || 'clean'];
+}
 
 const CAUGHT = {
   'ring3': 'stopped in ring 3',
@@ -34,7 +43,7 @@ function verdictLine(guest) {
   const count = Object.keys(SEVERITIES).map((severity) => [severity, guest.findings.filter((finding) => finding.severity === severity).length]);
   return make('div', { class: `verdict ${worst || 'clean'}` },
     make('h1', {}, worst ? severityMark(worst, false) : make('span', { class: 'severity clean', 'aria-hidden': 'true' }, '✓'),
-      ' ', VERDICTS[worst || 'clean']),
+      ' ', verdictOf(guest)),
     make('p', { class: 'counts' }, count.filter(([, number]) => number > 0).map(([severity, number]) =>
       make('span', {}, severityMark(severity, false), ` ${plural(number, SEVERITIES[severity][1].toLowerCase(), severity === 'serious' || severity === 'critical' ? severity : severity + 's')}`))));
 }
@@ -71,7 +80,7 @@ function showVerdict() {
 function showSource() {
   const [guest] = guests;
   fill(byId('source'), guestText(guest.source), guests.length > 1 ? ' against ' : '', guests.length > 1 ? guestText(guests[1].source) : '');
-  document.title = `${VERDICTS[worstOf(guest) || 'clean']} · ringwall audit · ${guest.source}`;
+  document.title = `${verdictOf(guest)} · ringwall audit · ${guest.source}`;
   fill(byId('foot'), `Made by ${guest.tool}, schema ${guest.schema}. This page loads nothing from anywhere.`);
 }
 
@@ -98,6 +107,8 @@ function showCpus() {
   fill(byId('cpus'), make('h2', { id: 'cpus-title' }, 'CPUs'),
     make('div', { class: 'scroll', tabindex: '0' }, make('table', {}, make('thead', {}, make('tr', {}, heads.map((head) => make('th', { scope: 'col' }, head)))),
       make('tbody', {}, rows))),
+    guests.flatMap((guest, index) => guest.unseen.map(([number, reason]) => make('p', { class: 'help' },
+      `${guests.length > 1 ? 'AB'[index] + ' ' : ''}CPU ${number} was not looked at: `, guestText(reason)))),
     anomalies.length > 0 && make('h3', {}, 'Malformed tables'),
     anomalies.length > 0 && make('div', { class: 'scroll', tabindex: '0' }, make('table', {},
       make('thead', {}, make('tr', {}, ['View', 'What', 'Level', 'Entry at', 'Entry', 'Translates from'].map((head) => make('th', { scope: 'col' }, head)))),
