@@ -5,8 +5,8 @@
 
 use ringwall_audit::cpu::{Cpu, Table};
 use ringwall_audit::document::{
-    Anomaly, AnomalyKind, Audit, Base, Boots, Caught, CpuView, Finding, Kind, Name, Place, Region,
-    Rights, SCHEMA, Severity, Totals, Track, View,
+    Anomaly, AnomalyKind, Audit, Base, BaseMotion, Boots, Caught, CpuView, Finding, Kind, Motion,
+    Name, Place, Region, Rights, SCHEMA, Severity, Totals, Track, View,
 };
 
 const PAGE: u64 = 0x1000;
@@ -167,6 +167,7 @@ fn audit(source: &str, cpus: u32, view: View, findings: Vec<Finding>) -> Audit {
         cpus: (0..cpus).map(|index| cpu(index, view.user_root)).collect(),
         views: vec![view],
         findings,
+        unseen: Vec::new(),
         boots: None,
     }
 }
@@ -251,7 +252,7 @@ pub fn linux(cpus: u32) -> Audit {
         user: user(),
         kernel,
         totals,
-        anomalies: Vec::new(),
+        ..View::default()
     };
     audit("QEMU: vmlinuz pti=on", cpus, view, findings)
 }
@@ -283,19 +284,27 @@ pub fn linux_open(cpus: u32) -> Audit {
 
 /// With three boots, of which one thing moves as the kernel does.
 pub fn with_boots(mut audit: Audit) -> Audit {
-    let addresses =
-        |start: u64, slides: [u64; 4]| slides.map(|slide| format!("{:#x}", start + slide)).to_vec();
+    let addresses = |start: u64, slides: [u64; 4]| {
+        slides.map(|slide| Some(format!("{:#x}", start + slide))).to_vec()
+    };
     let slides = [0, 0x1a20_0000, 0x0b40_0000, 0x2e60_0000];
     let base = |name: &str, start, slides| Base {
         name: name.into(),
         addresses: addresses(start, slides),
         bits_seen: 2.0,
+        bits_estimated: 9.0,
+        motion: BaseMotion::Random,
     };
     let track = |name: &str, start, slides, moves_with: Option<&str>, bits| Track {
         name: name.into(),
-        addresses: addresses(start, slides).into_iter().map(Some).collect(),
+        addresses: addresses(start, slides),
         moves_with: moves_with.map(str::to_owned),
         bits,
+        motion: match (moves_with, slides) {
+            (Some(_), _) => Motion::WithBase,
+            (None, [0, 0, 0, 0]) => Motion::Fixed,
+            (None, _) => Motion::Independent,
+        },
     };
     audit.boots = Some(Boots {
         boots: 4,

@@ -47,7 +47,11 @@ fn totals(comparison: &Comparison) -> Vec<Value> {
 fn regions(comparison: &Comparison) -> Vec<Value> {
     let side = |region: &Option<Region>| {
         let Some(region) = region else { return json!(null) };
-        json!([region.bytes, super::picture::rights(&region.rights), super::picture::hex(region.address)])
+        json!([
+            region.bytes,
+            super::picture::rights(&region.rights),
+            super::picture::hex(region.address)
+        ])
     };
     let line = |pair: &ringwall_audit::compare::RegionPair| {
         let region = pair.left.as_ref().or(pair.right.as_ref());

@@ -56,8 +56,7 @@ fn guest(audit: &Audit, shares: &mut impl Iterator<Item = usize>) -> Value {
         .collect();
     let findings: Vec<Value> = audit.findings.iter().take(MOST).map(finding).collect();
     let unseen = audit.unseen.iter().take(MOST);
-    let unseen: Vec<Value> =
-        unseen.map(|cpu| json!([cpu.index, visible(&cpu.reason)])).collect();
+    let unseen: Vec<Value> = unseen.map(|cpu| json!([cpu.index, visible(&cpu.reason)])).collect();
     let cpus = &audit.cpus[..audit.cpus.len().min(MOST)];
     json!({
         "tool": visible(&audit.tool), "source": visible(&audit.source), "schema": audit.schema,
