@@ -41,17 +41,19 @@ pub fn boots(audits: &[Audit]) -> (Boots, Vec<Finding>) {
     let series = all_bases(audits);
     let seen: Vec<BTreeMap<_, Seen>> = audits.iter().map(tracks::tracks).collect();
     let keys: BTreeSet<_> = seen.iter().flat_map(BTreeMap::keys).collect();
-    let mut followed: Vec<(Track, Seen)> = keys
-        .into_iter()
-        .filter_map(|key| {
-            let in_each: Vec<Option<Seen>> =
-                seen.iter().map(|boot| boot.get(key).copied()).collect();
-            let first = in_each.iter().flatten().next().copied()?;
-            let values: Vec<Option<u64>> =
-                in_each.iter().map(|seen| seen.map(|seen| seen.value)).collect();
-            Some((follow(key.name(), &values, &series), first))
-        })
-        .collect();
+    let mut followed: Vec<(Track, Seen)> = Vec::new();
+    let mut told = BTreeMap::new();
+    for key in keys {
+        let in_each: Vec<Option<Seen>> = seen.iter().map(|boot| boot.get(key).copied()).collect();
+        let Some(first) = in_each.iter().flatten().next().copied() else { continue };
+        let values: Vec<Option<u64>> =
+            in_each.iter().map(|seen| seen.map(|seen| seen.value)).collect();
+        // One piece of many that move as one says it for all.
+        let piece = told.entry(key.alike()).or_insert_with(|| values.clone());
+        if *piece == values || !as_one(piece, &values) {
+            followed.push((follow(key.name(), &values, &series), first));
+        }
+    }
     followed.sort_by_key(|(_, seen)| seen.address);
 
     let bases: Vec<Base> = series.iter().map(base).collect();
@@ -60,7 +62,15 @@ pub fn boots(audits: &[Audit]) -> (Boots, Vec<Finding>) {
     (Boots { boots: audits.len(), bases, tracks }, findings)
 }
 
-/// The bases of all boots, by name. Areas are left out if the boots have different numbers of them: then nobody knows
+/// Whether two series keep their distance in every boot, of which there are two at least.
+fn as_one(a: &[Option<u64>], b: &[Option<u64>]) -> bool {
+    let distance = |(a, b): (&Option<u64>, &Option<u64>)| Some((*b)?.wrapping_sub((*a)?));
+    let mut distances = a.iter().zip(b).map(distance);
+    let first = distances.next().flatten();
+    a.len() > 1 && first.is_some() && distances.all(|distance| distance == first)
+}
+
+/// The bases of all boots, by name. An area that moves with a base before it is none of its own. Areas are left out if the boots have different numbers of them: then nobody knows
 /// which is which.
 fn all_bases(audits: &[Audit]) -> Vec<Series> {
     let boots: Vec<Vec<(String, u64)>> = audits.iter().map(bases::bases).collect();
@@ -79,7 +89,15 @@ fn all_bases(audits: &[Audit]) -> Vec<Series> {
     let series: Vec<Series> = series.collect();
     let named = |name: &str| name == bases::IMAGE || name == bases::DIRECT_MAP;
     let same = series.iter().all(|s| named(&s.name) || s.addresses.iter().all(Option::is_some));
-    series.into_iter().filter(|series| same || named(&series.name)).collect()
+    let mut kept: Vec<Series> = Vec::new();
+    for one in series {
+        let moves = one.addresses.iter().any(|address| *address != one.addresses[0]);
+        let is_part = || moves && kept.iter().any(|base| as_one(&base.addresses, &one.addresses));
+        if named(&one.name) || same && !is_part() {
+            kept.push(one);
+        }
+    }
+    kept
 }
 
 fn base(series: &Series) -> Base {
@@ -171,7 +189,10 @@ fn findings(boots: usize, bases: &[Base], followed: &[(Track, Seen)]) -> Vec<Fin
 
 fn moves_with(boots: usize, base: &Base, with: &[&(Track, Seen)]) -> Finding {
     let most = with.iter().map(|(track, _)| track.bits).fold(0.0, f64::max);
-    let name = &base.name;
+    let name = match &base.name[..] {
+        name @ (bases::IMAGE | bases::DIRECT_MAP) => format!("the {name}"),
+        name => name.to_owned(),
+    };
     let count = with.len() as u64;
     let places = with.iter().take(Finding::PLACES).map(|(track, seen)| Place {
         view: seen.view,
@@ -179,19 +200,19 @@ fn moves_with(boots: usize, base: &Base, with: &[&(Track, Seen)]) -> Finding {
         bytes: seen.bytes,
         value: (seen.value != seen.address).then_some(seen.value),
         note: match track.motion {
-            Motion::WithBase => format!("{}: keeps its distance from the {name}", track.name),
-            _ => format!("{}: {:.1} bits of the {name}", track.name, track.bits),
+            Motion::WithBase => format!("{}: keeps its distance from {name}", track.name),
+            _ => format!("{}: {:.1} bits of {name}", track.name, track.bits),
         },
     });
     let are = if count == 1 { "1 visible place moves" } else { "visible places move" };
     let many = if count == 1 { String::new() } else { format!("{count} ") };
     let explanation = format!(
-        "Ring 3 can find out by timing where its root maps something, whatever the rights, and so learns where the \
+        "Ring 3 can find out by timing where its root maps something, whatever the rights, and so learns where \
          {name} is (EntryBleed, CVE-2022-4543). About {most:.1} of about {:.1} bits are given away, as guessed from \
          {boots} boots. Map what must be visible at an address of its own, chosen at random or fixed.",
         base.bits_estimated
     );
-    let title = format!("{many}{are} with the {name}: {most:.1} bits of it in {boots} boots");
+    let title = format!("{many}{are} with {name}: {most:.1} bits of it in {boots} boots");
     Finding {
         places: places.collect(),
         count,
