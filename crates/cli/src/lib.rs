@@ -11,6 +11,7 @@
 //! error. The library half exists so that tests reach its parts.
 
 mod audit;
+pub mod html;
 pub mod options;
 #[cfg(test)]
 mod sample;
@@ -41,6 +42,3 @@ pub fn main() -> ExitCode {
         ExitCode::from(2)
     })
 }
-//! The parts of the command `ringwall` that tests use as well.
-
-pub mod html;

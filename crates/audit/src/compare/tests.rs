@@ -1,50 +1,6 @@
 //! Tests of the comparison, on audits made up by hand.
 
 use super::*;
-use crate::document::{Kind, Name, Rights, SCHEMA, View};
-
-fn region(address: u64, kind: Kind, text: &str, cpu: Option<u32>) -> Region {
-    Region {
-        address,
-        bytes: 0x1000,
-        physical: 0x1000,
-        contiguous: true,
-        page_size: 0x1000,
-        pages: 1,
-        rights: Rights::default(),
-        repeats: None,
-        name: Some(Name { kind, text: text.into(), cpu, symbol: None }),
-    }
-}
-
-fn audit(visible: Vec<Region>) -> Audit {
-    let visible_bytes = visible.iter().map(|region| region.bytes).sum();
-    let totals = Totals { visible_bytes, ..Totals::default() };
-    let view =
-        View { visible, totals, kernel_root: Some(0x2000), user_root: 0x3000, ..View::default() };
-    Audit {
-        schema: SCHEMA,
-        tool: "test".into(),
-        source: "made up".into(),
-        cpus: Vec::new(),
-        views: vec![view],
-        findings: Vec::new(),
-        unseen: Vec::new(),
-        boots: None,
-    }
-}
-
-fn finding(id: &str, severity: Severity, count: u64) -> Finding {
-    Finding {
-        id: id.into(),
-        severity,
-        title: format!("{count} of {id}"),
-        explanation: String::new(),
-        reference: String::new(),
-        places: Vec::new(),
-        count,
-    }
-}
 use crate::document::Kind;
 use crate::made_up::{audit, finding, region};
 

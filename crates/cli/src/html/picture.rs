@@ -109,7 +109,8 @@ fn boots(audit: &Audit) -> Option<Value> {
     let boots = audit.boots.as_ref()?;
     let word = |text: &String| visible(text);
     let bases: Vec<Value> = boots.bases.iter().take(MOST).map(|base| {
-        let addresses: Vec<String> = base.addresses.iter().take(MOST).map(word).collect();
+        let addresses: Vec<Option<String>> =
+            base.addresses.iter().take(MOST).map(|address| address.as_ref().map(word)).collect();
         json!({ "name": visible(&base.name), "addresses": addresses, "bits_seen": base.bits_seen })
     }).collect();
     let tracks: Vec<Value> = boots.tracks.iter().take(MOST).map(|track| {
