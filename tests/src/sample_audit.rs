@@ -167,6 +167,7 @@ fn audit(source: &str, cpus: u32, view: View, findings: Vec<Finding>) -> Audit {
         cpus: (0..cpus).map(|index| cpu(index, view.user_root)).collect(),
         views: vec![view],
         findings,
+        unseen: Vec::new(),
         boots: None,
     }
 }
@@ -251,7 +252,7 @@ pub fn linux(cpus: u32) -> Audit {
         user: user(),
         kernel,
         totals,
-        anomalies: Vec::new(),
+        ..View::default()
     };
     audit("QEMU: vmlinuz pti=on", cpus, view, findings)
 }
@@ -283,19 +284,22 @@ pub fn linux_open(cpus: u32) -> Audit {
 
 /// With three boots, of which one thing moves as the kernel does.
 pub fn with_boots(mut audit: Audit) -> Audit {
-    let addresses =
-        |start: u64, slides: [u64; 4]| slides.map(|slide| format!("{:#x}", start + slide)).to_vec();
+    let addresses = |start: u64, slides: [u64; 4]| {
+        slides.map(|slide| Some(format!("{:#x}", start + slide))).to_vec()
+    };
     let slides = [0, 0x1a20_0000, 0x0b40_0000, 0x2e60_0000];
     let base = |name: &str, start, slides| Base {
         name: name.into(),
         addresses: addresses(start, slides),
         bits_seen: 2.0,
+        ..Base::default()
     };
     let track = |name: &str, start, slides, moves_with: Option<&str>, bits| Track {
         name: name.into(),
-        addresses: addresses(start, slides).into_iter().map(Some).collect(),
+        addresses: addresses(start, slides),
         moves_with: moves_with.map(str::to_owned),
         bits,
+        ..Track::default()
     };
     audit.boots = Some(Boots {
         boots: 4,
