@@ -49,9 +49,10 @@ pub fn boots(audits: &[Audit]) -> (Boots, Vec<Finding>) {
         let values: Vec<Option<u64>> =
             in_each.iter().map(|seen| seen.map(|seen| seen.value)).collect();
         // One piece of many that move as one says it for all.
-        let piece = told.entry(key.alike()).or_insert_with(|| values.clone());
-        if *piece == values || !as_one(piece, &values) {
+        let is_told = told.get(&key.alike()).is_some_and(|piece: &Vec<_>| as_one(piece, &values));
+        if !is_told {
             followed.push((follow(key.name(), &values, &series), first));
+            told.insert(key.alike(), values);
         }
     }
     followed.sort_by_key(|(_, seen)| seen.address);
