@@ -22,7 +22,8 @@ mod tracks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::document::{Audit, Base, BaseMotion, Boots, Finding, Motion, Place, Severity, Track};
+use crate::document::{Audit, Base, BaseMotion, Boots, Finding, Motion, Place, Track};
+use crate::findings::catalogue::{KERNEL_NOT_RANDOMISED, MOVEMENT_UNDECIDED, MOVES_WITH_KERNEL};
 use agreement::{Agreement, agreement, spread};
 use tracks::Seen;
 
@@ -164,27 +165,22 @@ fn findings(boots: usize, bases: &[Base], followed: &[(Track, Seen)]) -> Vec<Fin
         }
     }
     let image = bases.iter().find(|base| base.name == bases::IMAGE);
-    match image.map(|base| base.motion) {
-        Some(BaseMotion::Random) => {}
-        Some(BaseMotion::Fixed) => findings.push(finding(
-            "kernel-not-randomised",
-            Severity::Note,
-            format!("the kernel image was at the same address in all {boots} boots"),
-            "Its address is no secret, so nothing visible can give it away. Whoever gets to call kernel code knows \
-             where it is. Turn the kernel's address-space randomisation on, if it has any; an emulator must give the \
-             guest random numbers for it (RDRAND: -cpu max).",
-        )),
-        _ => findings.push(finding(
-            "movement-undecided",
-            Severity::Note,
-            match image {
-                Some(_) => format!("the kernel image did not move in {boots} boots: that may be chance"),
-                None => format!("no kernel image was found in {boots} boots"),
-            },
-            "Whether visible addresses move with the kernel cannot be told from boots in which the kernel is at one \
-             address only. Look at more boots.",
-        )),
-    }
+    findings.extend(match image.map(|base| base.motion) {
+        Some(BaseMotion::Random) => None,
+        Some(BaseMotion::Fixed) => {
+            let title = format!("the kernel image was at the same address in all {boots} boots");
+            Some(KERNEL_NOT_RANDOMISED.finding(title, Vec::new()))
+        }
+        Some(BaseMotion::Undecided) => {
+            let title =
+                format!("the kernel image did not move in {boots} boots: that may be chance");
+            Some(MOVEMENT_UNDECIDED.finding(title, Vec::new()))
+        }
+        None => {
+            let title = format!("no kernel image was found in {boots} boots");
+            Some(MOVEMENT_UNDECIDED.finding(title, Vec::new()))
+        }
+    });
     findings
 }
 
@@ -194,8 +190,15 @@ fn moves_with(boots: usize, base: &Base, with: &[&(Track, Seen)]) -> Finding {
         name @ (bases::IMAGE | bases::DIRECT_MAP) => format!("the {name}"),
         name => name.to_owned(),
     };
-    let count = with.len() as u64;
-    let places = with.iter().take(Finding::PLACES).map(|(track, seen)| Place {
+    let what = match with {
+        [_] => "1 visible place moves".to_owned(),
+        many => format!("{} visible places move", many.len()),
+    };
+    let title = format!(
+        "{what} with {name} in {boots} boots: about {most:.0} of its {:.0} bits are given away",
+        base.bits_estimated
+    );
+    let place = |(track, seen): &&(Track, Seen)| Place {
         view: seen.view,
         address: seen.address,
         bytes: seen.bytes,
@@ -204,33 +207,8 @@ fn moves_with(boots: usize, base: &Base, with: &[&(Track, Seen)]) -> Finding {
             Motion::WithBase => format!("{}: keeps its distance from {name}", track.name),
             _ => format!("{}: {:.1} bits of {name}", track.name, track.bits),
         },
-    });
-    let are = if count == 1 { "1 visible place moves" } else { "visible places move" };
-    let many = if count == 1 { String::new() } else { format!("{count} ") };
-    let explanation = format!(
-        "Ring 3 can find out by timing where its root maps something, whatever the rights, and so learns where \
-         {name} is (EntryBleed, CVE-2022-4543). About {most:.1} of about {:.1} bits are given away, as guessed from \
-         {boots} boots. Map what must be visible at an address of its own, chosen at random or fixed.",
-        base.bits_estimated
-    );
-    let title = format!("{many}{are} with {name}: {most:.1} bits of it in {boots} boots");
-    Finding {
-        places: places.collect(),
-        count,
-        ..finding("moves-with-kernel", Severity::Warning, title, &explanation)
-    }
-}
-
-fn finding(id: &str, severity: Severity, title: String, explanation: &str) -> Finding {
-    Finding {
-        id: id.to_owned(),
-        severity,
-        title,
-        explanation: explanation.to_owned(),
-        reference: format!("docs/findings.md#{id}"),
-        places: Vec::new(),
-        count: 0,
-    }
+    };
+    MOVES_WITH_KERNEL.finding(title, with.iter().map(place).collect())
 }
 
 fn text(address: u64) -> String {
@@ -247,6 +225,7 @@ mod tests {
     use super::bases::tests::{kernel, run};
     use super::*;
     use crate::document::{Kind, Name, Region, View};
+    use crate::findings::catalogue::KERNEL_POINTER;
 
     const IMAGE: u64 = 0xffff_ffff_8000_0000;
     const MIB2: u64 = 0x20_0000;
@@ -351,8 +330,7 @@ mod tests {
                 value: Some(HEAP + steps.2 * GIB + 0x4c0),
                 note: String::new(),
             };
-            let pointers = finding("kernel-pointer", Severity::Serious, String::new(), "");
-            audit.findings.push(Finding { places: vec![place], ..pointers });
+            audit.findings.push(KERNEL_POINTER.finding("a pointer", vec![place]));
             audit
         });
         let (boots, findings) = boots(&audits);
