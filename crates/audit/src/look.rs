@@ -10,9 +10,12 @@ use std::collections::HashSet;
 
 use crate::cpu::Cpu;
 use crate::document::{Anomaly, AnomalyKind, Audit, CpuView, Region, SCHEMA, Totals, Unseen, View};
+use crate::findings::{self, differences};
+use crate::names::symbols::Symbols;
 use crate::pair::{Pair, pair};
 use crate::regions::{coarse, distinct_bytes, exact};
 use crate::tables::{TableCache, Tables};
+use crate::tell::{Halves, tell};
 use crate::walk::{Budget, PARTS, Run, Walk, walk};
 use crate::{Error, PhysicalMemory};
 
@@ -31,6 +34,8 @@ pub struct Subject<'a> {
     pub source: String,
     /// The kernel's root, where the roots do not lie in pairs.
     pub kernel_cr3: Option<u64>,
+    /// The kernel's symbols, if there are any.
+    pub symbols: Option<&'a Symbols>,
     /// Hears how far the look is: so many parts of so many. May be called a hundred thousand times.
     pub progress: &'a dyn Fn(u64, u64),
 }
@@ -77,7 +82,13 @@ pub fn look(subject: &Subject) -> Result<Audit, Error> {
         done: 0,
         progress: subject.progress,
     };
-    let views_of = pairs.iter().map(|(pair, cpu)| looker.view(pair, cpu)).collect();
+    let mut views_of = Vec::new();
+    let mut found = Vec::new();
+    for (index, (pair, cpu)) in pairs.iter().enumerate() {
+        let (mut view, halves) = looker.view(index, pair, cpu);
+        found.extend(tell(&cache, (index, &mut view), &halves, &views, subject.symbols));
+        views_of.push(view);
+    }
     Ok(Audit {
         schema: SCHEMA,
         tool: concat!("ringwall ", env!("CARGO_PKG_VERSION")).into(),
@@ -85,7 +96,7 @@ pub fn look(subject: &Subject) -> Result<Audit, Error> {
         cpus: views,
         unseen,
         views: views_of,
-        findings: Vec::new(),
+        findings: findings::merge(found),
         boots: None,
     })
 }
@@ -117,7 +128,7 @@ struct Looker<'a> {
 }
 
 impl Looker<'_> {
-    fn view(&mut self, pair: &Pair, cpu: &Cpu) -> View {
+    fn view(&mut self, index: usize, pair: &Pair, cpu: &Cpu) -> (View, Halves) {
         let mut seen = HashSet::new();
         let user_tables = Tables::new(self.cache, pair.user, cpu.paging());
         let Walk { runs, mut anomalies, supervisor_bytes } = self.walk(&user_tables, &mut seen);
@@ -140,9 +151,10 @@ impl Looker<'_> {
             kernel_root: pair.kernel,
             unused_user_root: pair.unused_user,
             visible: self.list(visible, exact, &mut anomalies),
-            user: self.list(user, coarse, &mut anomalies),
+            user: self.list(user.clone(), coarse, &mut anomalies),
             ..View::default()
         };
+        let mut halves = Halves::default();
 
         if let Some(kernel) = pair.kernel {
             let tables = Tables::new(self.cache, kernel, cpu.paging());
@@ -152,6 +164,11 @@ impl Looker<'_> {
             let known: HashSet<_> = anomalies.iter().map(|one| (one.kind, one.entry_at)).collect();
             anomalies
                 .extend(more.into_iter().filter(|one| !known.contains(&(one.kind, one.entry_at))));
+            halves.differences = differences(index, &user, &runs);
+            let executable = |run: &&Run| run.rights.user && run.rights.executable;
+            let executable = runs.iter().filter(|run| !run.in_kernel_half()).filter(executable);
+            let executable: Vec<Run> = executable.cloned().collect();
+            halves.executable = coarse(&executable);
             runs.retain(Run::in_kernel_half);
             view.kernel = self.list(runs, coarse, &mut anomalies);
         } else {
@@ -160,7 +177,7 @@ impl Looker<'_> {
         totals.tables = seen.len() as u64;
         view.totals = totals;
         view.anomalies = anomalies;
-        view
+        (view, halves)
     }
 
     fn walk(&mut self, tables: &Tables, seen: &mut HashSet<u64>) -> Walk {
@@ -242,6 +259,7 @@ mod tests {
             cpus,
             source: "made up".into(),
             kernel_cr3: None,
+            symbols: None,
             progress: &|done, total| assert!(done <= total),
         })
     }

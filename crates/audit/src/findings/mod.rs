@@ -17,7 +17,10 @@ mod secrets;
 use crate::contents::Contents;
 use crate::document::{CpuView, Finding, Kind, Place, Region, View};
 use crate::names::Names;
-use crate::space::Space;
+use crate::tables::Tables;
+use crate::tell::Halves;
+
+pub use isolation::differences;
 
 /// One view, with all that was found out about it.
 pub struct Seen<'a> {
@@ -29,33 +32,32 @@ pub struct Seen<'a> {
     pub names: &'a Names<'a>,
     /// What stands in them.
     pub contents: &'a Contents,
-    /// User runs of the kernel root's user half, ascending; empty without a kernel root.
-    pub kernel_user: &'a [Region],
+    /// What the user halves of both roots have in common, and not.
+    pub halves: &'a Halves,
     /// Memory as the kernel's root shows it, if there is one.
-    pub kernel: Option<&'a dyn Space>,
+    pub kernel: Option<&'a Tables<'a>>,
 }
 
-/// Everything that is wrong, worst first.
-pub fn find(cpus: &[CpuView], seen: &[Seen]) -> Vec<Finding> {
-    let mut found = isolation::ring_3_on_kernel_root(cpus, seen);
-    for seen in seen {
-        let runs: Vec<&CpuView> = cpus.iter().filter(|cpu| cpu.view == seen.index).collect();
-        let whole = isolation::whole(seen, &runs);
-        let is_whole = !whole.is_empty();
-        found.extend(whole);
-        found.extend(isolation::user_halves(seen, &runs));
-        found.extend(isolation::malformed(seen));
-        found.extend(rights::always(seen));
-        if !is_whole {
-            found.extend(rights::isolated(seen, &runs));
-            found.extend(secrets::find(seen));
-        }
+/// Everything that is wrong in one view.
+pub fn find(cpus: &[CpuView], seen: &Seen) -> Vec<Finding> {
+    let runs: Vec<&CpuView> = cpus.iter().filter(|cpu| cpu.view == seen.index).collect();
+    let mut found = isolation::ring_3_on_kernel_root(seen, &runs);
+    let whole = isolation::whole(seen, &runs);
+    let isolated = whole.is_empty();
+    found.extend(whole);
+    found.extend(isolation::user_halves(seen, &runs));
+    found.extend(isolation::malformed(seen));
+    found.extend(rights::always(seen));
+    if isolated {
+        found.extend(rights::isolated(seen, &runs));
+        found.extend(secrets::find(seen));
     }
-    merge(found)
+    found
 }
 
-/// The same finding in several views is one, as bad as the worst of them.
-fn merge(found: Vec<Finding>) -> Vec<Finding> {
+/// Puts the findings of all views together, worst first. The same finding in several views is one, as bad as the worst
+/// of them.
+pub fn merge(found: Vec<Finding>) -> Vec<Finding> {
     let mut merged: Vec<Finding> = Vec::new();
     for finding in found {
         let same = |other: &&mut Finding| other.id == finding.id && other.title == finding.title;

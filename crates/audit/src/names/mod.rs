@@ -27,7 +27,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::cpu::Cpu;
 use crate::document::{Kind, Name, Region};
-use crate::space::Space;
+use crate::tables::Tables;
 use gates::Gate;
 use mark::{Mark, Marks};
 use shape::Distances;
@@ -53,9 +53,9 @@ pub struct Names<'a> {
 /// What is known of a view before it has names.
 pub struct Scene<'a> {
     /// What user mode's root shows.
-    pub user: &'a dyn Space,
+    pub user: &'a Tables<'a>,
     /// What the kernel's root shows; the same as `user` without isolation.
-    pub kernel: &'a dyn Space,
+    pub kernel: &'a Tables<'a>,
     /// Supervisor runs of the user root, ascending.
     pub visible: &'a [Region],
     /// Supervisor runs of the kernel root, ascending; empty without isolation.
@@ -64,13 +64,11 @@ pub struct Scene<'a> {
     pub cpus: &'a [Cpu],
     /// The numbers of those that run under this view.
     pub here: &'a [u32],
-    /// The kernel's symbols.
-    pub symbols: Option<&'a Symbols>,
 }
 
 impl<'a> Names<'a> {
     /// Gathers all that is known.
-    pub fn new(scene: &Scene<'a>) -> Names<'a> {
+    pub fn new(scene: &Scene, with: Option<&'a Symbols>) -> Names<'a> {
         let here = |cpu: &Cpu| scene.here.contains(&cpu.index);
         // Both roots have the structures at the same addresses, but one may lack some of them.
         let seen = structure::find(scene.user, scene.cpus, &here);
@@ -98,8 +96,8 @@ impl<'a> Names<'a> {
 
         let targets = found.gates.iter().map(|gate| gate.target);
         let targets: Vec<u64> = targets.chain(syscalls.iter().copied()).collect();
-        let slide = scene.symbols.map(|symbols| slide::vote(symbols, &targets, scene.kernel));
-        if let (Some(symbols), Some(slide)) = (scene.symbols, slide) {
+        let slide = with.map(|symbols| slide::vote(symbols, &targets, scene.kernel));
+        if let (Some(symbols), Some(slide)) = (with, slide) {
             marks.extend(symbol_marks(symbols, &slide));
         }
         let in_kernel = scene.cpus.iter().filter(|cpu| cpu.cpl == 0).map(|cpu| cpu.rsp);
@@ -110,7 +108,7 @@ impl<'a> Names<'a> {
             syscalls,
             stacks: found.stacks,
             slide,
-            symbols: scene.symbols,
+            symbols: with,
             distances,
         };
         for (runs, space) in [(scene.visible, scene.user), (scene.hidden, scene.kernel)] {
@@ -129,9 +127,9 @@ impl<'a> Names<'a> {
     }
 
     /// Splits and names runs that `space` shows, ascending.
-    pub fn name(&self, runs: Vec<Region>, space: &dyn Space) -> Vec<Region> {
+    pub fn name(&self, runs: Vec<Region>, space: &Tables) -> Vec<Region> {
         let espfix = shape::espfix(&runs);
-        let physical = |address| space.page(address).map(|page| page.physical);
+        let physical = |address| space.translate(address).map(|page| page.physical);
         let mut named = Vec::with_capacity(runs.len());
         for run in &runs {
             let background = self.background(run, &espfix);

@@ -11,7 +11,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::names::symbols::Symbols;
-use crate::space::Space;
+use crate::tables::Tables;
 
 /// How the kernel may move: by whole large pages, or by whole pages.
 const STEPS: [u64; 2] = [1 << 21, 1 << 12];
@@ -37,7 +37,7 @@ pub struct Slide {
 }
 
 /// Finds the slide from targets of gates and SYSCALL. `kernel` is the memory that the kernel sees.
-pub fn vote(symbols: &Symbols, targets: &[u64], kernel: &dyn Space) -> Slide {
+pub fn vote(symbols: &Symbols, targets: &[u64], kernel: &Tables) -> Slide {
     let mut targets: Vec<u64> = targets.to_vec();
     targets.sort_unstable();
     targets.dedup();
@@ -54,7 +54,7 @@ pub fn vote(symbols: &Symbols, targets: &[u64], kernel: &dyn Space) -> Slide {
 }
 
 /// The slide by a multiple of `step` that most targets vote for, if enough do; of equals the one at which the image is.
-fn best(symbols: &Symbols, targets: &[u64], step: u64, kernel: &dyn Space) -> Option<(u64, usize)> {
+fn best(symbols: &Symbols, targets: &[u64], step: u64, kernel: &Tables) -> Option<(u64, usize)> {
     let wanted: HashSet<u64> = targets.iter().map(|target| target % step).collect();
     let mut by_low_bits: HashMap<u64, Vec<u64>> = HashMap::new();
     for (address, _) in symbols.iter().filter(|symbol| wanted.contains(&(symbol.0 % step))) {
@@ -84,7 +84,7 @@ fn best(symbols: &Symbols, targets: &[u64], step: u64, kernel: &dyn Space) -> Op
 
 /// Whether most of a sample of the symbols is supervisor memory at this slide. Not all: what was needed for booting
 /// only may be gone.
-fn image_fits(symbols: &Symbols, slide: u64, kernel: &dyn Space) -> bool {
+fn image_fits(symbols: &Symbols, slide: u64, kernel: &Tables) -> bool {
     let step = (symbols.len() / SAMPLES).max(1);
     let sample: Vec<u64> = symbols.iter().step_by(step).map(|symbol| symbol.0).collect();
     let mapped =

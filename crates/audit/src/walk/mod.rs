@@ -94,6 +94,11 @@ impl Run {
         self.address.wrapping_add(self.bytes)
     }
 
+    /// Its last address.
+    pub fn last(&self) -> u64 {
+        self.address + (self.bytes - 1)
+    }
+
     /// Whether it is in the kernel half.
     pub fn in_kernel_half(&self) -> bool {
         self.address >= KERNEL_HALF
