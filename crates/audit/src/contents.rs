@@ -85,7 +85,11 @@ pub fn search(user: &Tables, kernel: &Tables, visible: &[Region], names: &Names)
     let mut search =
         Search { user, kernel, names, found: Contents::default(), seen: HashSet::new(), tried: 0 };
     let mut left = SEARCHED_MOST;
-    for region in visible.iter().filter(|region| region.repeats.is_none()) {
+    // What has marks of its own goes first: an alias has none to say which of its bytes the CPU needs.
+    let marked = |region: &&Region| !names.marks.touching(region.address, region.last()).is_empty();
+    let (first, second): (Vec<&Region>, Vec<&Region>) =
+        visible.iter().filter(|region| region.repeats.is_none()).partition(marked);
+    for region in first.into_iter().chain(second) {
         if region.bytes > left {
             search.found.cut_short = true;
             continue;

@@ -9,6 +9,8 @@ use crate::walk::Run;
 
 /// An isolated kernel shows far less than this; one that is mapped whole, more.
 const WHOLE: u64 = 16 << 20;
+/// So much of the direct map is no page that is shown on purpose.
+const DIRECT_MAP: u64 = 2 << 20;
 
 /// CPUs in ring 3 on the kernel's root of a pair.
 pub fn ring_3_on_kernel_root(seen: &Seen, cpus: &[&CpuView]) -> Vec<Finding> {
@@ -39,7 +41,9 @@ pub fn whole(seen: &Seen, cpus: &[&CpuView]) -> Vec<Finding> {
     let root = |region: &&&Region| {
         region.contiguous && view.user_root.wrapping_sub(region.physical) < region.bytes
     };
-    let direct = |region: &&&Region| kind(region) == Some(Kind::DirectMap);
+    // Single pages of it may be shown on purpose.
+    let direct =
+        |region: &&&Region| kind(region) == Some(Kind::DirectMap) && region.bytes >= DIRECT_MAP;
     let bytes = view.totals.visible_bytes.max(total(&distinct(&supervisor)));
     let is_whole =
         supervisor.iter().any(|region| root(&region) || direct(&region)) || bytes >= WHOLE;

@@ -14,6 +14,8 @@ mod isolation;
 mod rights;
 mod secrets;
 
+use std::collections::HashSet;
+
 use crate::contents::Contents;
 use crate::document::{CpuView, Finding, Kind, Place, Region, View};
 use crate::names::Names;
@@ -85,8 +87,12 @@ fn kind(region: &Region) -> Option<Kind> {
     region.name.as_ref().map(|name| name.kind)
 }
 
+/// Bytes of all of them; memory under several addresses counts once.
 fn total(regions: &[&Region]) -> u64 {
-    regions.iter().map(|region| region.bytes).fold(0, u64::saturating_add)
+    let mut seen = HashSet::new();
+    let distinct = regions.iter().filter(|region| region.repeats.is_none());
+    let distinct = distinct.filter(|region| seen.insert(region.physical));
+    distinct.map(|region| region.bytes).fold(0, u64::saturating_add)
 }
 
 /// `1 page`, `3 pages`.
@@ -100,7 +106,7 @@ fn size(bytes: u64) -> String {
     for (unit, name) in UNITS {
         if bytes >= unit {
             let tenths = (u128::from(bytes) * 10 / u128::from(unit)) as u64;
-            return if tenths % 10 == 0 {
+            return if tenths.is_multiple_of(10) {
                 format!("{} {name}", tenths / 10)
             } else {
                 format!("{}.{} {name}", tenths / 10, tenths % 10)

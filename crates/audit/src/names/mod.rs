@@ -23,7 +23,7 @@ pub mod structure;
 pub mod symbols;
 pub mod ways_in;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use crate::cpu::Cpu;
 use crate::document::{Kind, Name, Region};
@@ -142,7 +142,7 @@ impl<'a> Names<'a> {
                 push(&mut named, region);
             }
         }
-        name_aliases(&mut named, &espfix);
+        name_aliases(&mut named);
         named
     }
 
@@ -176,6 +176,11 @@ impl<'a> Names<'a> {
     /// Whether a run lies within the kernel image: at the image's distance between virtual and physical, near its text.
     pub fn is_in_image(&self, run: &Region) -> bool {
         self.distances.kind(run) == Some(Kind::Image)
+    }
+
+    /// Whether a run lies in the direct map.
+    pub fn is_in_direct_map(&self, run: &Region) -> bool {
+        self.distances.kind(run) == Some(Kind::DirectMap)
     }
 
     /// The nearest symbol before `address`, with its distance: `entry_SYSCALL_64+0x10`.
@@ -266,28 +271,40 @@ fn push(named: &mut Vec<Region>, region: Region) {
     named.push(region);
 }
 
-/// Memory that has a name elsewhere, and none here, is called after that.
-fn name_aliases(regions: &mut [Region], espfix: &HashSet<u64>) {
-    let mut known: HashMap<u64, Name> = HashMap::new();
-    for region in regions.iter() {
-        if let Some(name) = &region.name
-            && name.cpu.is_some()
-            && region.pages == 1
-            && name.kind != Kind::Espfix
-        {
-            known.entry(region.physical).or_insert_with(|| name.clone());
+/// Pages of a region that may be an alias of something small.
+const ALIAS_PAGES: u64 = 16;
+
+/// Memory that has a name of its own elsewhere, and none or that of a linear map here, is called after that.
+fn name_aliases(regions: &mut [Region]) {
+    let structure = |kind| {
+        use Kind::*;
+        matches!(kind, Idt | Gdt | Tss | GdtAndTss | Ldt | EntryStack | InterruptStack | TaskStack)
+    };
+    let original = |region: &Region| {
+        let name = region.name.clone().filter(|name| structure(name.kind))?;
+        let small = region.contiguous && region.pages <= ALIAS_PAGES;
+        small.then_some((region.physical, region.bytes, name))
+    };
+    let mut originals: Vec<(u64, u64, Name)> = regions.iter().filter_map(original).collect();
+    originals.sort_by_key(|original| original.0);
+    for region in
+        regions.iter_mut().filter(|region| region.pages <= ALIAS_PAGES || region.repeats.is_some())
+    {
+        let after = originals.partition_point(|original| original.0 <= region.physical);
+        let Some((first, bytes, name)) = after.checked_sub(1).map(|index| &originals[index]) else {
+            continue;
+        };
+        let one = if region.repeats.is_some() { region.page_size } else { region.bytes };
+        if region.physical - first >= *bytes || one > *bytes - (region.physical - first) {
+            continue;
         }
-    }
-    for region in regions.iter_mut() {
-        let Some(original) = known.get(&region.physical) else { continue };
-        let unnamed = region.name.is_none();
-        let is_espfix = region.name.as_ref().is_some_and(|name| name.kind == Kind::Espfix);
-        if is_espfix && espfix.contains(&region.physical) {
-            let text = format!("espfix stack: {} again", original.text);
-            region.name = Some(Name { kind: Kind::Espfix, text, ..original.clone() });
-        } else if unnamed && region.pages == 1 {
-            region.name =
-                Some(Name { text: format!("{} again", original.text), ..original.clone() });
-        }
+        let (kind, text) = match region.name.as_ref().map(|name| name.kind) {
+            Some(Kind::Espfix) => (Kind::Espfix, format!("espfix: {} again", name.text)),
+            Some(Kind::DirectMap) => (name.kind, format!("{} again, in the direct map", name.text)),
+            Some(Kind::Image) => (name.kind, format!("{} again, in the kernel image", name.text)),
+            None => (name.kind, format!("{} again", name.text)),
+            Some(_) => continue,
+        };
+        region.name = Some(Name { kind, text, ..name.clone() });
     }
 }

@@ -76,6 +76,11 @@ pub fn find(space: &Tables, cpus: &[Cpu], same_root: &dyn Fn(&Cpu) -> bool) -> S
     let stacks: Vec<Mark> =
         found.stacks.iter().filter_map(|top| stack(space, *top, &found)).collect();
     found.marks.extend(stacks);
+    // One table for all is nobody's, though only one CPU may be there to say so.
+    if seen.len() == 1 {
+        let tables = found.marks.iter_mut().filter(|mark| mark.kind == Kind::Idt);
+        tables.for_each(|mark| mark.cpu = None);
+    }
     found
 }
 
