@@ -66,6 +66,11 @@ impl Session {
         self.stub.run(limit)
     }
 
+    /// Executes one instruction of the CPU that has stopped: it would not get past a breakpoint otherwise.
+    pub fn step(&mut self) -> Result<(), Error> {
+        self.stub.step()
+    }
+
     /// The CPU that has stopped.
     pub fn stopped(&mut self) -> Result<CpuState, Error> {
         self.stub.registers()
