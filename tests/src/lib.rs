@@ -11,11 +11,15 @@
 
 mod boot;
 mod breaks;
+pub mod browser;
 pub mod elf;
+pub mod independent;
 pub mod inject;
+pub mod looking;
 mod made;
 mod output;
 mod outside;
+pub mod sample_audit;
 pub mod swapgs;
 
 pub use boot::{Boot, Running, Sight};

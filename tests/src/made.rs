@@ -52,6 +52,11 @@ pub fn bochs() -> PathBuf {
     directory().join("packages/bochs")
 }
 
+/// Where Debian's packages for Chromium are unpacked, if they were fetched.
+pub fn chromium() -> PathBuf {
+    directory().join("packages/chromium")
+}
+
 /// Debian's Linux kernel, if it was fetched.
 pub fn linux() -> Option<PathBuf> {
     let files = std::fs::read_dir(directory().join("packages/linux/boot")).ok()?;
@@ -113,7 +118,8 @@ pub fn busybox() -> (Vec<u8>, Vec<String>) {
     (read(&program), names)
 }
 
-fn directory() -> PathBuf {
+/// Everything that was made for the scenarios, and what they leave: `target/ringwall`.
+pub fn directory() -> PathBuf {
     match std::env::var_os(MADE) {
         Some(directory) => directory.into(),
         None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/ringwall"),

@@ -156,6 +156,11 @@ impl Options {
         if let Err(error) = packages::bochs() {
             progress::note(&format!("no Bochs, so its scenarios will fail: {error}"));
         }
+        if let Err(error) = packages::chromium() {
+            progress::note(&format!(
+                "no Chromium, so the test of the HTML page will fail: {error}"
+            ));
+        }
         if let Err(error) = packages::linux() {
             progress::note(&format!(
                 "no Linux to compare with, so that scenario is skipped: {error}"

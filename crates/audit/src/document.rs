@@ -12,6 +12,8 @@
 //! Serialised with serde this is the JSON that `docs/audit-schema.md` documents. A change of meaning or a field that
 //! goes away makes a new [`SCHEMA`]; a new field does not.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::cpu::{Cpu, Paging};
@@ -21,7 +23,7 @@ use crate::hex;
 pub const SCHEMA: u32 = 1;
 
 /// All that is said of one guest.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Audit {
     /// [`SCHEMA`] of the writer.
     pub schema: u32,
@@ -98,10 +100,34 @@ pub struct View {
     /// kernel root of a pair then.
     #[serde(with = "hex::option", default, skip_serializing_if = "Option::is_none")]
     pub unused_user_root: Option<u64>,
+    /// Where `visible`'s pages that cannot be executed are not zero, ascending; at most [`View::FILLED`]. Not searched
+    /// without isolation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filled: Vec<Filled>,
     /// The sums.
     pub totals: Totals,
     /// What is malformed in the tables of either root.
     pub anomalies: Vec<Anomaly>,
+}
+
+impl View {
+    /// Most stretches that are listed.
+    pub const FILLED: usize = 4096;
+}
+
+/// Bytes that are not zero. Neighbours less than [`Filled::GAP`] bytes apart are one stretch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Filled {
+    /// Virtual address of the first, under the user root.
+    #[serde(with = "hex")]
+    pub address: u64,
+    /// Length in bytes.
+    pub bytes: u64,
+}
+
+impl Filled {
+    /// So many zero bytes end a stretch.
+    pub const GAP: u64 = 8;
 }
 
 /// Sums over a view.
@@ -182,7 +208,8 @@ pub struct Region {
 impl Region {
     /// Last address. Not the end: the end of the last page is no 64-bit number.
     pub fn last(&self) -> u64 {
-        self.address + (self.bytes - 1)
+        // Wrapping: an audit that was read from a file may say anything.
+        self.address.wrapping_add(self.bytes.wrapping_sub(1))
     }
 
     /// Whether the run holds this virtual address.
@@ -242,6 +269,13 @@ pub enum Kind {
     DirectMap,
     /// Anything else.
     Data,
+}
+
+/// The word that JSON and expectations have for it.
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
 }
 
 /// Something in the tables that no kernel should write. Seen, never followed.
@@ -351,10 +385,31 @@ pub struct Boots {
 pub struct Base {
     /// `kernel image`, `direct map`, `heap`.
     pub name: String,
-    /// Its address in each boot.
-    pub addresses: Vec<String>,
+    /// Its address in each boot; null where it was not found.
+    pub addresses: Vec<Option<String>>,
     /// Bits of entropy seen: the logarithm of the number of different places, at most that of `boots`.
     pub bits_seen: f64,
+    /// Bits of entropy that it seems to have: the logarithm of how many places there are, guessed from how far apart
+    /// the seen ones are and from their common alignment. 0 if it was at one place only. With few boots this is
+    /// good to one bit or two.
+    #[serde(default)]
+    pub bits_estimated: f64,
+    /// Whether it moves at all.
+    #[serde(default)]
+    pub motion: BaseMotion,
+}
+
+/// Whether a base is chosen at random.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BaseMotion {
+    /// It was seen at different places.
+    Random,
+    /// It was at the same place in three boots or more.
+    Fixed,
+    /// It was at the same place in both boots, or was found in fewer than two: that may be chance.
+    #[default]
+    Undecided,
 }
 
 /// Something visible, followed through the boots.
@@ -370,4 +425,24 @@ pub struct Track {
     /// How many bits of that base it gives away.
     #[serde(default)]
     pub bits: f64,
+    /// What became of it from boot to boot.
+    #[serde(default)]
+    pub motion: Motion,
+}
+
+/// How something visible moves from boot to boot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Motion {
+    /// It is at the same place in all boots, and gives nothing away.
+    Fixed,
+    /// It keeps its distance from a base.
+    WithBase,
+    /// Some bits of its distance from a base stay the same: the low ones, or the high ones.
+    PartlyWithBase,
+    /// It moves, and not with any base.
+    Independent,
+    /// Too few boots to tell.
+    #[default]
+    Undecided,
 }

@@ -12,19 +12,25 @@
 //! - `pair` finds the roots that belong together,
 //! - [`names`] says what the pages are, [`contents`] what stands in them, [`findings`] what is wrong with that,
 //! - [`report`] compares two of them,
-//! - [`landmarks`] names pages from the descriptor-table registers and the TSS.
+//! - [`landmarks`] names pages from the descriptor-table registers and the TSS,
+//! - [`boots`] says what of it moves with the kernel's random address from boot to boot.
 
 #![forbid(unsafe_code)]
 
+pub mod boots;
+pub mod compare;
 pub mod contents;
 pub mod cpu;
 pub mod document;
 mod entry;
+pub mod expect;
 pub mod findings;
 mod hex;
 mod landmarks;
 mod leaves;
 mod look;
+#[cfg(test)]
+mod made_up;
 pub mod names;
 mod pair;
 mod regions;
@@ -35,6 +41,8 @@ mod tables;
 mod tell;
 mod walk;
 
+pub use compare::{Comparison, compare};
+pub use expect::{Accepted, ExpectError, Expectations};
 pub use landmarks::Landmarks;
 pub use leaves::{Leaf, leaves};
 pub use look::{Subject, look};

@@ -1,9 +1,7 @@
-//! The command `ringwall`: looks at x86-64 guests from outside.
-//!
-//! ```text
-//!   ringwall audit    what can user mode see of the kernel?
-//! ```
-//!
-//! Exit status: 0 clean, 1 findings, 2 could not look.
+//! The command `ringwall`: looks at x86-64 guests from outside. All of it is in the library beside this file.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ringwall_cli::main()
+}

@@ -1,8 +1,8 @@
 //! Set-up that does itself: what is missing is fetched, what is there is not mentioned.
 //!
 //! - [`toolchain`]: a compiler for the bare-metal target, by one of three routes,
-//! - [`packages`]: QEMU, Bochs with GRUB, busybox, musl, a C compiler, Debian's Linux kernel, the
-//!   source of Linux's selftests.
+//! - [`packages`]: QEMU, Bochs with GRUB, Chromium, busybox, musl, a C compiler, Debian's Linux kernel,
+//!   the source of Linux's selftests.
 
 pub mod debian;
 pub mod distribution;
@@ -34,6 +34,7 @@ pub fn run(options: &Options) -> Result<()> {
     println!("busybox:   {}", packages::busybox()?.display());
     println!("musl:      {}", packages::musl()?.display());
     println!("bochs:     {}", packages::bochs()?.display());
+    println!("chromium:  {}", packages::chromium()?.display());
     if options.linux {
         println!("linux:     {}", packages::linux()?.display());
         selftests::build()?;

@@ -94,6 +94,16 @@ pub fn bochs() -> Result<PathBuf> {
     debian::unpacked("bochs", || debian::with_dependencies(&PACKAGES))
 }
 
+/// Chromium without a window, with its libraries and one family of fonts. Returns the root of the tree.
+///
+/// # Errors
+///
+/// As [`debian::unpacked`].
+pub fn chromium() -> Result<PathBuf> {
+    const PACKAGES: [&str; 2] = ["chromium-headless-shell", "fonts-dejavu-core"];
+    debian::unpacked("chromium", || debian::with_dependencies(&PACKAGES))
+}
+
 /// The files of Linux's x86 selftests, and of the headers beside them that they include.
 const SELFTESTS: [&str; 3] = [
     "tools/testing/selftests/x86",

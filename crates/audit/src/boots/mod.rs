@@ -1,0 +1,353 @@
+//! What several boots of one kernel give away of its random address: EntryBleed (CVE-2022-4543).
+//!
+//! Ring 3 learns by timing (prefetch, TLB) which of the addresses that its root maps are there, whatever their rights.
+//! If one of those keeps its distance from the kernel image, or from another secret place, the secret is out: Linux
+//! mapped its entry text at a fixed distance from the image.
+//!
+//! ```text
+//!   boot 1   image 9ac00000 ...... entry text 9ba00000     +e00000
+//!   boot 2   image b5200000 ...... entry text b6000000     +e00000    moves with the image: all its bits are out
+//!   boot 3   image 81000000 ...... entry text 81e00000     +e00000
+//! ```
+//!
+//! - [`bases`] finds the secret places of a boot,
+//! - [`tracks`] what is visible, recognised from boot to boot,
+//! - [`agreement`] compares two series of addresses and says how many bits one gives away about the other.
+//!
+//! Two boots tell little: see [`agreement`] for the limits. Three are a minimum, six are better.
+
+mod agreement;
+mod bases;
+mod tracks;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::document::{Audit, Base, BaseMotion, Boots, Finding, Motion, Place, Severity, Track};
+use agreement::{Agreement, agreement, spread};
+use tracks::Seen;
+
+/// Boots from which on what never moved is called fixed.
+const ENOUGH: usize = 3;
+
+/// A base with its address in each boot; `None` where it was not found.
+struct Series {
+    name: String,
+    addresses: Vec<Option<u64>>,
+}
+
+/// Compares boots of one kernel, looked at in the same way. The findings' places are in the views of the first of them
+/// that has the place.
+pub fn boots(audits: &[Audit]) -> (Boots, Vec<Finding>) {
+    let series = all_bases(audits);
+    let seen: Vec<BTreeMap<_, Seen>> = audits.iter().map(tracks::tracks).collect();
+    let keys: BTreeSet<_> = seen.iter().flat_map(BTreeMap::keys).collect();
+    let mut followed: Vec<(Track, Seen)> = keys
+        .into_iter()
+        .filter_map(|key| {
+            let in_each: Vec<Option<Seen>> =
+                seen.iter().map(|boot| boot.get(key).copied()).collect();
+            let first = in_each.iter().flatten().next().copied()?;
+            let values: Vec<Option<u64>> =
+                in_each.iter().map(|seen| seen.map(|seen| seen.value)).collect();
+            Some((follow(key.name(), &values, &series), first))
+        })
+        .collect();
+    followed.sort_by_key(|(_, seen)| seen.address);
+
+    let bases: Vec<Base> = series.iter().map(base).collect();
+    let findings = findings(audits.len(), &bases, &followed);
+    let tracks = followed.into_iter().map(|(track, _)| track).collect();
+    (Boots { boots: audits.len(), bases, tracks }, findings)
+}
+
+/// The bases of all boots, by name. Areas are left out if the boots have different numbers of them: then nobody knows
+/// which is which.
+fn all_bases(audits: &[Audit]) -> Vec<Series> {
+    let boots: Vec<Vec<(String, u64)>> = audits.iter().map(bases::bases).collect();
+    let mut names: Vec<&String> = Vec::new();
+    for (name, _) in boots.iter().flatten() {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let series = names.into_iter().map(|name| {
+        let find = |boot: &Vec<(String, u64)>| {
+            boot.iter().find(|(other, _)| other == name).map(|(_, address)| *address)
+        };
+        Series { name: name.clone(), addresses: boots.iter().map(find).collect() }
+    });
+    let series: Vec<Series> = series.collect();
+    let named = |name: &str| name == bases::IMAGE || name == bases::DIRECT_MAP;
+    let same = series.iter().all(|s| named(&s.name) || s.addresses.iter().all(Option::is_some));
+    series.into_iter().filter(|series| same || named(&series.name)).collect()
+}
+
+fn base(series: &Series) -> Base {
+    let known: Vec<u64> = series.addresses.iter().flatten().copied().collect();
+    let spread = spread(&known);
+    let motion = match spread.distinct {
+        2.. => BaseMotion::Random,
+        1 if known.len() >= ENOUGH => BaseMotion::Fixed,
+        _ => BaseMotion::Undecided,
+    };
+    Base {
+        name: series.name.clone(),
+        addresses: series.addresses.iter().map(|address| address.map(text)).collect(),
+        bits_seen: rounded((spread.distinct.max(1) as f64).log2()),
+        bits_estimated: rounded(spread.bits),
+        motion,
+    }
+}
+
+/// What becomes of one visible thing.
+fn follow(name: String, values: &[Option<u64>], bases: &[Series]) -> Track {
+    let known: Vec<u64> = values.iter().flatten().copied().collect();
+    let addresses = values.iter().map(|value| value.map(text)).collect();
+    let mut track = Track { name, addresses, ..Track::default() };
+    if known.len() < 2 {
+        return track;
+    }
+    if spread(&known).distinct < 2 {
+        track.motion = Motion::Fixed;
+        return track;
+    }
+    track.motion = Motion::Independent;
+    let mut best = 0.0;
+    for base in bases {
+        let both = base.addresses.iter().zip(values).filter_map(|(base, seen)| (*base).zip(*seen));
+        let (base_at, seen_at): (Vec<u64>, Vec<u64>) = both.unzip();
+        let (bits, motion) = match agreement(&base_at, &seen_at) {
+            Agreement::Whole(bits) => (bits, Motion::WithBase),
+            Agreement::Part(bits) => (bits, Motion::PartlyWithBase),
+            Agreement::None => continue,
+        };
+        // A whole distance that stays the same says more than any part.
+        let better = (motion == Motion::WithBase, bits) > (track.motion == Motion::WithBase, best);
+        if better {
+            best = bits;
+            track.motion = motion;
+            track.moves_with = Some(base.name.clone());
+            track.bits = rounded(bits);
+        }
+    }
+    track
+}
+
+fn findings(boots: usize, bases: &[Base], followed: &[(Track, Seen)]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    for base in bases {
+        let with: Vec<&(Track, Seen)> = followed
+            .iter()
+            .filter(|(track, _)| track.moves_with.as_ref() == Some(&base.name))
+            .collect();
+        if !with.is_empty() {
+            findings.push(moves_with(boots, base, &with));
+        }
+    }
+    let image = bases.iter().find(|base| base.name == bases::IMAGE);
+    match image.map(|base| base.motion) {
+        Some(BaseMotion::Random) => {}
+        Some(BaseMotion::Fixed) => findings.push(finding(
+            "kernel-not-randomised",
+            Severity::Note,
+            format!("the kernel image was at the same address in all {boots} boots"),
+            "Its address is no secret, so nothing visible can give it away. Whoever gets to call kernel code knows \
+             where it is. Turn the kernel's address-space randomisation on, if it has any; an emulator must give the \
+             guest random numbers for it (RDRAND: -cpu max).",
+        )),
+        _ => findings.push(finding(
+            "movement-undecided",
+            Severity::Note,
+            match image {
+                Some(_) => format!("the kernel image did not move in {boots} boots: that may be chance"),
+                None => format!("no kernel image was found in {boots} boots"),
+            },
+            "Whether visible addresses move with the kernel cannot be told from boots in which the kernel is at one \
+             address only. Look at more boots.",
+        )),
+    }
+    findings
+}
+
+fn moves_with(boots: usize, base: &Base, with: &[&(Track, Seen)]) -> Finding {
+    let most = with.iter().map(|(track, _)| track.bits).fold(0.0, f64::max);
+    let name = &base.name;
+    let count = with.len() as u64;
+    let places = with.iter().take(Finding::PLACES).map(|(track, seen)| Place {
+        view: seen.view,
+        address: seen.address,
+        bytes: seen.bytes,
+        value: (seen.value != seen.address).then_some(seen.value),
+        note: match track.motion {
+            Motion::WithBase => format!("{}: keeps its distance from the {name}", track.name),
+            _ => format!("{}: {:.1} bits of the {name}", track.name, track.bits),
+        },
+    });
+    let are = if count == 1 { "1 visible place moves" } else { "visible places move" };
+    let many = if count == 1 { String::new() } else { format!("{count} ") };
+    let explanation = format!(
+        "Ring 3 can find out by timing where its root maps something, whatever the rights, and so learns where the \
+         {name} is (EntryBleed, CVE-2022-4543). About {most:.1} of about {:.1} bits are given away, as guessed from \
+         {boots} boots. Map what must be visible at an address of its own, chosen at random or fixed.",
+        base.bits_estimated
+    );
+    let title = format!("{many}{are} with the {name}: {most:.1} bits of it in {boots} boots");
+    Finding {
+        places: places.collect(),
+        count,
+        ..finding("moves-with-kernel", Severity::Warning, title, &explanation)
+    }
+}
+
+fn finding(id: &str, severity: Severity, title: String, explanation: &str) -> Finding {
+    Finding {
+        id: id.to_owned(),
+        severity,
+        title,
+        explanation: explanation.to_owned(),
+        reference: format!("docs/findings.md#{id}"),
+        places: Vec::new(),
+        count: 0,
+    }
+}
+
+fn text(address: u64) -> String {
+    format!("{address:#x}")
+}
+
+/// To two decimals: more would be noise.
+fn rounded(bits: f64) -> f64 {
+    (bits * 100.0).round() / 100.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bases::tests::{kernel, run};
+    use super::*;
+    use crate::document::{Kind, Name, Region, View};
+
+    const IMAGE: u64 = 0xffff_ffff_8000_0000;
+    const MIB2: u64 = 0x20_0000;
+    const GIB: u64 = 1 << 30;
+    const DIRECT_MAP: u64 = 0xffff_8880_0000_0000;
+    const HEAP: u64 = 0xffff_c900_0000_0000;
+    const AREA: u64 = 0xffff_fe00_0000_0000;
+
+    /// Secret steps of one boot: of the image, the direct map, the heap.
+    type Steps = (u64, u64, u64);
+    const THREE: [Steps; 3] = [(17, 1500, 900), (400, 7, 31), (201, 4000, 5555)];
+
+    /// A boot with these places, that shows one region at `visible(image, direct map)`.
+    fn boot(steps: Steps, visible: impl Fn(u64, u64) -> u64) -> Audit {
+        let (image, map) = (IMAGE + steps.0 * MIB2, DIRECT_MAP + steps.1 * GIB);
+        let name =
+            Name { kind: Kind::EntryText, text: "entry text".into(), cpu: None, symbol: None };
+        let shown = Region { name: Some(name), ..run(visible(image, map), 0x9000, 0x1000, true) };
+        let idt = run(AREA, 0xa000, 0x1000, false);
+        let mut visible = vec![idt, shown];
+        visible.sort_by_key(|region| region.address);
+        let kernel = kernel(image, map, HEAP + steps.2 * GIB);
+        let view = View { kernel_root: Some(0x2000), kernel, visible, ..View::default() };
+        Audit { views: vec![view], ..Audit::default() }
+    }
+
+    fn entry_text(audits: &[Audit]) -> (Track, Vec<String>) {
+        let (boots, findings) = boots(audits);
+        let ids = findings.into_iter().map(|finding| finding.id).collect();
+        let track = boots.tracks.into_iter().find(|track| track.name == "entry text");
+        (track.expect("it is visible"), ids)
+    }
+
+    #[test]
+    fn what_moves_with_the_image_is_found_with_its_bits() {
+        let audits = THREE.map(|steps| boot(steps, |image, _| image + 0xe0_0000));
+        let (track, findings) = entry_text(&audits);
+        assert_eq!(track.moves_with.as_deref(), Some("kernel image"));
+        assert_eq!(track.motion, Motion::WithBase);
+        assert!((8.0..10.0).contains(&track.bits), "{track:?}");
+        assert_eq!(findings, ["moves-with-kernel"]);
+    }
+
+    #[test]
+    fn what_moves_with_the_direct_map_is_found() {
+        let audits = THREE.map(|steps| boot(steps, |_, map| map + 0x1234_5000));
+        let (track, findings) = entry_text(&audits);
+        assert_eq!(track.moves_with.as_deref(), Some("direct map"));
+        assert_eq!(findings, ["moves-with-kernel"]);
+    }
+
+    #[test]
+    fn what_is_fixed_or_random_by_itself_is_no_finding() {
+        let fixed = THREE.map(|steps| boot(steps, |_, _| AREA + GIB));
+        let (track, findings) = entry_text(&fixed);
+        assert_eq!((track.motion, track.moves_with, findings), (Motion::Fixed, None, vec![]));
+
+        let own = [(THREE[0], 0x7b_3000), (THREE[1], 0x19_f000), (THREE[2], 0x3_c000)];
+        let random = own.map(|(steps, offset)| boot(steps, |_, _| AREA + GIB + offset));
+        let (track, findings) = entry_text(&random);
+        assert_eq!((track.motion, track.moves_with, findings), (Motion::Independent, None, vec![]));
+    }
+
+    #[test]
+    fn what_shares_some_bits_only_is_found_with_those() {
+        // The low six bits of the image's slide, and others above.
+        let own = [(THREE[0], 5), (THREE[1], 900), (THREE[2], 77)];
+        let audits = own.map(|(steps, own)| {
+            boot(steps, |image, _| AREA + (image - IMAGE) % (64 * MIB2) + own * 64 * MIB2)
+        });
+        let (track, findings) = entry_text(&audits);
+        assert_eq!((track.motion, track.bits), (Motion::PartlyWithBase, 6.0));
+        assert_eq!(findings, ["moves-with-kernel"]);
+    }
+
+    #[test]
+    fn two_boots_with_the_same_slide_leave_it_undecided() {
+        let same = [(17, 5, 5), (17, 900, 800)];
+        let audits = same.map(|steps| boot(steps, |image, _| image + 0xe0_0000));
+        let (boots, findings) = boots(&audits);
+        assert_eq!(boots.bases[0].motion, BaseMotion::Undecided);
+        assert_eq!(findings[0].id, "movement-undecided");
+    }
+
+    #[test]
+    fn an_image_that_never_moves_is_noted() {
+        let still = THREE.map(|(_, map, heap)| (0, map, heap));
+        let audits = still.map(|steps| boot(steps, |_, _| AREA + GIB + steps.1 * 0x1_3000));
+        let (track, findings) = entry_text(&audits);
+        assert_eq!(track.motion, Motion::Independent);
+        assert_eq!(findings, ["kernel-not-randomised"]);
+    }
+
+    #[test]
+    fn a_visible_pointer_is_followed_too() {
+        let audits = THREE.map(|steps| {
+            let mut audit = boot(steps, |_, _| AREA + GIB);
+            let place = Place {
+                view: 0,
+                address: AREA + GIB + 0x128,
+                bytes: 8,
+                value: Some(HEAP + steps.2 * GIB + 0x4c0),
+                note: String::new(),
+            };
+            let pointers = finding("kernel-pointer", Severity::Serious, String::new(), "");
+            audit.findings.push(Finding { places: vec![place], ..pointers });
+            audit
+        });
+        let (boots, findings) = boots(&audits);
+        let pointer = boots.tracks.iter().find(|track| track.name.starts_with("pointer"));
+        let pointer = pointer.expect("it is visible");
+        assert_eq!(pointer.name, "pointer at 0x128 in entry text");
+        assert_eq!(pointer.moves_with.as_deref(), Some("area 1"));
+        assert_eq!(findings[0].places[0].value, Some(HEAP + THREE[0].2 * GIB + 0x4c0));
+    }
+
+    #[test]
+    fn none_and_one_boot_are_undecided() {
+        assert_eq!(boots(&[]).0.tracks, []);
+        let (track, findings) = entry_text(&[boot(THREE[0], |image, _| image)]);
+        assert_eq!(
+            (track.motion, findings),
+            (Motion::Undecided, vec!["movement-undecided".into()])
+        );
+    }
+}

@@ -1,0 +1,33 @@
+// Elements, made so that a guest's string can only ever become a text node or an attribute's value.
+
+/** The element with this id. */
+const byId = (id) => document.getElementById(id);
+
+/** A new element. Attributes whose value is a function are event listeners; false and null leave one out. */
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === 'function') element.addEventListener(name, value);
+    else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
+  }
+  element.append(...children.flat(2).filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+/** A new SVG element, without event listeners. */
+function draw(tag, attributes = {}, ...children) {
+  const element = document.createElementNS('http://www.w3.org/2000/svg', tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+}
+
+/** A guest's string, kept from turning the writing around it. */
+const guestText = (text) => make('bdi', {}, text);
+
+/** A group of buttons of which one is pressed; `choose` gets the value. */
+function segments(parent, options, current, choose) {
+  parent.replaceChildren(...options.map(([value, label, title]) => make('button', {
+    type: 'button', title, 'aria-pressed': String(value === current), 'data-value': value, click: () => choose(value),
+  }, label)));
+}
