@@ -43,6 +43,7 @@ pub fn audit(memory: &GuestMemory, cpus: &[Cpu]) -> Audit {
         cpus,
         source: "a scenario".into(),
         kernel_cr3: None,
+        symbols: None,
         progress: &|_, _| {},
     };
     look(&subject).unwrap_or_else(|error| panic!("{error}"))
