@@ -13,6 +13,8 @@
 //! - [`names`] says what the pages are, [`contents`] what stands in them, [`findings`] what is wrong with that,
 //! - [`report`] compares two of them,
 //! - [`landmarks`] names pages from the descriptor-table registers and the TSS,
+//! - [`expect`] holds what is seen against a file that declares what may be visible,
+//! - [`compare`] sets two audits side by side,
 //! - [`boots`] says what of it moves with the kernel's random address from boot to boot.
 
 #![forbid(unsafe_code)]

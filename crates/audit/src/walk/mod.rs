@@ -13,6 +13,8 @@
 //!
 //! Time and memory are bounded by [`Budget`] and [`RUNS`], whatever the guest has written.
 
+#[cfg(test)]
+mod oracle;
 mod shown;
 #[cfg(test)]
 mod tests;
@@ -273,7 +275,6 @@ impl Walker<'_> {
     }
 
     fn page(&mut self, place: Place, physical: u64, size: u64, rights: Rights) {
-        self.again = None;
         if let Some(last) = self.walk.runs.last_mut()
             && last.repeats.is_none()
             && last.end() == place.address
