@@ -5,8 +5,8 @@
 
 use ringwall_audit::cpu::{Cpu, Table};
 use ringwall_audit::document::{
-    Anomaly, AnomalyKind, Audit, Base, Boots, Caught, CpuView, Finding, Kind, Name, Place, Region,
-    Rights, SCHEMA, Severity, Totals, Track, View,
+    Anomaly, AnomalyKind, Audit, Base, BaseMotion, Boots, Caught, CpuView, Finding, Kind, Motion,
+    Name, Place, Region, Rights, SCHEMA, Severity, Totals, Track, View,
 };
 
 const PAGE: u64 = 0x1000;
@@ -176,7 +176,7 @@ fn totals(visible: &[Region], kernel: &[Region], pointers: u64) -> Totals {
     let bytes = |test: &dyn Fn(&Rights) -> bool| {
         visible
             .iter()
-            .filter(|region| test(&region.rights))
+            .filter(|region| region.repeats.is_none() && test(&region.rights))
             .map(|region| region.bytes)
             .fold(0, u64::wrapping_add)
     };
@@ -292,14 +292,19 @@ pub fn with_boots(mut audit: Audit) -> Audit {
         name: name.into(),
         addresses: addresses(start, slides),
         bits_seen: 2.0,
-        ..Base::default()
+        bits_estimated: 9.0,
+        motion: BaseMotion::Random,
     };
     let track = |name: &str, start, slides, moves_with: Option<&str>, bits| Track {
         name: name.into(),
         addresses: addresses(start, slides),
         moves_with: moves_with.map(str::to_owned),
         bits,
-        ..Track::default()
+        motion: match (moves_with, slides) {
+            (Some(_), _) => Motion::WithBase,
+            (None, [0, 0, 0, 0]) => Motion::Fixed,
+            (None, _) => Motion::Independent,
+        },
     };
     audit.boots = Some(Boots {
         boots: 4,

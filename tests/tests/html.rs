@@ -35,6 +35,7 @@ fn shows() {
             browser.window(width, 900);
             browser.prefer(theme, true);
             browser.open(&file);
+            browser.screenshot(&format!("{name}-{theme}-{width}-top"), false);
             browser.screenshot(&format!("{name}-{theme}-{width}"), true);
         }
         clean(&browser);

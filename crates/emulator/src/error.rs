@@ -17,6 +17,32 @@ pub enum Error {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The emulator's program is not there.
+    #[error(
+        "{program} is not installed (Debian, Ubuntu: apt install qemu-system-x86; Fedora: dnf install qemu-system-x86-core; Arch: pacman -S qemu-system-x86)"
+    )]
+    NotInstalled {
+        /// The program that was tried.
+        program: String,
+    },
+    /// An argument that would take the guest out of this program's hands.
+    #[error(
+        "QEMU's option -{option} cannot be used here: the guest has to be started by, and end with, this program"
+    )]
+    Argument {
+        /// The option, without dashes.
+        option: String,
+    },
+    /// A guest that was started here ended before it was looked at.
+    #[error(
+        "QEMU ended ({how}) before the guest could be looked at; the last that was seen of it:\n{said}"
+    )]
+    Ended {
+        /// The exit status, or what else ended it.
+        how: String,
+        /// The end of the console and QEMU's own words.
+        said: String,
+    },
     /// The host refused something that the guest needs: a memory file, a socket, a pipe.
     #[error("could not {action}: {source}")]
     Host {
@@ -50,6 +76,16 @@ pub enum Error {
         /// The socket's path, or host and port.
         place: String,
         /// What the operating system said.
+        source: io::Error,
+    },
+    /// Somebody listens, but says nothing.
+    #[error(
+        "nobody greets at {place} ({source}): is it a QMP socket, and is no other client connected to it? QEMU serves one at a time"
+    )]
+    Busy {
+        /// The socket's path, or host and port.
+        place: String,
+        /// How the read failed.
         source: io::Error,
     },
     /// The monitor did not answer in time. QEMU is busy or stuck.

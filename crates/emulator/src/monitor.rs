@@ -16,7 +16,7 @@ use crate::{Connection, Error, Registers};
 
 /// How long an answer may take. `stop` waits for every virtual CPU to leave its translated code.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
-/// How long a greeting may take. QEMU serves one client at a time and lets others wait.
+/// How long the greeting of a QEMU that runs already may take. It serves one client at a time and lets others wait.
 const GREETING_LIMIT: Duration = Duration::from_secs(10);
 /// The longest answer. `info tlb` of a kernel with all of its memory mapped is a few MiB.
 const LONGEST_ANSWER: usize = 48 << 20;
@@ -55,19 +55,26 @@ impl Monitor {
     ///
     /// # Errors
     ///
-    /// [`Error::Connect`], and as [`Monitor::new`].
+    /// [`Error::Connect`], [`Error::Busy`] when nobody greets, [`Error::Unreadable`] when what does is no QMP.
     pub fn connect(place: &str) -> Result<Monitor, Error> {
         let connected = Connection::open(place);
-        Monitor::new(connected.map_err(|source| Error::Connect { place: place.into(), source })?)
+        let stream = connected.map_err(|source| Error::Connect { place: place.into(), source })?;
+        Monitor::greeted(stream, GREETING_LIMIT).map_err(|error| match error {
+            Error::Silent { source, .. } => Error::Busy { place: place.into(), source },
+            other => other,
+        })
     }
 
     /// Takes over a fresh connection: reads the greeting and leaves negotiation mode.
     ///
     /// # Errors
     ///
-    /// [`Error::Silent`] when QEMU has ended or serves another client, [`Error::Unreadable`] when it does not speak QMP.
+    /// [`Error::Silent`] when QEMU has ended, [`Error::Unreadable`] when it does not speak QMP.
     pub fn new(stream: impl Into<Connection>) -> Result<Monitor, Error> {
-        let stream = stream.into();
+        Monitor::greeted(stream.into(), ANSWER_LIMIT)
+    }
+
+    fn greeted(stream: Connection, limit: Duration) -> Result<Monitor, Error> {
         stream.set_write_timeout(ANSWER_LIMIT).map_err(Error::host("limit the monitor"))?;
         let mut monitor = Monitor {
             stream,
@@ -78,7 +85,7 @@ impl Monitor {
             shutdown: None,
         };
         let greeting = monitor
-            .receive(Instant::now() + GREETING_LIMIT)
+            .receive(Instant::now() + limit)
             .map_err(|source| Error::Silent { command: "greeting".into(), source })?;
         if greeting.get("QMP").is_none() {
             return Err(Error::unreadable("greeting", "QMP in it", &greeting.to_string()));

@@ -5,6 +5,7 @@
 //!   style/*.css colours, layout, map, paper
 //!   page/*.js   plain scripts, put together in one function, in the order of SCRIPTS
 //!   picture     Audit -> the data that the scripts draw, bounded by `fold`
+//!   differences  what `compare` says of two audits, for the same
 //!   inert       the data as text that no guest's string can turn into markup
 //! ```
 //!
@@ -12,6 +13,7 @@
 //! never as markup. A Content-Security-Policy in the page forbids every load, so that even a mistake could not
 //! reach a network.
 
+mod differences;
 mod fold;
 mod inert;
 mod picture;

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use ringwall_audit::document::{Audit, Finding, Name, Region, Rights, View};
 use serde_json::{Value, json};
 
+use super::differences;
 use super::fold::{self, Row};
 use super::inert::visible;
 
@@ -22,7 +23,8 @@ pub fn picture(audit: &Audit, against: Option<&Audit>) -> Value {
     let lengths: Vec<usize> = lists.iter().map(|list| list.len()).collect();
     let mut shares = fold::shares(&lengths, fold::BUDGET).into_iter();
     let guests: Vec<Value> = audits.iter().map(|audit| guest(audit, &mut shares)).collect();
-    json!({ "guests": guests })
+    let differences = against.map(|against| differences::lines(audit, against));
+    json!({ "guests": guests, "differences": differences })
 }
 
 fn views(audit: &Audit) -> &[View] {
@@ -46,16 +48,19 @@ fn guest(audit: &Audit, shares: &mut impl Iterator<Item = usize>) -> Value {
             let anomalies = &view.anomalies[..view.anomalies.len().min(MOST)];
             json!({
                 "user_root": hex(view.user_root), "kernel_root": view.kernel_root.map(hex),
+                "unused_user_root": view.unused_user_root.map(hex), "filled": filled(view),
                 "totals": view.totals, "visible": visible, "user": user, "kernel": kernel,
                 "anomalies": { "count": view.anomalies.len(), "rows": anomalies },
             })
         })
         .collect();
     let findings: Vec<Value> = audit.findings.iter().take(MOST).map(finding).collect();
+    let unseen = audit.unseen.iter().take(MOST);
+    let unseen: Vec<Value> = unseen.map(|cpu| json!([cpu.index, visible(&cpu.reason)])).collect();
     let cpus = &audit.cpus[..audit.cpus.len().min(MOST)];
     json!({
         "tool": visible(&audit.tool), "source": visible(&audit.source), "schema": audit.schema,
-        "cpus": cpus, "views": views, "names": names.list, "boots": boots(audit),
+        "unseen": unseen, "cpus": cpus, "views": views, "names": names.list, "boots": boots(audit),
         "findings": { "count": audit.findings.len(), "rows": findings },
     })
 }
@@ -80,7 +85,7 @@ fn region<'a>(row: &Row<'a>, names: &mut Names<'a>) -> Value {
 }
 
 /// One number: user, writable, executable, global from bit 0, the key from bit 4.
-fn rights(rights: &Rights) -> u8 {
+pub fn rights(rights: &Rights) -> u8 {
     let flags = [rights.user, rights.writable, rights.executable, rights.global];
     let bits = flags.iter().rev().fold(0, |bits, &flag| bits << 1 | u8::from(flag));
     bits | (rights.key & 15) << 4
@@ -107,22 +112,35 @@ fn finding(finding: &Finding) -> Value {
 
 fn boots(audit: &Audit) -> Option<Value> {
     let boots = audit.boots.as_ref()?;
-    let word = |text: &String| visible(text);
-    let bases: Vec<Value> = boots.bases.iter().take(MOST).map(|base| {
-        let addresses: Vec<Option<String>> =
-            base.addresses.iter().take(MOST).map(|address| address.as_ref().map(word)).collect();
-        json!({ "name": visible(&base.name), "addresses": addresses, "bits_seen": base.bits_seen })
-    }).collect();
-    let tracks: Vec<Value> = boots.tracks.iter().take(MOST).map(|track| {
-        let addresses: Vec<Option<String>> =
-            track.addresses.iter().take(MOST).map(|address| address.as_ref().map(word)).collect();
-        let moves_with = track.moves_with.as_ref().map(word);
-        json!({ "name": visible(&track.name), "addresses": addresses, "moves_with": moves_with, "bits": track.bits })
-    }).collect();
+    let bases = boots.bases.iter().take(MOST).map(|base| {
+        json!({
+            "name": visible(&base.name), "addresses": texts(&base.addresses), "motion": base.motion,
+            "bits_seen": base.bits_seen, "bits_estimated": base.bits_estimated,
+        })
+    });
+    let tracks = boots.tracks.iter().take(MOST).map(|track| {
+        json!({
+            "name": visible(&track.name), "addresses": texts(&track.addresses), "bits": track.bits,
+            "moves_with": track.moves_with.as_deref().map(visible), "motion": track.motion,
+        })
+    });
+    let (bases, tracks): (Vec<Value>, Vec<Value>) = (bases.collect(), tracks.collect());
     Some(json!({ "boots": boots.boots, "bases": bases, "tracks": tracks }))
 }
 
-fn hex(value: u64) -> String {
+/// `[address, bytes]` of what is not zero.
+fn filled(view: &View) -> Vec<Value> {
+    let stretches = view.filled.iter().take(View::FILLED);
+    stretches.map(|stretch| json!([hex(stretch.address), stretch.bytes])).collect()
+}
+
+fn texts(addresses: &[Option<String>]) -> Vec<Option<String>> {
+    let address = |address: &Option<String>| address.as_deref().map(visible);
+    addresses.iter().take(MOST).map(address).collect()
+}
+
+/// An address, for `BigInt`.
+pub fn hex(value: u64) -> String {
     format!("{value:x}")
 }
 

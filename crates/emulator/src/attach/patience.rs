@@ -8,33 +8,29 @@ use std::time::Duration;
 use crate::Registers;
 
 /// After the first CPU was seen in ring 3: as many as ever were seen at once are wanted from here on, not all.
-const ALL: Duration = Duration::from_millis(800);
+const ALL: Duration = Duration::from_millis(400);
 /// From here on, any is enough.
-const AS_MANY_AS_EVER: Duration = Duration::from_millis(1600);
-/// A CPU that was in HLT at so many looks, for [`IDLE_FOR`], is taken for idle.
+const AS_MANY_AS_EVER: Duration = Duration::from_millis(1000);
+/// A CPU that was in HLT at so many looks, one after the other, is taken for idle.
 const IDLE_LOOKS: u32 = 12;
-const IDLE_FOR: Duration = Duration::from_millis(200);
 
 /// What was seen at the looks so far.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
-    looks: u32,
     /// When a CPU was in ring 3 for the first time.
     first: Option<Duration>,
     /// Most CPUs in ring 3 at once.
     best: usize,
-    /// CPU by CPU: seen in anything else than HLT.
-    busy: Vec<bool>,
+    /// CPU by CPU: at how many looks it has been in HLT since it was seen in anything else.
+    idle: Vec<u32>,
 }
 
 impl Patience {
     /// Notes what the CPUs do at this look, `now` after the first, and says whether to stay here.
     pub fn content(&mut self, cpus: &[Registers], now: Duration) -> bool {
-        self.looks = self.looks.saturating_add(1);
-        let most = self.busy.len().max(cpus.len());
-        self.busy.resize(most, false);
-        for (index, cpu) in cpus.iter().enumerate() {
-            self.busy[index] |= !cpu.halted;
+        self.idle.resize(self.idle.len().max(cpus.len()), 0);
+        for (idle, cpu) in self.idle.iter_mut().zip(cpus) {
+            *idle = if cpu.halted { idle.saturating_add(1) } else { 0 };
         }
         let count = cpus.iter().filter(|cpu| cpu.in_ring_3()).count();
         self.best = self.best.max(count);
@@ -42,11 +38,9 @@ impl Patience {
             return false;
         }
         let since = now - *self.first.get_or_insert(now);
-        let idle = |index: usize| !self.busy[index];
-        let known = self.looks >= IDLE_LOOKS && now >= IDLE_FOR;
-        let rest = cpus.iter().enumerate().filter(|(_, cpu)| !cpu.in_ring_3());
-        let rest_is_idle = rest.map(|(index, _)| index).all(|index| known && idle(index));
-        rest_is_idle || (since >= ALL && count >= self.best) || since >= AS_MANY_AS_EVER
+        let others = cpus.iter().zip(&self.idle).filter(|(cpu, _)| !cpu.in_ring_3());
+        let others_are_idle = others.map(|(_, looks)| *looks).all(|looks| looks >= IDLE_LOOKS);
+        others_are_idle || (since >= ALL && count >= self.best) || since >= AS_MANY_AS_EVER
     }
 }
 
@@ -78,11 +72,11 @@ mod tests {
     fn idle_cpus_are_not_waited_for_once_they_are_known() {
         let mut patience = Patience::default();
         for look in 0..11 {
-            assert!(!patience.content(&cpus("uhhh"), at(look * 30)), "too early to say");
+            assert!(!patience.content(&cpus("uhhh"), at(look * 20)), "too early to say");
         }
-        assert!(patience.content(&cpus("uhhh"), at(330)));
-        assert!(!patience.content(&cpus("uhhk"), at(360)), "the last one has work to do");
-        assert!(!patience.content(&cpus("uhhh"), at(390)), "and is known for that");
+        assert!(patience.content(&cpus("uhhh"), at(220)));
+        assert!(!patience.content(&cpus("uhhk"), at(240)), "the last one has work to do");
+        assert!(!patience.content(&cpus("uhhh"), at(260)), "and may have more of it");
     }
 
     #[test]
@@ -90,11 +84,11 @@ mod tests {
         let mut patience = Patience::default();
         assert!(!patience.content(&cpus("kkkk"), at(5000)));
         assert!(!patience.content(&cpus("uuuk"), at(6000)));
-        assert!(!patience.content(&cpus("uukk"), at(6900)));
+        assert!(!patience.content(&cpus("uukk"), at(6500)));
         assert!(!patience.content(&cpus("kkkk"), at(9000)));
         assert!(patience.content(&cpus("ukkk"), at(9001)));
         let mut patience = Patience::default();
         assert!(!patience.content(&cpus("uuuk"), at(0)));
-        assert!(patience.content(&cpus("ukuu"), at(900)));
+        assert!(patience.content(&cpus("ukuu"), at(500)));
     }
 }

@@ -17,7 +17,11 @@ function cuts(views, half) {
   const events = [];
   for (const view of views) {
     for (const [list, kind] of [[view.user, USER], [view.kernel, KERNEL], [view.visible, VISIBLE]]) {
-      for (const region of list) events.push([region.from, kind, 1], [region.to, kind, -1]);
+      for (const region of list) {
+        // What is shown once more needs no more room than what only the kernel sees.
+        const rank = kind === VISIBLE && region.repeats !== null ? KERNEL : kind;
+        events.push([region.from, rank, 1], [region.to, rank, -1]);
+      }
     }
   }
   events.sort((a, b) => a[0] - b[0]);
@@ -40,6 +44,27 @@ function cuts(views, half) {
   return found.filter(([page], index) => index === 0 || page < 2 * half);
 }
 
+/** Holes of up to a gibibyte do not part a crowd. */
+const CROWD_HOLE = 2 ** 18;
+
+/** A crowd of kernel-only mappings (stacks, modules) gets room by the logarithm of its number, not by its number. */
+function thinCrowds(found, pages, weights) {
+  let first = 0;
+  const thin = (end) => {
+    const members = weights.slice(first, end);
+    const count = found.slice(first, end).filter(([, kind]) => kind === KERNEL).length;
+    const factor = (24 + 6 * Math.log2(Math.max(1, count))) / members.reduce((sum, weight) => sum + weight, 0);
+    if (factor < 1) for (let index = first; index < end; index += 1) weights[index] *= factor;
+  };
+  found.forEach(([page, kind], index) => {
+    const apart = kind === HOLE ? pages[index + 1] - page > CROWD_HOLE : kind !== KERNEL;
+    if (!apart) return;
+    thin(index);
+    first = index + 1;
+  });
+  thin(found.length);
+}
+
 /** The folded scale, for everything that these views hold. */
 function foldedAxis(views, half) {
   const found = cuts(views, half);
@@ -48,6 +73,7 @@ function foldedAxis(views, half) {
     const octaves = Math.log2(Math.max(1, pages[index + 1] - page));
     return kind === HOLE ? 0.5 + 0.12 * octaves : 1 + octaves;
   });
+  thinCrowds(found, pages, weights);
   const sum = (test) => weights.reduce((all, weight, index) => all + (test(index) ? weight : 0), 0);
   const inUser = (index) => pages[index] < half;
   const isVisible = (index) => !inUser(index) && found[index][1] === VISIBLE;

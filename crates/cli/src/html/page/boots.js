@@ -1,5 +1,9 @@
 // EntryBleed (CVE-2022-4543): where visible memory was, boot by boot, and what it moves with.
 
+const MOTIONS = {
+  'fixed': 'nothing: it is fixed', 'independent': 'nothing: it moves by itself', 'undecided': 'too few boots to tell', 'random': 'random',
+};
+
 /** How far each boot's address is from the first one's, as numbers; null where it was not there. */
 function moves(addresses) {
   const read = addresses.map((text) => (typeof text === 'string' && /^0x[0-9a-f]{1,16}$/.test(text) ? BigInt(text) : null));
@@ -32,9 +36,9 @@ function showBoots() {
   section.hidden = found.length === 0;
   if (found.length === 0) return;
   const cell = (text) => make('td', { class: 'mono' }, text === null ? '–' : text.replace(/^0x/, ''));
-  section.replaceChildren(make('h2', { id: 'boots-title' }, 'What moves with the kernel (EntryBleed)'), ...found.flatMap(([guest, index]) => {
+  fill(section, make('h2', { id: 'boots-title' }, 'What moves with the kernel (EntryBleed)'), ...found.flatMap(([guest, index]) => {
     const { boots, bases, tracks } = guest.boots;
-    const heads = ['What', 'Moves with', 'Gives away', 'Boot by boot', ...Array.from({ length: Math.min(boots, 256) }, (_, boot) => `Boot ${boot + 1}`)];
+    const heads = ['Visible', 'Moves with', 'Gives away', 'Boot by boot', ...Array.from({ length: Math.min(boots, 256) }, (_, boot) => `Boot ${boot + 1}`)];
     const tell = tracks.filter((track) => track.moves_with);
     return [guests.length > 1 && make('p', { class: 'side' }, make('b', {}, 'AB'[index])),
       make('p', {}, tell.length === 0 ? `Over ${plural(boots, 'boot')}, nothing that user mode sees moves with anything that the kernel hides.`
@@ -42,11 +46,11 @@ function showBoots() {
       make('div', { class: 'scroll', tabindex: '0' }, make('table', { class: 'boots' },
         make('thead', {}, make('tr', {}, heads.map((head) => make('th', { scope: 'col' }, head)))),
         make('tbody', {}, tracks.map((track) => make('tr', { class: track.moves_with ? 'tells' : null },
-          make('th', { scope: 'row' }, guestText(track.name)), make('td', {}, track.moves_with ? guestText(track.moves_with) : 'nothing'),
+          make('th', { scope: 'row' }, guestText(track.name)), make('td', {}, track.moves_with ? [guestText(track.moves_with), track.motion === 'partly-with-base' && ' (in part)'] : MOTIONS[track.motion] || ''),
           make('td', { class: 'number' }, track.moves_with ? `${Number(track.bits).toFixed(1)} bits` : '–'),
           make('td', {}, chart(track, bases.find((base) => base.name === track.moves_with))), track.addresses.map(cell)))),
         make('tbody', { class: 'bases' }, make('tr', { class: 'group' }, make('th', { colspan: String(heads.length), scope: 'rowgroup' }, 'Chosen at random, and hidden')),
-          bases.map((base) => make('tr', {}, make('th', { scope: 'row' }, guestText(base.name)), make('td', {}, ''),
-            make('td', { class: 'number' }, `${Number(base.bits_seen).toFixed(1)} bits seen`), make('td', {}, chart(base, null)), base.addresses.map(cell))))))];
+          bases.map((base) => make('tr', {}, make('th', { scope: 'row' }, guestText(base.name)), make('td', {}, MOTIONS[base.motion] || ''),
+            make('td', { class: 'number' }, `${Number(base.bits_estimated).toFixed(1)} bits`), make('td', {}, chart(base, null)), base.addresses.map(cell))))))];
   }).filter(Boolean));
 }

@@ -67,6 +67,16 @@ function readGuest(guest) {
 /** One guest, or two to compare. */
 const guests = DATA.guests.map(readGuest);
 
+/** Bytes of a region that are not zero, or null if nobody searched. */
+function filledBytes(region, view) {
+  if (view.filled.length === 0 || region.list !== 'visible') return null;
+  const end = region.last + 1n;
+  return view.filled.reduce((sum, [text, bytes]) => {
+    const at = address(text);
+    return at >= region.address && at < end ? sum + bytes : sum;
+  }, 0);
+}
+
 /** `rwx`, and what else the leaves say. */
 function rightsText(region) {
   if (region.mixed) return 'mixed';

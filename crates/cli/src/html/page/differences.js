@@ -1,53 +1,47 @@
-// Two guests side by side, what differs first.
+// Two guests side by side, what differs first. The lines come from `compare` (html/differences.rs).
 
-/** What a guest's visible memory is called, with the bytes of each name. */
-function visibleNames(view) {
-  const names = new Map();
-  for (const region of view.visible) {
-    const name = region.name ? region.name.text : kindName(region.kind);
-    names.set(name, (names.get(name) || 0) + region.mapped);
-  }
-  return names;
+/** A side of a line: a sum, a region, or words. */
+function sideText(group, what, side) {
+  if (group === 'Totals') return /bytes/.test(what) ? size(side) : Number(side).toLocaleString('en');
+  if (group !== 'User mode sees') return side;
+  if (side === null) return 'not visible';
+  const [bytes, rights, at] = side;
+  const letters = `r${rights & 2 ? 'w' : '-'}${rights & 4 ? 'x' : '-'}`;
+  return `${size(bytes)} ${letters}${rights & 8 ? ' global' : ''}${rights & 1 ? ' user' : ''} at ${hex(address(at))}`;
 }
 
-function differenceRows() {
-  const views = guests.map((_, guest) => viewOf(guest));
-  const rows = [];
-  const ids = [...new Set(guests.flatMap((guest) => guest.findings.map((finding) => finding.id)))];
-  for (const id of ids) {
-    const sides = guests.map((guest) => guest.findings.find((finding) => finding.id === id));
-    const texts = sides.map((finding) => (finding ? `${SEVERITIES[finding.severity][1]}: ${finding.title}` : 'not found'));
-    rows.push({ group: 'Findings', what: id, texts, same: texts[0] === texts[1] });
+/** Names that differ in the number of the CPU alone are one line: `stack of CPU 0`, `1`, ... */
+function byCpu(lines) {
+  const groups = new Map();
+  for (const line of lines) {
+    const [group, what, left, right, differs] = line;
+    const alike = group === 'User mode sees' ? `${what.replace(/\bCPU \d+/, 'CPU')}|${left && left.slice(0, 2)}|${right && right.slice(0, 2)}` : what;
+    const key = `${group}|${alike}|${differs}`;
+    if (groups.has(key)) groups.get(key).more += 1;
+    else groups.set(key, { line, more: 0 });
   }
-  if (views.every((view) => view !== null)) {
-    const totals = views.map(totalsOf);
-    totals[0].forEach(([words, , text], index) => {
-      rows.push({ group: 'Totals', what: words, texts: [text, totals[1][index][2]], same: text === totals[1][index][2] });
-    });
-    const names = views.map(visibleNames);
-    for (const name of new Set(names.flatMap((map) => [...map.keys()]).slice(0, 400))) {
-      const texts = names.map((map) => (map.has(name) ? size(map.get(name)) : 'not visible'));
-      rows.push({ group: 'Visible to user mode', what: name, texts, same: texts[0] === texts[1] });
-    }
-  }
-  return rows;
+  return [...groups.values()];
 }
 
 function showDifferences() {
   if (guests.length < 2) return;
   const section = byId('differences');
   section.hidden = false;
-  const rows = differenceRows();
+  const rows = byCpu(DATA.differences.lines).map(({ line: [group, what, left, right, differs, severity], more }) => ({
+    group, what, more, severity, same: !differs, texts: [left, right].map((side) => sideText(group, what, side)),
+  }));
   const body = (list) => [...new Set(list.map((row) => row.group))].flatMap((group) => [
     make('tr', { class: 'group' }, make('th', { colspan: '3', scope: 'rowgroup' }, group)),
     ...list.filter((row) => row.group === group).map((row) => make('tr', {},
-      make('th', { scope: 'row' }, guestText(row.what)), row.texts.map((text) => make('td', {}, guestText(text)))))]);
+      make('th', { scope: 'row' }, row.severity && [severityMark(row.severity, false), ' '], guestText(row.what),
+        row.more > 0 && make('span', { class: 'quietly' }, ` and ${row.more} more alike`)), row.texts.map((text) => make('td', {}, guestText(text)))))]);
   const table = (list) => make('div', { class: 'scroll', tabindex: '0' }, make('table', { class: 'compare' },
     make('thead', {}, make('tr', {}, make('th', { scope: 'col' }, ''), guests.map((guest, index) =>
       make('th', { scope: 'col' }, `${'AB'[index]}  `, guestText(guest.source))))),
     make('tbody', {}, body(list))));
   const [different, same] = [rows.filter((row) => !row.same), rows.filter((row) => row.same)];
-  section.replaceChildren(make('h2', { id: 'differences-title' }, 'Differences'),
+  fill(section, make('h2', { id: 'differences-title' }, 'Differences'),
     different.length > 0 ? table(different) : make('p', {}, 'None.'),
+    DATA.differences.left_out > 0 && make('p', { class: 'help' }, `${plural(DATA.differences.left_out, 'more region')} that differ are not listed.`),
     same.length > 0 && make('details', {}, make('summary', {}, `${plural(same.length, 'line')} the same on both sides`), table(same)));
 }

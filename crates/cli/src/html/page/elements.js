@@ -10,9 +10,15 @@ function make(tag, attributes = {}, ...children) {
     if (typeof value === 'function') element.addEventListener(name, value);
     else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value);
   }
-  element.append(...children.flat(2).filter((child) => child !== null && child !== undefined && child !== false));
+  element.append(...shown(children));
   return element;
 }
+
+/** Children without those that are left out: `condition && element` is how that is written. */
+const shown = (children) => children.flat(2).filter((child) => child !== null && child !== undefined && child !== false);
+
+/** Replaces what is in an element. */
+const fill = (element, ...children) => element.replaceChildren(...shown(children));
 
 /** A new SVG element, without event listeners. */
 function draw(tag, attributes = {}, ...children) {

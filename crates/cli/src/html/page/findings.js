@@ -24,7 +24,7 @@ function findingItem(finding, guest) {
   const list = make('ol', { class: 'places' });
   const show = (all) => {
     const places = all ? finding.places : finding.places.slice(0, FIRST_PLACES);
-    list.replaceChildren(...places.map((place) => placeButton(place, guest)));
+    fill(list, ...places.map((place) => placeButton(place, guest)));
     if (!all && finding.places.length > FIRST_PLACES) {
       list.append(make('li', {}, make('button', { type: 'button', class: 'link', click: () => show(true) },
         `all ${plural(finding.places.length, 'place')}`)));
@@ -55,7 +55,7 @@ function showFindings() {
     guest.findings.length === 0 && make('p', { class: 'none' }, 'None.'),
     guest.findings.map((finding) => findingItem(finding, index)),
     guest.findingCount > guest.findings.length && make('p', { class: 'help' }, `${plural(guest.findingCount - guest.findings.length, 'more finding')} not listed.`)));
-  byId('findings').replaceChildren(make('h2', { id: 'findings-title' }, 'Findings'), make('div', { class: guests.length > 1 ? 'two' : '' }, lists));
+  fill(byId('findings'), make('h2', { id: 'findings-title' }, 'Findings'), make('div', { class: guests.length > 1 ? 'two' : '' }, lists));
 }
 
 /** Scrolls the map into sight if it is not. */

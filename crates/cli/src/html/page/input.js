@@ -83,7 +83,7 @@ function showTip(found, x, y) {
   const { region, view } = found;
   const tip = byId('tip');
   const side = otherSide(region, view);
-  tip.replaceChildren(make('b', {}, swatch(region.kind), ' ', guestText(nameOf(region))),
+  fill(tip, make('b', {}, swatch(region.kind), ' ', guestText(nameOf(region))),
     make('span', { class: 'mono' }, `${hex(region.address)} – ${hex(region.last)}`),
     make('span', {}, `${size(region.mapped)}, ${plural(region.pages, 'page')} · `, make('code', {}, rightsText(region)), rightsMore(region) && ` · ${rightsMore(region)}`),
     make('span', { class: 'mono' }, `physical ${physical(region.physical)}${region.contiguous || region.pages === 1 ? '' : ' …'}`),

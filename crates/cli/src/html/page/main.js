@@ -15,13 +15,14 @@ function setTheme(theme) {
 function showChoices() {
   segments(byId('scales'), [['folded', 'Folded', 'Holes are folded, widths grow with the logarithm of the size, what user mode sees has more room'],
     ['true', 'True', 'Every byte as wide as any other']], state.folded ? 'folded' : 'true', (scale) => chooseScale(scale === 'folded'));
-  byId('views').replaceChildren(...guests.map((guest, index) => guest.views.length > 1 && make('label', {},
+  fill(byId('views'), ...guests.map((guest, index) => guest.views.length > 1 && make('label', {},
     guests.length > 1 ? `${'AB'[index]} ` : '', make('select', { 'aria-label': 'View', change: (event) => chooseView(index, Number(event.target.value)) },
       guest.views.map((view) => make('option', { value: view.index, selected: view.index === state.view[index] ? '' : null },
         `View ${view.index + 1}: ${view.cpus.length === 0 ? 'no CPU' : `CPU ${ranges(view.cpus)}`}`))))).filter(Boolean));
 }
 
 function start() {
+  document.body.classList.add(guests.length > 1 ? 'pair' : 'one');
   makeAxis();
   on('window', paintSoon);
   on('window', showTrail);

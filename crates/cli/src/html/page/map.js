@@ -15,14 +15,13 @@ function layOut(width) {
   };
   let y = 66;
   guests.forEach((_, guest) => {
-    const at = { guest, pins: { top: y, bottom: y + 16 }, title: { top: y, bottom: y + 16 } };
-    at.seen = { top: y + 17, bottom: y + 61 };
-    at.links = { top: y + 76, bottom: y + 92 };
-    at.mapped = { top: y + 93, bottom: y + 137 };
+    const at = { guest, title: y + 9, pins: { top: y + 18, bottom: y + 34 }, seen: { top: y + 34, bottom: y + 80 } };
+    at.links = { top: y + 116, bottom: y + 128 };
+    at.mapped = { top: y + 128, bottom: y + 174 };
     result.guests.push(at);
-    y += 166;
+    y += 208;
   });
-  result.height = y;
+  result.height = y - 10;
   return result;
 }
 
@@ -84,12 +83,12 @@ function paintGuest(context, at) {
   if (!view) return 0;
   const who = guests.length > 1 ? `${'AB'[at.guest]}: ` : '';
   const narrow = frame.width < 520;
-  title(context, at.pins.top + 8, `${who}User mode sees${narrow ? '' : ` · root ${view.user_root.replace(/^0*/, '0x')}`}`);
+  title(context, at.title, `${who}User mode sees${narrow ? '' : ` · root ${view.user_root.replace(/^0*/, '0x')}`}`);
   const kernel = view.kernel_root === null ? 'The kernel sees the same: one root' : `${who}The kernel sees${narrow ? '' : ` · root ${view.kernel_root.replace(/^0*/, '0x')}`}`;
   let painted = paintRow(context, frame, at.seen, view.seen);
   paintPins(context, frame, at.pins, view);
-  paintLinks(context, frame, { top: at.seen.bottom + 14, bottom: at.mapped.top }, view);
-  title(context, at.links.top + 8, kernel);
+  paintLinks(context, frame, at.links, view);
+  title(context, at.links.top - 9, kernel);
   painted += paintRow(context, frame, at.mapped, view.mapped);
   for (const [choice, line] of [[state.hovered, 1.5], [state.chosen, 3]]) {
     if (choice && choice.guest === at.guest && choice.view === view) outline(context, at, choice.region, line);
@@ -138,8 +137,8 @@ function hit(x, y) {
   if (!frame || y <= frame.ruler.bottom || x < frame.left) return null;
   for (const at of frame.guests) {
     const view = viewOf(at.guest);
-    if (!view || y > at.mapped.bottom + 14 || y < at.pins.top) continue;
-    const list = y < at.links.top ? view.seen : view.mapped;
+    if (!view || y > at.mapped.bottom + 20 || y < at.pins.top) continue;
+    const list = y < at.links.top - 10 ? view.seen : view.mapped;
     const pins = y < at.pins.bottom;
     let best = null;
     for (const region of inWindow(list)) {

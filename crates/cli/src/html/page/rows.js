@@ -50,6 +50,9 @@ function label(context, region, x, width, band, ink, frame) {
   }
 }
 
+/** Height of a lane. */
+const LANE = 9;
+
 /** One row of regions, with a lane below it for what is writable and one for what is executable. */
 function paintRow(context, frame, band, list) {
   context.fillStyle = colour('sunken');
@@ -64,13 +67,13 @@ function paintRow(context, frame, band, list) {
     painted += 1;
     if (to - from <= 2 && to <= done) continue;
     done = Math.max(done, to);
-    const fill = colour(`kind-${region.kind}`);
+    const shade = colour(`kind-${region.kind}`);
     // A hair of background keeps neighbours apart.
     const width = to - from > 6 ? to - from - 1 : to - from;
-    context.fillStyle = fill;
+    context.fillStyle = shade;
     context.fillRect(from, band.top, width, band.bottom - band.top);
-    if ((region.repeats !== null || region.mixed) && width > 3) hatch(context, from, width, band, inkOn(fill));
-    if (width > 16) label(context, region, from, width, band, inkOn(fill), frame);
+    if ((region.repeats !== null || region.mixed) && width > 3) hatch(context, from, width, band, inkOn(shade));
+    if (width > 16) label(context, region, from, width, band, inkOn(shade), frame);
     lane(context, from, width, band, 0, region.writable, 'write');
     lane(context, from, width, band, 1, region.executable, 'execute');
   }
@@ -78,15 +81,15 @@ function paintRow(context, frame, band, list) {
   context.font = frame.mono;
   context.fillStyle = colour('muted');
   context.textBaseline = 'middle';
-  context.fillText('w', 1, band.bottom + 4);
-  context.fillText('x', 1, band.bottom + 10);
+  context.fillText('w', 0, band.bottom + LANE / 2);
+  context.fillText('x', 0, band.bottom + LANE * 1.5);
   return painted;
 }
 
 function lane(context, from, width, band, number, set, name) {
   if (!set) return;
   context.fillStyle = colour(name);
-  context.fillRect(from, band.bottom + 2 + number * 6, Math.max(1, width), 4);
+  context.fillRect(from, band.bottom + 3 + number * LANE, Math.max(1, width), LANE - 4);
 }
 
 function note(context, frame, band, text) {

@@ -44,12 +44,15 @@ function paintRuler(context, frame, band) {
   context.beginPath();
   context.moveTo(frame.left, band.bottom - 0.5);
   context.lineTo(frame.left + frame.width, band.bottom - 0.5);
+  let free = -Infinity; // where the next label may begin
   for (const page of ticks(frame, wide + 28)) {
     const x = Math.round(across(state.axis.toUnit(page), frame)) + 0.5;
     context.moveTo(x, band.bottom);
     context.lineTo(x, band.bottom - 7);
     const text = hex(addressOf(page, state.axis.half));
     const left = Math.max(frame.left, Math.min(x - wide / 2, frame.left + frame.width - wide));
+    if (left < free) continue;
+    free = left + wide + 12;
     context.fillStyle = colour('ink');
     context.fillText(text, left, band.top + 9);
   }
@@ -81,7 +84,7 @@ function showTrail() {
   }
   const [first, last] = [addressOf(from, half), addressOf(lastPage, half) + PAGE - 1n];
   const pages = lastPage - Math.floor(from) + 1;
-  byId('trail').replaceChildren(make('ol', {}, steps.map((item) => make('li', {}, item))),
+  fill(byId('trail'), make('ol', {}, steps.map((item) => make('li', {}, item))),
     make('output', { class: 'mono' }, `${hex(first)} – ${hex(last)}`), make('span', { class: 'quietly' }, size(pages * 4096)));
   Object.assign(byId('map').dataset, { from: hex(first), to: hex(last), scale: state.folded ? 'folded' : 'true' });
 }

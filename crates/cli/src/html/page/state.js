@@ -27,7 +27,7 @@ function makeAxis() {
   const half = halfShown();
   const views = shownViews().map((view) => {
     if (view.half === half) return view;
-    const move = (list) => list.map((region) => ({ from: shift(region.from, view, half), to: shift(region.to, view, half) }));
+    const move = (list) => list.map((region) => ({ repeats: region.repeats, from: shift(region.from, view, half), to: shift(region.to, view, half) }));
     return { user: move(view.user), kernel: move(view.kernel), visible: move(view.visible) };
   });
   state.axis = state.folded ? foldedAxis(views, half) : trueAxis(half);

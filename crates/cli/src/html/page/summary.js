@@ -1,12 +1,21 @@
 // The verdict, the totals, what each CPU runs under, and what is malformed in the tables.
 
 const VERDICTS = {
-  critical: 'Isolation does not hold',
-  serious: 'User mode can reach what it must not',
+  critical: 'Isolation is broken',
+  serious: 'Isolated, but user mode can reach what it must not',
   warning: 'Isolated, with weaknesses',
-  note: 'Isolated; something is worth knowing',
-  clean: 'Isolated: nothing found',
+  note: 'Isolated',
+  clean: 'Isolated, no findings',
 };
+
+/** The answer in a few words. A root that user mode and the kernel share is no isolation, whatever else was found. */
+function verdictOf(guest) {
+  const open = guest.cpus.filter((cpu) => guest.views[cpu.view] && guest.views[cpu.view].kernel_root === null);
+  if (guest.cpus.length === 0) return 'No CPU was looked at';
+  if (open.length === guest.cpus.length) return 'Not isolated: user mode and the kernel share one root';
+  if (open.length > 0) return `Not isolated on CPU ${ranges(open.map((cpu) => cpu.cpu.index))}`;
+  return VERDICTS[worstOf(guest) || 'clean'];
+}
 
 const CAUGHT = {
   'ring3': 'stopped in ring 3',
@@ -34,7 +43,7 @@ function verdictLine(guest) {
   const count = Object.keys(SEVERITIES).map((severity) => [severity, guest.findings.filter((finding) => finding.severity === severity).length]);
   return make('div', { class: `verdict ${worst || 'clean'}` },
     make('h1', {}, worst ? severityMark(worst, false) : make('span', { class: 'severity clean', 'aria-hidden': 'true' }, '✓'),
-      ' ', VERDICTS[worst || 'clean']),
+      ' ', verdictOf(guest)),
     make('p', { class: 'counts' }, count.filter(([, number]) => number > 0).map(([severity, number]) =>
       make('span', {}, severityMark(severity, false), ` ${plural(number, SEVERITIES[severity][1].toLowerCase(), severity === 'serious' || severity === 'critical' ? severity : severity + 's')}`))));
 }
@@ -62,7 +71,7 @@ function ranges(numbers) {
 
 function showVerdict() {
   const two = guests.length > 1;
-  byId('verdict').replaceChildren(...guests.map((guest, index) => make('div', { class: 'guest' },
+  fill(byId('verdict'), ...guests.map((guest, index) => make('div', { class: 'guest' },
     two && make('p', { class: 'side' }, make('b', {}, index === 0 ? 'A' : 'B'), ' ', guestText(guest.source)),
     verdictLine(guest), totalsBlock(index))));
   byId('verdict').classList.toggle('two', two);
@@ -70,9 +79,9 @@ function showVerdict() {
 
 function showSource() {
   const [guest] = guests;
-  byId('source').replaceChildren(guestText(guest.source), guests.length > 1 ? ' against ' : '', guests.length > 1 ? guestText(guests[1].source) : '');
-  document.title = `${VERDICTS[worstOf(guest) || 'clean']} · ringwall audit · ${guest.source}`;
-  byId('foot').replaceChildren(`Made by ${guest.tool}, schema ${guest.schema}. This page loads nothing from anywhere.`);
+  fill(byId('source'), guestText(guest.source), guests.length > 1 ? ' against ' : '', guests.length > 1 ? guestText(guests[1].source) : '');
+  document.title = `${verdictOf(guest)} · ringwall audit · ${guest.source}`;
+  fill(byId('foot'), `Made by ${guest.tool}, schema ${guest.schema}. This page loads nothing from anywhere.`);
 }
 
 const PAGING = [['no_execute', 'NX'], ['write_protect', 'WP'], ['global', 'PGE'], ['pcid', 'PCID'], ['smep', 'SMEP'],
@@ -95,9 +104,11 @@ function showCpus() {
   const rows = guests.flatMap((guest, index) => guest.cpus.map((cpu) => cpuRow(cpu, index)));
   const anomalies = guests.flatMap((guest, index) => guest.views.flatMap((view) => view.anomalies.rows.map((row) => [index, view, row])));
   const hidden = guests.flatMap((guest) => guest.views).reduce((sum, view) => sum + view.anomalies.count - view.anomalies.rows.length, 0);
-  byId('cpus').replaceChildren(make('h2', { id: 'cpus-title' }, 'CPUs'),
+  fill(byId('cpus'), make('h2', { id: 'cpus-title' }, 'CPUs'),
     make('div', { class: 'scroll', tabindex: '0' }, make('table', {}, make('thead', {}, make('tr', {}, heads.map((head) => make('th', { scope: 'col' }, head)))),
       make('tbody', {}, rows))),
+    guests.flatMap((guest, index) => guest.unseen.map(([number, reason]) => make('p', { class: 'help' },
+      `${guests.length > 1 ? 'AB'[index] + ' ' : ''}CPU ${number} was not looked at: `, guestText(reason)))),
     anomalies.length > 0 && make('h3', {}, 'Malformed tables'),
     anomalies.length > 0 && make('div', { class: 'scroll', tabindex: '0' }, make('table', {},
       make('thead', {}, make('tr', {}, ['View', 'What', 'Level', 'Entry at', 'Entry', 'Translates from'].map((head) => make('th', { scope: 'col' }, head)))),

@@ -33,7 +33,10 @@ function tableRow(region) {
   const view = viewOf(table.guest);
   const pages = `${Number(region.pages).toLocaleString('en')}${region.pageSize ? ` × ${size(region.pageSize)}` : ''}`;
   const worst = region.findings.reduce((found, finding) => (!found || worse(finding.severity, found) ? finding.severity : found), null);
-  const pick = () => choose(table.guest, region, true);
+  const pick = () => {
+    choose(table.guest, region, true);
+    bringMap();
+  };
   return make('tr', { class: chosen ? 'chosen' : null, 'aria-selected': String(Boolean(chosen)), click: pick, 'data-address': hex(region.address) },
     make('th', { scope: 'row' }, make('button', { type: 'button', class: 'link mono', click: (event) => { event.stopPropagation(); pick(); } }, hex(region.address))),
     make('td', { class: 'number' }, size(region.mapped)), make('td', { class: 'number' }, pages),
@@ -51,7 +54,7 @@ function buildTable() {
   }, name)));
   const kinds = make('select', { 'aria-label': 'Kind', change: (event) => change({ kind: event.target.value }) }, make('option', { value: '' }, 'all kinds'),
     Object.keys(KINDS).map((kind) => make('option', { value: kind }, kindName(kind))));
-  byId('regions').replaceChildren(
+  fill(byId('regions'),
     make('div', { class: 'bar' }, make('h2', { id: 'regions-title' }, 'Regions'),
       guests.length > 1 && make('select', { 'aria-label': 'Guest', change: (event) => change({ guest: Number(event.target.value) }) },
         guests.map((guest, index) => make('option', { value: index }, 'AB'[index], ' ', guest.source))),
@@ -70,7 +73,7 @@ function fillTable() {
   table.page = Math.min(table.page, last);
   const options = Object.entries(LISTS).map(([list, words]) => [list, `${words} ${view ? view[list].length.toLocaleString('en') : 0}`]);
   segments(byId('lists'), options, table.list, (list) => { Object.assign(table, { list, page: 0 }); fillTable(); });
-  byId('table').tBodies[0].replaceChildren(...rows.slice(table.page * ROWS, (table.page + 1) * ROWS).map(tableRow));
+  fill(byId('table').tBodies[0], rows.slice(table.page * ROWS, (table.page + 1) * ROWS).map(tableRow));
   for (const cell of document.querySelectorAll('#table th[data-column]')) {
     const sorted = cell.dataset.column === table.sort;
     cell.setAttribute('aria-sort', sorted ? (table.down ? 'descending' : 'ascending') : 'none');
@@ -78,7 +81,7 @@ function fillTable() {
   const turn = (text, page) => make('button', { type: 'button', disabled: page < 0 || page > last ? '' : null, click: () => { table.page = page; fillTable(); } }, text);
   const count = view ? view.counts[table.list] : 0;
   const put = view && view[table.list].length < count ? `; ${plural(count, 'region')} in the tables are shown as ${plural(view[table.list].length, 'row')}, neighbours put together` : '';
-  byId('pages').replaceChildren(make('span', { class: 'help' }, `${plural(rows.length, 'row')}${put}`), make('span', { class: 'stretch' }),
+  fill(byId('pages'), make('span', { class: 'help' }, `${plural(rows.length, 'row')}${put}`), make('span', { class: 'stretch' }),
     ...(last > 0 ? [turn('Previous', table.page - 1), make('span', {}, `${table.page + 1} of ${last + 1}`), turn('Next', table.page + 1)] : []));
   Object.assign(byId('table').dataset, { rows: rows.length });
 }
