@@ -2,7 +2,7 @@
 
 use ringwall_audit::cpu::{Cpu, Table};
 use ringwall_audit::document::Audit;
-use ringwall_audit::{Subject, look};
+use ringwall_audit::{Subject, Symbols, look};
 use ringwall_emulator::{Guest, GuestMemory, Registers};
 
 /// The registers of the first `count` CPUs of a stopped guest.
@@ -15,7 +15,7 @@ pub fn cpus(guest: &mut Guest, count: u32) -> Vec<Cpu> {
     registers.iter().take(count as usize).map(cpu).collect()
 }
 
-/// What the monitor says of a CPU, in the audit's words.
+/// What an emulator says of a CPU, in the audit's words.
 pub fn cpu(registers: &Registers) -> Cpu {
     let table = |table: ringwall_emulator::Table| Table { base: table.base, limit: table.limit };
     Cpu {
@@ -37,16 +37,26 @@ pub fn cpu(registers: &Registers) -> Cpu {
     }
 }
 
-/// The audit of a stopped guest.
+/// The audit of a stopped guest, without symbols.
 ///
 /// # Panics
 ///
 /// When there is nothing to look at.
 pub fn audit(memory: &GuestMemory, cpus: &[Cpu]) -> Audit {
+    audit_with(memory, cpus, None)
+}
+
+/// The audit of a stopped guest.
+///
+/// # Panics
+///
+/// As [`audit`].
+pub fn audit_with(memory: &GuestMemory, cpus: &[Cpu], symbols: Option<&Symbols>) -> Audit {
     let subject = Subject {
         memory: &|address: u64, buffer: &mut [u8]| memory.read(address, buffer),
         cpus,
         source: "a scenario".into(),
+        symbols,
         kernel_cr3: None,
         progress: &|_, _| {},
     };
