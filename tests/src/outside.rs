@@ -108,7 +108,7 @@ impl Running {
                 let page = kernel.iter().find(|page| page.address == address);
                 page.map(|page| contents(memory, page)).expect("a page of 4 KiB in the entry area")
             };
-            let gates = gates(&page(registers.idt));
+            let gates = gates(&page(registers.idt.base));
             let base = gates[0] & !0xfff;
             let gates = gates.into_iter().map(|gate| gate - base).collect();
             EntryText { bytes: page(base), gates }

@@ -15,7 +15,7 @@ use std::collections::HashSet;
 use crate::document::{Kind, Region};
 use crate::names::Names;
 use crate::names::shape::user_frame;
-use crate::space::Space;
+use crate::tables::Tables;
 
 const PAGE: u64 = 4096;
 /// Bytes that are read at once, and with them how much more, so that no word is cut.
@@ -81,11 +81,15 @@ pub struct Contents {
 }
 
 /// Searches the named supervisor regions of a user root, ascending.
-pub fn search(user: &dyn Space, kernel: &dyn Space, visible: &[Region], names: &Names) -> Contents {
+pub fn search(user: &Tables, kernel: &Tables, visible: &[Region], names: &Names) -> Contents {
     let mut search =
         Search { user, kernel, names, found: Contents::default(), seen: HashSet::new(), tried: 0 };
     let mut left = SEARCHED_MOST;
-    for region in visible.iter().filter(|region| region.repeats.is_none()) {
+    // What has marks of its own goes first: an alias has none to say which of its bytes the CPU needs.
+    let marked = |region: &&Region| !names.marks.touching(region.address, region.last()).is_empty();
+    let (first, second): (Vec<&Region>, Vec<&Region>) =
+        visible.iter().filter(|region| region.repeats.is_none()).partition(marked);
+    for region in first.into_iter().chain(second) {
         if region.bytes > left {
             search.found.cut_short = true;
             continue;
@@ -100,8 +104,8 @@ pub fn search(user: &dyn Space, kernel: &dyn Space, visible: &[Region], names: &
 }
 
 struct Search<'a> {
-    user: &'a dyn Space,
-    kernel: &'a dyn Space,
+    user: &'a Tables<'a>,
+    kernel: &'a Tables<'a>,
     names: &'a Names<'a>,
     found: Contents,
     /// Physical addresses of pages that were searched.
@@ -123,7 +127,7 @@ impl Search<'_> {
             beyond: Beyond { region: region.address, bytes: 0, code: 0 },
         };
         for page in (0..region.pages).map(|page| region.address + page * region.page_size) {
-            let physical = self.user.page(page).map(|page| page.physical);
+            let physical = self.user.translate(page).map(|page| page.physical);
             if physical.is_some_and(|physical| self.seen.insert(physical)) {
                 self.page(page, region, &mut tally);
             }
@@ -183,7 +187,7 @@ impl Search<'_> {
     /// clear what IRETQ pops.
     fn is_own_exit(&self, top: u64) -> bool {
         let Some([rip, ..]) = user_frame(self.user, top) else { return false };
-        self.user.page(rip).is_some_and(|page| page.rights.user && page.rights.executable)
+        self.user.translate(rip).is_some_and(|page| page.rights.user && page.rights.executable)
     }
 
     /// Adds every pointer that begins in the first `own` bytes of a chunk.
@@ -247,7 +251,7 @@ impl Search<'_> {
 
     /// Whether an address is that of kernel-only memory, or just past it.
     fn is_secret(&self, address: u64) -> bool {
-        let shown = |address| self.user.page(address).is_some();
+        let shown = |address| self.user.translate(address).is_some();
         let hidden = |address| self.kernel.is_supervisor(address) && !shown(address);
         hidden(address) || (!shown(address) && hidden(address.wrapping_sub(1)))
     }

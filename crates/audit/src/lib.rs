@@ -10,8 +10,11 @@
 //! - [`look`] is the whole of it: from memory and CPUs to a [`document::Audit`],
 //! - `walk` lists what a root maps (Intel SDM vol. 3, 4.5; AMD APM vol. 2, 5.3), [`Tables`] translates an address,
 //! - `pair` finds the roots that belong together,
+//! - [`names`] says what the pages are, [`contents`] what stands in them, [`findings`] what is wrong with that,
 //! - [`report`] compares two of them,
 //! - [`landmarks`] names pages from the descriptor-table registers and the TSS,
+//! - [`expect`] holds what is seen against a file that declares what may be visible,
+//! - [`compare`] sets two audits side by side,
 //! - [`boots`] says what of it moves with the kernel's random address from boot to boot.
 
 #![forbid(unsafe_code)]
@@ -34,10 +37,10 @@ pub mod names;
 mod pair;
 mod regions;
 mod report;
-pub mod space;
 #[cfg(test)]
 mod synthetic;
 mod tables;
+mod tell;
 mod walk;
 
 pub use compare::{Comparison, compare};
@@ -45,6 +48,7 @@ pub use expect::{Accepted, ExpectError, Expectations};
 pub use landmarks::Landmarks;
 pub use leaves::{Leaf, leaves};
 pub use look::{Subject, look};
+pub use names::symbols::{SymbolError, Symbols};
 pub use report::{Pointer, Report, audit};
 pub use tables::{Page, TableCache, Tables};
 

@@ -49,6 +49,13 @@ pub fn pair(cache: &TableCache, cpu: &Cpu, kernel_cr3: Option<u64>) -> Pair {
     }
 }
 
+/// Whether user mode could run under a root: something is mapped in its user half.
+pub fn has_user_half(cache: &TableCache, root: u64) -> bool {
+    cache
+        .table(root)
+        .is_some_and(|entries| entries[..ENTRIES / 2].iter().any(|entry| entry & 1 == 1))
+}
+
 /// Whether `upper` is the user root of the kernel root `lower`.
 fn are_pair(cache: &TableCache, cpu: &Cpu, lower: u64, upper: u64) -> bool {
     let paging = cpu.paging();

@@ -150,6 +150,17 @@ impl<'a> Tables<'a> {
         }
         true
     }
+
+    /// Eight bytes from a virtual address on, least significant first, if all of them are mapped and in memory.
+    pub fn word(&self, address: u64) -> Option<u64> {
+        let mut bytes = [0; 8];
+        self.read(address, &mut bytes).then(|| u64::from_le_bytes(bytes))
+    }
+
+    /// Whether an address is mapped, and not for user mode.
+    pub fn is_supervisor(&self, address: u64) -> bool {
+        self.translate(address).is_some_and(|page| !page.rights.user)
+    }
 }
 
 /// An entry and its place.

@@ -12,7 +12,9 @@
 
 mod audit;
 pub mod html;
+mod interrupt;
 pub mod options;
+mod progress;
 #[cfg(test)]
 mod sample;
 pub mod saved;

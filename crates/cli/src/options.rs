@@ -39,13 +39,9 @@ pub struct AuditOptions {
     #[arg(value_name = "SOURCE")]
     pub source: Option<PathBuf>,
 
-    /// A running guest of QEMU, by the socket of its monitor: -qmp unix:SOCKET,server=on,wait=off
+    /// A running guest of QEMU, by its monitor's socket (or HOST:PORT): -qmp unix:SOCKET,server=on,wait=off
     #[arg(long, value_name = "SOCKET", help_heading = "Sources")]
     pub qmp: Option<PathBuf>,
-
-    /// With --qmp: the socket of its gdb stub, which stops a CPU in ring 3 more exactly
-    #[arg(long, value_name = "SOCKET", help_heading = "Sources", requires = "qmp")]
-    pub gdb: Option<PathBuf>,
 
     /// An ELF core: QEMU's dump-guest-memory, without -p
     #[arg(long, value_name = "FILE", help_heading = "Sources")]
@@ -170,13 +166,8 @@ impl FailOn {
 pub enum Source {
     /// A file or socket; what it is stands in it.
     File(PathBuf),
-    /// A running guest.
-    Attached {
-        /// The monitor's socket.
-        qmp: PathBuf,
-        /// The gdb stub's socket.
-        gdb: Option<PathBuf>,
-    },
+    /// A running guest, by its monitor's socket.
+    Attached(PathBuf),
     /// An ELF core.
     Core(PathBuf),
     /// Physical memory without registers.
@@ -225,7 +216,7 @@ impl AuditOptions {
         let source = self.source()?;
         let running = matches!(source, Source::Run { .. });
         self.refuse_without_run(running)?;
-        let attached = matches!(source, Source::Attached { .. } | Source::File(_));
+        let attached = matches!(source, Source::Attached(_) | Source::File(_));
         if self.limit.is_some() && !running && !attached {
             return Err("--limit is for guests that run: --run, --qmp".into());
         }
@@ -240,8 +231,7 @@ impl AuditOptions {
             sources.push(("SOURCE", Source::File(file.clone())));
         }
         if let Some(qmp) = &self.qmp {
-            let source = Source::Attached { qmp: qmp.clone(), gdb: self.gdb.clone() };
-            sources.push(("--qmp", source));
+            sources.push(("--qmp", Source::Attached(qmp.clone())));
         }
         if let Some(file) = &self.core {
             sources.push(("--core", Source::Core(file.clone())));
@@ -326,8 +316,7 @@ mod tests {
         assert_eq!(source("--core a.elf --against b"), Source::Core("a.elf".into()));
         let raw = Source::Raw { file: "m".into(), cr3: 0x1a0_3000, levels: 5 };
         assert_eq!(source("--raw m --cr3 0x1a03000 --levels 5"), raw);
-        let attached = Source::Attached { qmp: "s".into(), gdb: Some("g".into()) };
-        assert_eq!(source("--qmp s --gdb g"), attached);
+        assert_eq!(source("--qmp s"), Source::Attached("s".into()));
         let arguments = vec!["-kernel".into(), "k".into()];
         let run = Source::Run { arguments, after: Some("READY".into()), boots: 3 };
         assert_eq!(source("--run --boots 3 --after READY -- -kernel k"), run);
@@ -351,7 +340,6 @@ mod tests {
         refused("--core a --limit 4", "--limit is for guests that run");
         refused("--raw m", "--cr3");
         refused("--core a --cr3 0x1000", "--raw");
-        refused("--gdb g a.elf", "--qmp");
         refused("--raw m --cr3 zero", "expected a number");
         refused("--raw m --cr3 0x1000 --levels 3", "4..=5");
         refused("--run --boots 0 -- -kernel k", "1..=64");

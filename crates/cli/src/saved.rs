@@ -6,6 +6,7 @@
 use std::io::{self, BufReader, Read};
 
 use anyhow::{Context, Result, bail, ensure};
+use ringwall_audit::compare::{Comparison, compare};
 use ringwall_audit::document::{Audit, Region, SCHEMA};
 
 /// Longest file that is read, in bytes.
@@ -93,7 +94,27 @@ fn check_regions(regions: &[Region]) -> Result<()> {
     Ok(())
 }
 
-/// An audit as JSON, with a line end.
+/// Two audits with what differs: the JSON of `--against`.
+#[derive(Debug, serde::Serialize)]
+pub struct Compared<'a> {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// The differences.
+    pub comparison: Comparison,
+    /// The audit that was asked for.
+    pub left: &'a Audit,
+    /// The one that it is held against.
+    pub right: &'a Audit,
+}
+
+impl<'a> Compared<'a> {
+    /// Sets two audits side by side.
+    pub fn new(left: &'a Audit, right: &'a Audit) -> Compared<'a> {
+        Compared { schema: SCHEMA, comparison: compare(left, right), left, right }
+    }
+}
+
+/// An audit, or two, as JSON, with a line end.
 ///
 /// # Errors
 ///

@@ -6,9 +6,10 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use ringwall_audit::compare::Aspect;
 use ringwall_audit::cpu::Table;
 use ringwall_audit::document::{
-    Anomaly, AnomalyKind, Audit, BaseMotion, Caught, Kind, Motion, Region, Severity, Unseen,
+    Anomaly, AnomalyKind, Audit, BaseMotion, Caught, Filled, Kind, Motion, Region, Severity, Unseen,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -39,6 +40,7 @@ fn full() -> Audit {
     stack.repeats = Some(0xffff_fe00_0000_2000);
     let name = stack.name.as_mut().expect("samples have names");
     (name.cpu, name.symbol) = (Some(0), Some("cpu_entry_area+0x3000".into()));
+    view.filled = vec![Filled { address: 0xffff_fe00_0000_4f00, bytes: 40 }];
     view.anomalies = vec![Anomaly {
         kind: AnomalyKind::ReservedBit,
         level: 2,
@@ -68,6 +70,14 @@ fn documented(page: &str, heading: &str) -> BTreeSet<String> {
     cells.iter().flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
 }
 
+/// The values of [`Aspect`], which is never read and so has no parser.
+fn aspects() -> BTreeSet<String> {
+    let all =
+        [Aspect::OnlyLeft, Aspect::OnlyRight, Aspect::Rights, Aspect::Bytes, Aspect::PageSize];
+    let text = |aspect| serde_json::to_value(aspect).expect("JSON").as_str().map(str::to_owned);
+    all.into_iter().map(|aspect| text(aspect).expect("a string")).collect()
+}
+
 fn fields(value: &Value) -> BTreeSet<String> {
     value.as_object().expect("an object").keys().cloned().collect()
 }
@@ -90,6 +100,7 @@ fn every_field_is_documented_and_no_other() {
         ("Paging", "/cpus/0/paging"),
         ("Unseen", "/unseen/0"),
         ("View", "/views/0"),
+        ("Filled", "/views/0/filled/0"),
         ("Totals", "/views/0/totals"),
         ("Region", "/views/0/visible/3"),
         ("Rights", "/views/0/visible/3/rights"),
@@ -101,9 +112,29 @@ fn every_field_is_documented_and_no_other() {
         ("Base", "/boots/bases/0"),
         ("Track", "/boots/tracks/0"),
     ];
+    hold(&page, &objects, &audit);
+}
+
+#[test]
+fn every_field_of_a_comparison_is_documented_and_no_other() {
+    let (left, right) = (full(), sample::shared(3));
+    let compared = serde_json::to_value(saved::Compared::new(&left, &right)).expect("JSON");
+    let objects = [
+        ("Two audits", "/"),
+        ("Comparison", "/comparison"),
+        ("Setting", "/comparison/settings/0"),
+        ("Total", "/comparison/totals/0"),
+        ("Pair of regions", "/comparison/regions/0"),
+        ("Pair of findings", "/comparison/findings/0"),
+    ];
+    hold(&page(), &objects, &compared);
+}
+
+/// Holds headings of the page against the objects at these pointers.
+fn hold(page: &str, objects: &[(&str, &str)], value: &Value) {
     for (heading, pointer) in objects {
-        let value = audit.pointer(pointer.trim_end_matches('/')).expect(pointer);
-        assert_eq!(documented(&page, heading), fields(value), "left: the page, under {heading}");
+        let value = value.pointer(pointer.trim_end_matches('/')).expect(pointer);
+        assert_eq!(documented(page, heading), fields(value), "left: the page, under {heading}");
     }
 }
 
@@ -117,6 +148,7 @@ fn every_value_is_documented_and_no_other() {
         ("Severity", values::<Severity>()),
         ("Motion of a base", values::<BaseMotion>()),
         ("Motion", values::<Motion>()),
+        ("Aspect", aspects()),
     ];
     for (heading, values) in enumerations {
         assert!(values.len() > 1, "{heading}: {values:?}");

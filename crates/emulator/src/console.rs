@@ -1,14 +1,17 @@
 //! The guest's first serial port.
 //!
-//! A thread reads QEMU's standard output until it closes and keeps it all: a test that fails can
-//! always show the whole log. Readers wait for text or for lines, never longer than they say. Carriage
+//! A thread reads QEMU's standard output until it closes and keeps it, so that a test that fails can
+//! show the whole log; only a guest that writes without end loses what it wrote first. Readers wait for text or for lines, never longer than they say. Carriage
 //! returns, which terminals add to line ends, are dropped.
 
 use std::io::{self, Read, Write};
-use std::process::{ChildStdin, ChildStdout};
+use std::process::ChildStdin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
+
+/// The most that is kept, in bytes: more than any boot writes.
+const MOST: usize = 32 << 20;
 
 /// Everything the guest has written to its serial port, and a way to type to it.
 #[derive(Debug)]
@@ -28,15 +31,43 @@ struct Record {
 #[derive(Debug, Default)]
 struct State {
     bytes: Vec<u8>,
+    /// How many bytes were written before those. Positions count them, too.
+    dropped: usize,
     closed: bool,
 }
 
+impl State {
+    /// What was written at `position` and after it, as far as it is kept.
+    fn after(&self, position: usize) -> &[u8] {
+        &self.bytes[position.saturating_sub(self.dropped).min(self.bytes.len())..]
+    }
+
+    /// The position after all that was written.
+    fn end(&self) -> usize {
+        self.dropped + self.bytes.len()
+    }
+}
+
 impl Console {
-    pub(crate) fn new(output: ChildStdout, input: Option<ChildStdin>) -> io::Result<Console> {
+    pub(crate) fn new(
+        output: impl Read + Send + 'static,
+        input: Option<ChildStdin>,
+    ) -> io::Result<Console> {
         let record = Arc::new(Record::default());
         let recorder = Arc::clone(&record);
         thread::Builder::new().name("guest console".into()).spawn(move || recorder.fill(output))?;
         Ok(Console { record, input, position: 0 })
+    }
+
+    /// The console on a pipe that may not be there; then nothing is ever written.
+    pub(crate) fn of(
+        output: Option<impl Read + Send + 'static>,
+        input: Option<ChildStdin>,
+    ) -> io::Result<Console> {
+        match output {
+            Some(output) => Console::new(output, input),
+            None => Console::new(io::empty(), input),
+        }
     }
 
     /// All text so far, with bytes that are no UTF-8 replaced.
@@ -51,11 +82,10 @@ impl Console {
         let mut searched = 0;
         let mut state = self.record.lock();
         loop {
-            let from = searched.min(state.bytes.len());
-            if find(&state.bytes[from..], needle.as_bytes()).is_some() {
+            if find(state.after(searched), needle.as_bytes()).is_some() {
                 return true;
             }
-            searched = state.bytes.len().saturating_sub(needle.len());
+            searched = state.end().saturating_sub(needle.len());
             match self.record.wait(state, deadline) {
                 Some(grown) => state = grown,
                 None => return false,
@@ -69,7 +99,8 @@ impl Console {
         let deadline = Instant::now() + limit;
         let mut state = self.record.lock();
         loop {
-            let rest = &state.bytes[self.position..];
+            self.position = self.position.max(state.dropped);
+            let rest = state.after(self.position);
             if let Some(end) = find(rest, b"\n") {
                 let line = String::from_utf8_lossy(&rest[..end]).into_owned();
                 self.position += end + 1;
@@ -77,7 +108,7 @@ impl Console {
             }
             if state.closed {
                 let line = String::from_utf8_lossy(rest).into_owned();
-                self.position = state.bytes.len();
+                self.position = state.end();
                 return (!line.is_empty()).then_some(line);
             }
             state = self.record.wait(state, deadline)?;
@@ -127,7 +158,13 @@ impl Record {
                 Ok(0) => break,
                 Ok(count) => {
                     let text = buffer[..count].iter().filter(|byte| **byte != b'\r');
-                    self.lock().bytes.extend(text);
+                    let mut state = self.lock();
+                    state.bytes.extend(text);
+                    if state.bytes.len() > MOST {
+                        // Half at a time, or every byte would move at every read.
+                        state.bytes.drain(..MOST / 2);
+                        state.dropped += MOST / 2;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => break,
@@ -164,6 +201,18 @@ mod tests {
         assert_eq!(line().as_deref(), Some("two"));
         assert_eq!(line().as_deref(), Some("rest"));
         assert_eq!(line(), None);
+    }
+
+    #[test]
+    fn a_guest_that_never_stops_writing_loses_its_first_lines() {
+        let line = "the same line again and again and again and again and again\n";
+        let text = format!("first\n{}last\n", line.repeat(MOST / line.len() + 2));
+        let mut console = console(&text);
+        assert!(console.text().len() <= MOST);
+        assert!(!console.wait_for("first", Duration::from_secs(1)));
+        assert!(console.wait_for("last\n", Duration::from_secs(1)));
+        let lines = std::iter::from_fn(|| console.next_line(Duration::ZERO));
+        assert_eq!(lines.last().as_deref(), Some("last"));
     }
 
     #[test]

@@ -119,7 +119,7 @@ impl Machine {
     /// [`Error::Start`] without QEMU, [`Error::Gone`] when QEMU does not like the machine or
     /// cannot read the kernel, [`Error::Host`] when the host refuses memory or sockets.
     pub fn start(&self) -> Result<Guest, Error> {
-        let memory = GuestMemory::new(self.memory_mib * MIB)?;
+        let mut memory = GuestMemory::new(self.memory_mib * MIB)?;
         let shared = memory.duplicate()?;
         let (ours, theirs) = UnixStream::pair().map_err(Error::host("make a monitor socket"))?;
         let mut stderr = scratch_file().map_err(Error::host("make a file for QEMU's errors"))?;
@@ -132,13 +132,8 @@ impl Machine {
             .arg(format!("socket,id=monitor,fd={}", theirs.as_raw_fd()))
             .args(["-mon", "chardev=monitor,mode=control"])
             .args(["-m", &format!("{}M", self.memory_mib)])
-            .arg("-object")
-            .arg(format!(
-                "memory-backend-file,id=ram,size={}M,share=on,mem-path=/proc/self/fd/{}",
-                self.memory_mib,
-                shared.as_raw_fd()
-            ))
-            .args(["-machine", "pc,memory-backend=ram"])
+            .args(["-machine", "pc"])
+            .args(memory.arguments(&shared))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(stderr_copy);
@@ -158,6 +153,7 @@ impl Machine {
             Console::new(output, pipes.stdin).map_err(Error::host("start the console's thread"))?;
 
         let connected = Monitor::new(ours).and_then(|mut monitor| {
+            memory.lay_out(&monitor.memory_ranges()?);
             monitor.resume()?;
             Ok(monitor)
         });

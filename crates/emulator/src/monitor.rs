@@ -1,36 +1,95 @@
 //! QEMU's monitor: QMP, one JSON object a line, and through it the human monitor (HMP).
 //!
-//! Events arrive between answers; they are kept for [`Monitor::shutdown_reason`]. Every read has a
-//! time limit, so a stuck QEMU is an error and not a hang.
+//! Events arrive between answers; of them only the reason of a shutdown is kept. Every answer has a time limit and a
+//! largest size, so a stuck QEMU, or something that is none, is an error and not a hang. An answer that came too late
+//! is told from the next one by its number.
 
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::io::{self, Read, Write};
+use std::time::{Duration, Instant};
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{Error, Registers};
+use crate::error::quote;
+use crate::ranges::{self, MemoryRange};
+use crate::{Connection, Error, Registers};
 
 /// How long an answer may take. `stop` waits for every virtual CPU to leave its translated code.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
+/// How long the greeting of a QEMU that runs already may take. It serves one client at a time and lets others wait.
+const GREETING_LIMIT: Duration = Duration::from_secs(10);
+/// The longest answer. `info tlb` of a kernel with all of its memory mapped is a few MiB.
+const LONGEST_ANSWER: usize = 48 << 20;
+/// The longest answer that is read as any JSON: a value takes many times the space of its text. Longer ones can only
+/// be a string.
+const LONGEST_VALUE: usize = 1 << 20;
+/// Longer reasons are none.
+const LONGEST_REASON: usize = 100;
 
 /// A connection to the monitor of one guest.
 #[derive(Debug)]
 pub struct Monitor {
-    stream: BufReader<UnixStream>,
-    events: Vec<Value>,
+    stream: Connection,
+    /// What has come and was not yet used.
+    received: Vec<u8>,
+    /// How much of that is known to hold no line end.
+    searched: usize,
+    /// The number of the command that was sent last.
+    number: u64,
+    /// No answer came, or the owner is done: there is nothing to be asked any more.
+    closed: bool,
+    shutdown: Option<String>,
+}
+
+/// An answer that is too long to be anything but text.
+#[derive(Deserialize)]
+struct LongText {
+    id: Option<u64>,
+    #[serde(rename = "return")]
+    text: String,
 }
 
 impl Monitor {
+    /// Connects to a monitor that QEMU offers with `-qmp unix:PATH,server=on,wait=off` or `-qmp tcp:...`; see
+    /// [`Connection::open`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Connect`], [`Error::Busy`] when nobody greets, [`Error::Unreadable`] when what does is no QMP.
+    pub fn connect(place: &str) -> Result<Monitor, Error> {
+        let connected = Connection::open(place);
+        let stream = connected.map_err(|source| Error::Connect { place: place.into(), source })?;
+        Monitor::greeted(stream, GREETING_LIMIT).map_err(|error| match error {
+            Error::Silent { source, .. } => Error::Busy { place: place.into(), source },
+            other => other,
+        })
+    }
+
     /// Takes over a fresh connection: reads the greeting and leaves negotiation mode.
     ///
     /// # Errors
     ///
-    /// [`Error::Silent`] when QEMU has ended or does not speak QMP.
-    pub fn new(stream: UnixStream) -> Result<Monitor, Error> {
-        stream.set_read_timeout(Some(ANSWER_LIMIT)).map_err(Error::host("limit the monitor"))?;
-        let mut monitor = Monitor { stream: BufReader::new(stream), events: Vec::new() };
-        monitor.receive().map_err(|source| Error::Silent { command: "greeting".into(), source })?;
+    /// [`Error::Silent`] when QEMU has ended, [`Error::Unreadable`] when it does not speak QMP.
+    pub fn new(stream: impl Into<Connection>) -> Result<Monitor, Error> {
+        Monitor::greeted(stream.into(), ANSWER_LIMIT)
+    }
+
+    fn greeted(stream: Connection, limit: Duration) -> Result<Monitor, Error> {
+        stream.set_write_timeout(ANSWER_LIMIT).map_err(Error::host("limit the monitor"))?;
+        let mut monitor = Monitor {
+            stream,
+            received: Vec::new(),
+            searched: 0,
+            number: 0,
+            closed: false,
+            shutdown: None,
+        };
+        let greeting = monitor
+            .receive(Instant::now() + limit)
+            .map_err(|source| Error::Silent { command: "greeting".into(), source })?;
+        if greeting.get("QMP").is_none() {
+            return Err(Error::unreadable("greeting", "QMP in it", &greeting.to_string()));
+        }
         monitor.execute("qmp_capabilities", json!({}))?;
         Ok(monitor)
     }
@@ -39,24 +98,53 @@ impl Monitor {
     ///
     /// # Errors
     ///
-    /// [`Error::Silent`] when no answer comes, [`Error::Refused`] when QEMU says no.
+    /// [`Error::Silent`] when no answer comes, and for every command after that; [`Error::Refused`] when QEMU says no.
     pub fn execute(&mut self, command: &str, arguments: Value) -> Result<Value, Error> {
+        self.execute_within(command, arguments, ANSWER_LIMIT)
+    }
+
+    /// As [`Monitor::execute`], for what may take longer or must not take as long.
+    ///
+    /// # Errors
+    ///
+    /// As [`Monitor::execute`].
+    pub fn execute_within(
+        &mut self,
+        command: &str,
+        arguments: Value,
+        limit: Duration,
+    ) -> Result<Value, Error> {
         let silent = |source| Error::Silent { command: command.into(), source };
-        let request = json!({ "execute": command, "arguments": arguments }).to_string();
-        let stream = self.stream.get_mut();
-        stream.write_all(request.as_bytes()).map_err(silent)?;
-        stream.write_all(b"\n").map_err(silent)?;
+        if self.closed {
+            return Err(silent(io::ErrorKind::NotConnected.into()));
+        }
+        let answer = self.ask(command, arguments, Instant::now() + limit);
+        // What comes after a missing answer cannot be trusted to belong to anything.
+        self.closed |= answer.is_err();
+        let mut message = answer.map_err(silent)?;
+        if let Some(value) = message.get_mut("return") {
+            return Ok(value.take());
+        }
+        let answer = quote(message["error"]["desc"].as_str().unwrap_or_default());
+        Err(Error::Refused { command: command.into(), answer })
+    }
+
+    fn ask(&mut self, command: &str, arguments: Value, deadline: Instant) -> io::Result<Value> {
+        self.number += 1;
+        let request = json!({ "execute": command, "arguments": arguments, "id": self.number });
+        self.stream.write_all(format!("{request}\n").as_bytes())?;
         loop {
-            let mut message = self.receive().map_err(silent)?;
-            if message.get("event").is_some() {
-                self.events.push(message);
-            } else if let Some(value) = message.get_mut("return") {
-                return Ok(value.take());
-            } else {
-                let answer = message["error"]["desc"].as_str().unwrap_or_default().to_owned();
-                return Err(Error::Refused { command: command.into(), answer });
+            let message = self.receive(deadline)?;
+            let answer = message.get("return").is_some() || message.get("error").is_some();
+            if answer && message.get("id").is_none_or(|id| *id == self.number) {
+                return Ok(message);
             }
         }
+    }
+
+    /// Refuses every command from now on.
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
     }
 
     /// Executes a command of the human monitor and returns what it prints.
@@ -128,28 +216,98 @@ impl Monitor {
         Registers::parse(&self.human("info registers", cpu)?)
     }
 
+    /// The registers of all CPUs, in ascending order. Only a stopped guest has a consistent set.
+    ///
+    /// # Errors
+    ///
+    /// As [`Monitor::registers`].
+    pub fn all_registers(&mut self) -> Result<Vec<Registers>, Error> {
+        Registers::parse_all(&self.human("info registers -a", 0)?)
+    }
+
+    /// Which physical addresses are memory, in ascending order.
+    ///
+    /// # Errors
+    ///
+    /// As [`Monitor::registers`].
+    pub fn memory_ranges(&mut self) -> Result<Vec<MemoryRange>, Error> {
+        ranges::parse(&self.human("info mtree -f", 0)?)
+    }
+
+    /// Whether the guest runs: its CPUs are not stopped by anybody.
+    ///
+    /// # Errors
+    ///
+    /// As [`Monitor::execute`].
+    pub fn running(&mut self) -> Result<bool, Error> {
+        let status = self.execute("query-status", json!({}))?;
+        let running = status.get("running").and_then(Value::as_bool);
+        running.ok_or_else(|| Error::unreadable("query-status", "`running`", &status.to_string()))
+    }
+
     /// Why the guest ended, in QEMU's words (`guest-shutdown`, `guest-reset`, `guest-panic`, ...),
     /// if it said so. Reads what is left of a closed connection; call it when QEMU has ended.
     pub fn shutdown_reason(&mut self) -> Option<String> {
-        while let Ok(message) = self.receive() {
-            self.events.push(message);
-        }
-        let shutdown = self.events.iter().rev().find(|event| event["event"] == "SHUTDOWN")?;
-        shutdown["data"]["reason"].as_str().map(str::to_owned)
+        let deadline = Instant::now() + ANSWER_LIMIT;
+        while self.receive(deadline).is_ok() {}
+        self.shutdown.clone()
     }
 
-    fn receive(&mut self) -> io::Result<Value> {
-        let mut line = String::new();
-        if self.stream.read_line(&mut line)? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+    /// The next message. Notes a shutdown in passing.
+    fn receive(&mut self, deadline: Instant) -> io::Result<Value> {
+        let end = self.line(deadline)?;
+        let line = &self.received[..end];
+        let message = if line.len() <= LONGEST_VALUE {
+            serde_json::from_slice::<Value>(line)
+        } else {
+            serde_json::from_slice::<LongText>(line)
+                .map(|long| json!({ "return": long.text, "id": long.id.unwrap_or(self.number) }))
+        };
+        self.received.drain(..=end);
+        self.searched = 0;
+        if self.received.is_empty() {
+            // A long answer's space is not kept.
+            self.received.shrink_to(LONGEST_VALUE);
         }
-        serde_json::from_str(&line).map_err(io::Error::from)
+        let message = message.map_err(io::Error::from)?;
+        if message["event"] == "SHUTDOWN" {
+            let reason = message["data"]["reason"].as_str().unwrap_or_default();
+            self.shutdown = Some(reason.chars().take(LONGEST_REASON).collect());
+        }
+        Ok(message)
+    }
+
+    /// Receives until there is a whole line and says where its end is.
+    fn line(&mut self, deadline: Instant) -> io::Result<usize> {
+        let mut chunk = [0; 1 << 16];
+        loop {
+            let fresh = &self.received[self.searched..];
+            if let Some(end) = fresh.iter().position(|byte| *byte == b'\n') {
+                return Ok(self.searched + end);
+            }
+            self.searched = self.received.len();
+            if self.searched > LONGEST_ANSWER {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "the answer has no end"));
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.stream.set_read_timeout(left)?;
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => self.received.extend_from_slice(&chunk[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::net::UnixStream;
 
     /// A monitor that says `script`, whatever it is asked, and then hangs up.
     fn scripted(script: &str) -> Result<Monitor, Error> {
@@ -185,5 +343,69 @@ mod tests {
     fn a_closed_connection_is_an_error() {
         let mut monitor = scripted("").expect("a greeting");
         assert!(matches!(monitor.stop(), Err(Error::Silent { .. })));
+        assert!(matches!(monitor.stop(), Err(Error::Silent { .. })), "and stays one");
+    }
+
+    #[test]
+    fn something_else_than_a_monitor_is_an_error() {
+        let (ours, mut theirs) = UnixStream::pair().expect("a socket pair");
+        theirs.write_all(b"{\"hello\": 1}\n").expect("room");
+        assert!(matches!(Monitor::new(ours), Err(Error::Unreadable { .. })));
+        let (ours, mut theirs) = UnixStream::pair().expect("a socket pair");
+        theirs.write_all(b"SSH-2.0-OpenSSH\r\n").expect("room");
+        assert!(matches!(Monitor::new(ours), Err(Error::Silent { .. })));
+    }
+
+    #[test]
+    fn an_answer_to_another_question_is_passed_over() {
+        let script = "{\"return\": 7, \"id\": 99}\n{\"return\": 8, \"id\": 2}\n";
+        let mut monitor = scripted(script).expect("a greeting");
+        assert_eq!(monitor.execute("one", json!({})).expect("an answer"), json!(8));
+    }
+
+    #[test]
+    fn drops_of_an_answer_do_not_hold_anybody() {
+        let (ours, mut theirs) = UnixStream::pair().expect("a socket pair");
+        theirs.write_all(b"{\"QMP\": {}}\n{\"return\": {}}\n").expect("room");
+        let mut monitor = Monitor::new(ours).expect("a greeting");
+        let dripping = std::thread::spawn(move || {
+            while theirs.write_all(b" ").is_ok() {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let answer = monitor.execute_within("one", json!({}), Duration::from_millis(100));
+        assert!(matches!(answer, Err(Error::Silent { .. })));
+        drop(monitor);
+        dripping.join().expect("an end");
+    }
+
+    #[test]
+    fn an_answer_without_end_is_not_kept() {
+        let (ours, mut theirs) = UnixStream::pair().expect("a socket pair");
+        theirs.write_all(b"{\"QMP\": {}}\n{\"return\": {}}\n").expect("room");
+        let mut monitor = Monitor::new(ours).expect("a greeting");
+        let flood = std::thread::spawn(move || while theirs.write_all(&[b' '; 1 << 16]).is_ok() {});
+        assert!(matches!(monitor.stop(), Err(Error::Silent { .. })));
+        assert!(monitor.received.len() < LONGEST_ANSWER + (1 << 17));
+        drop(monitor);
+        flood.join().expect("an end");
+    }
+
+    #[test]
+    fn a_long_text_is_read_and_a_long_anything_is_not() {
+        let (ours, mut theirs) = UnixStream::pair().expect("a socket pair");
+        let answers = std::thread::spawn(move || {
+            let text = "x".repeat(2 * LONGEST_VALUE);
+            let list = "1,".repeat(LONGEST_VALUE);
+            let script = format!(
+                "{{\"QMP\": {{}}}}\n{{\"return\": {{}}}}\n{{\"return\": \"{text}\"}}\n{{\"return\": [{list}1]}}\n"
+            );
+            theirs.write_all(script.as_bytes()).expect("a reader");
+            theirs
+        });
+        let mut monitor = Monitor::new(ours).expect("a greeting");
+        assert_eq!(monitor.human("info tlb", 0).expect("a text").len(), 2 * LONGEST_VALUE);
+        assert!(matches!(monitor.execute("list", json!({})), Err(Error::Silent { .. })));
+        answers.join().expect("an end");
     }
 }

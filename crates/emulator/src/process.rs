@@ -8,7 +8,7 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::JoinHandle;
@@ -46,6 +46,7 @@ pub struct Process {
 pub(crate) struct Pipes {
     pub stdin: Option<ChildStdin>,
     pub stdout: Option<ChildStdout>,
+    pub stderr: Option<ChildStderr>,
 }
 
 #[derive(Debug, Default)]
@@ -95,8 +96,11 @@ impl Process {
                 drop(command);
                 match spawned {
                     Ok(mut child) => {
-                        let pipes =
-                            Pipes { stdin: child.stdin.take(), stdout: child.stdout.take() };
+                        let pipes = Pipes {
+                            stdin: child.stdin.take(),
+                            stdout: child.stdout.take(),
+                            stderr: child.stderr.take(),
+                        };
                         // A failed send means that the caller is gone; `dropped` says so as well.
                         let _ = report.send(Ok(pipes));
                         outcome.set(watch(child, &dropped, limit));

@@ -37,7 +37,7 @@ pub fn look(guest: &mut Guest) -> Result<View> {
     let memory = &guest.memory;
     let read = |address: u64, buffer: &mut [u8]| memory.read(address, buffer);
     let report = audit(&read, registers.cr3, registers.levels())?;
-    let tables = (registers.idt, registers.gdt, registers.tss);
+    let tables = (registers.idt.base, registers.gdt.base, registers.tss.base);
     let landmarks = Landmarks::new(&read, &report.pages, tables);
     guest.monitor.resume()?;
     Ok(View { report, registers, landmarks })

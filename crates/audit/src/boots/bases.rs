@@ -7,7 +7,8 @@
 //!   ffffffff8... [ text, read-only data, data     ]  kernel image: top 2 GiB
 //! ```
 //!
-//! No symbol is needed. Areas are compared from boot to boot only where every boot has as many of them.
+//! No symbol is needed. An area that user mode's root shows from end to end is no secret, and no base. Areas are compared
+//! from boot to boot only where every boot has as many of them.
 
 use crate::document::{Audit, Kind, Region};
 
@@ -28,7 +29,7 @@ pub const DIRECT_MAP: &str = "direct map";
 
 /// The bases of one boot, by name.
 pub fn bases(audit: &Audit) -> Vec<(String, u64)> {
-    let Some(kernel) = kernel_half(audit) else { return Vec::new() };
+    let Some((kernel, visible)) = kernel_half(audit) else { return Vec::new() };
     let image = image(kernel);
     let direct_map = direct_map(kernel);
     let mut bases = Vec::new();
@@ -38,7 +39,9 @@ pub fn bases(audit: &Audit) -> Vec<(String, u64)> {
     let others = areas(kernel).filter(|area| area.first().is_some_and(|first| first.address < TOP));
     let others = others.filter_map(|area| {
         let (first, last) = (area.first()?.address, area.last()?.last());
-        (!known.iter().flatten().any(|base| (first..=last).contains(base))).then_some(first)
+        let is_known = known.iter().flatten().any(|base| (first..=last).contains(base));
+        let is_secret = area.iter().any(|region| !shown(visible, region.address));
+        (is_secret && !is_known).then_some(first)
     });
     bases.extend(others.take(AREAS).zip(1..).map(|(base, number)| (area_name(number), base)));
     bases
@@ -49,11 +52,20 @@ pub fn area_name(number: usize) -> String {
     format!("area {number}")
 }
 
-/// What the kernel root maps in the kernel half; without isolation, that is what user mode's root does.
-fn kernel_half(audit: &Audit) -> Option<&[Region]> {
+/// What the kernel root maps in the kernel half, and what of it user mode's root does. Without isolation that is all of
+/// it, and called secret nevertheless: otherwise there would be nothing to compare.
+fn kernel_half(audit: &Audit) -> Option<(&[Region], &[Region])> {
     let isolated = audit.views.iter().find(|view| !view.kernel.is_empty());
-    let view = isolated.or(audit.views.first())?;
-    Some(if view.kernel.is_empty() { &view.visible } else { &view.kernel })
+    match isolated {
+        Some(view) => Some((&view.kernel, &view.visible)),
+        None => audit.views.first().map(|view| (&view.visible[..], &[][..])),
+    }
+}
+
+/// Whether one of `visible`, which ascend, holds the address.
+fn shown(visible: &[Region], address: u64) -> bool {
+    let after = visible.partition_point(|region| region.address <= address);
+    after > 0 && visible[after - 1].contains(address)
 }
 
 /// Runs with no more than [`GAP`] between them.
@@ -145,6 +157,20 @@ pub mod tests {
         let audit = Audit { views: vec![view], ..Audit::default() };
         let expected = [(IMAGE, at.0), (DIRECT_MAP, at.1), ("area 1", at.2)];
         assert_eq!(bases(&audit), expected.map(|(name, base)| (name.to_owned(), base)));
+    }
+
+    #[test]
+    fn what_user_mode_sees_wholly_is_no_secret() {
+        let (image, map, heap) =
+            (0xffff_ffff_9ac0_0000, 0xffff_8f00_4000_0000, 0xffff_b000_c000_0000);
+        let visible = vec![run(heap, 0x333_0000, 0x9_0000, false)];
+        let kernel = kernel(image, map, heap);
+        let view = View { kernel_root: Some(1), kernel, visible, ..View::default() };
+        let names = bases(&Audit { views: vec![view], ..Audit::default() });
+        assert_eq!(
+            names.iter().map(|(name, _)| &name[..]).collect::<Vec<_>>(),
+            [IMAGE, DIRECT_MAP]
+        );
     }
 
     #[test]

@@ -22,7 +22,8 @@ mod tracks;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::document::{Audit, Base, BaseMotion, Boots, Finding, Motion, Place, Severity, Track};
+use crate::document::{Audit, Base, BaseMotion, Boots, Finding, Motion, Place, Track};
+use crate::findings::catalogue::{KERNEL_NOT_RANDOMISED, MOVEMENT_UNDECIDED, MOVES_WITH_KERNEL};
 use agreement::{Agreement, agreement, spread};
 use tracks::Seen;
 
@@ -41,17 +42,20 @@ pub fn boots(audits: &[Audit]) -> (Boots, Vec<Finding>) {
     let series = all_bases(audits);
     let seen: Vec<BTreeMap<_, Seen>> = audits.iter().map(tracks::tracks).collect();
     let keys: BTreeSet<_> = seen.iter().flat_map(BTreeMap::keys).collect();
-    let mut followed: Vec<(Track, Seen)> = keys
-        .into_iter()
-        .filter_map(|key| {
-            let in_each: Vec<Option<Seen>> =
-                seen.iter().map(|boot| boot.get(key).copied()).collect();
-            let first = in_each.iter().flatten().next().copied()?;
-            let values: Vec<Option<u64>> =
-                in_each.iter().map(|seen| seen.map(|seen| seen.value)).collect();
-            Some((follow(key.name(), &values, &series), first))
-        })
-        .collect();
+    let mut followed: Vec<(Track, Seen)> = Vec::new();
+    let mut told = BTreeMap::new();
+    for key in keys {
+        let in_each: Vec<Option<Seen>> = seen.iter().map(|boot| boot.get(key).copied()).collect();
+        let Some(first) = in_each.iter().flatten().next().copied() else { continue };
+        let values: Vec<Option<u64>> =
+            in_each.iter().map(|seen| seen.map(|seen| seen.value)).collect();
+        // One piece of many that move as one says it for all.
+        let is_told = told.get(&key.alike()).is_some_and(|piece: &Vec<_>| as_one(piece, &values));
+        if !is_told {
+            followed.push((follow(key.name(), &values, &series), first));
+            told.insert(key.alike(), values);
+        }
+    }
     followed.sort_by_key(|(_, seen)| seen.address);
 
     let bases: Vec<Base> = series.iter().map(base).collect();
@@ -60,7 +64,15 @@ pub fn boots(audits: &[Audit]) -> (Boots, Vec<Finding>) {
     (Boots { boots: audits.len(), bases, tracks }, findings)
 }
 
-/// The bases of all boots, by name. Areas are left out if the boots have different numbers of them: then nobody knows
+/// Whether two series keep their distance in every boot, of which there are two at least.
+fn as_one(a: &[Option<u64>], b: &[Option<u64>]) -> bool {
+    let distance = |(a, b): (&Option<u64>, &Option<u64>)| Some((*b)?.wrapping_sub((*a)?));
+    let mut distances = a.iter().zip(b).map(distance);
+    let first = distances.next().flatten();
+    a.len() > 1 && first.is_some() && distances.all(|distance| distance == first)
+}
+
+/// The bases of all boots, by name. An area that moves with a base before it is none of its own. Areas are left out if the boots have different numbers of them: then nobody knows
 /// which is which.
 fn all_bases(audits: &[Audit]) -> Vec<Series> {
     let boots: Vec<Vec<(String, u64)>> = audits.iter().map(bases::bases).collect();
@@ -79,7 +91,15 @@ fn all_bases(audits: &[Audit]) -> Vec<Series> {
     let series: Vec<Series> = series.collect();
     let named = |name: &str| name == bases::IMAGE || name == bases::DIRECT_MAP;
     let same = series.iter().all(|s| named(&s.name) || s.addresses.iter().all(Option::is_some));
-    series.into_iter().filter(|series| same || named(&series.name)).collect()
+    let mut kept: Vec<Series> = Vec::new();
+    for one in series {
+        let moves = one.addresses.iter().any(|address| *address != one.addresses[0]);
+        let is_part = || moves && kept.iter().any(|base| as_one(&base.addresses, &one.addresses));
+        if named(&one.name) || same && !is_part() {
+            kept.push(one);
+        }
+    }
+    kept
 }
 
 fn base(series: &Series) -> Base {
@@ -145,70 +165,50 @@ fn findings(boots: usize, bases: &[Base], followed: &[(Track, Seen)]) -> Vec<Fin
         }
     }
     let image = bases.iter().find(|base| base.name == bases::IMAGE);
-    match image.map(|base| base.motion) {
-        Some(BaseMotion::Random) => {}
-        Some(BaseMotion::Fixed) => findings.push(finding(
-            "kernel-not-randomised",
-            Severity::Note,
-            format!("the kernel image was at the same address in all {boots} boots"),
-            "Its address is no secret, so nothing visible can give it away. Whoever gets to call kernel code knows \
-             where it is. Turn the kernel's address-space randomisation on, if it has any; an emulator must give the \
-             guest random numbers for it (RDRAND: -cpu max).",
-        )),
-        _ => findings.push(finding(
-            "movement-undecided",
-            Severity::Note,
-            match image {
-                Some(_) => format!("the kernel image did not move in {boots} boots: that may be chance"),
-                None => format!("no kernel image was found in {boots} boots"),
-            },
-            "Whether visible addresses move with the kernel cannot be told from boots in which the kernel is at one \
-             address only. Look at more boots.",
-        )),
-    }
+    findings.extend(match image.map(|base| base.motion) {
+        Some(BaseMotion::Random) => None,
+        Some(BaseMotion::Fixed) => {
+            let title = format!("the kernel image was at the same address in all {boots} boots");
+            Some(KERNEL_NOT_RANDOMISED.finding(title, Vec::new()))
+        }
+        Some(BaseMotion::Undecided) => {
+            let title =
+                format!("the kernel image did not move in {boots} boots: that may be chance");
+            Some(MOVEMENT_UNDECIDED.finding(title, Vec::new()))
+        }
+        None => {
+            let title = format!("no kernel image was found in {boots} boots");
+            Some(MOVEMENT_UNDECIDED.finding(title, Vec::new()))
+        }
+    });
     findings
 }
 
 fn moves_with(boots: usize, base: &Base, with: &[&(Track, Seen)]) -> Finding {
     let most = with.iter().map(|(track, _)| track.bits).fold(0.0, f64::max);
-    let name = &base.name;
-    let count = with.len() as u64;
-    let places = with.iter().take(Finding::PLACES).map(|(track, seen)| Place {
+    let name = match &base.name[..] {
+        name @ (bases::IMAGE | bases::DIRECT_MAP) => format!("the {name}"),
+        name => name.to_owned(),
+    };
+    let what = match with {
+        [_] => "1 visible place moves".to_owned(),
+        many => format!("{} visible places move", many.len()),
+    };
+    let title = format!(
+        "{what} with {name} in {boots} boots: about {most:.0} of its {:.0} bits are given away",
+        base.bits_estimated
+    );
+    let place = |(track, seen): &&(Track, Seen)| Place {
         view: seen.view,
         address: seen.address,
         bytes: seen.bytes,
         value: (seen.value != seen.address).then_some(seen.value),
         note: match track.motion {
-            Motion::WithBase => format!("{}: keeps its distance from the {name}", track.name),
-            _ => format!("{}: {:.1} bits of the {name}", track.name, track.bits),
+            Motion::WithBase => format!("{}: keeps its distance from {name}", track.name),
+            _ => format!("{}: {:.1} bits of {name}", track.name, track.bits),
         },
-    });
-    let are = if count == 1 { "1 visible place moves" } else { "visible places move" };
-    let many = if count == 1 { String::new() } else { format!("{count} ") };
-    let explanation = format!(
-        "Ring 3 can find out by timing where its root maps something, whatever the rights, and so learns where the \
-         {name} is (EntryBleed, CVE-2022-4543). About {most:.1} of about {:.1} bits are given away, as guessed from \
-         {boots} boots. Map what must be visible at an address of its own, chosen at random or fixed.",
-        base.bits_estimated
-    );
-    let title = format!("{many}{are} with the {name}: {most:.1} bits of it in {boots} boots");
-    Finding {
-        places: places.collect(),
-        count,
-        ..finding("moves-with-kernel", Severity::Warning, title, &explanation)
-    }
-}
-
-fn finding(id: &str, severity: Severity, title: String, explanation: &str) -> Finding {
-    Finding {
-        id: id.to_owned(),
-        severity,
-        title,
-        explanation: explanation.to_owned(),
-        reference: format!("docs/findings.md#{id}"),
-        places: Vec::new(),
-        count: 0,
-    }
+    };
+    MOVES_WITH_KERNEL.finding(title, with.iter().map(place).collect())
 }
 
 fn text(address: u64) -> String {
@@ -225,6 +225,7 @@ mod tests {
     use super::bases::tests::{kernel, run};
     use super::*;
     use crate::document::{Kind, Name, Region, View};
+    use crate::findings::catalogue::KERNEL_POINTER;
 
     const IMAGE: u64 = 0xffff_ffff_8000_0000;
     const MIB2: u64 = 0x20_0000;
@@ -329,8 +330,7 @@ mod tests {
                 value: Some(HEAP + steps.2 * GIB + 0x4c0),
                 note: String::new(),
             };
-            let pointers = finding("kernel-pointer", Severity::Serious, String::new(), "");
-            audit.findings.push(Finding { places: vec![place], ..pointers });
+            audit.findings.push(KERNEL_POINTER.finding("a pointer", vec![place]));
             audit
         });
         let (boots, findings) = boots(&audits);

@@ -26,6 +26,11 @@ pub struct Key {
 }
 
 impl Key {
+    /// The same, but for how many others like it lie below.
+    pub fn alike(&self) -> Key {
+        Key { order: 0, ..self.clone() }
+    }
+
     /// In words, for people.
     pub fn name(&self) -> String {
         let region = match (&self.text[..], self.order) {

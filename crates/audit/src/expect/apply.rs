@@ -15,6 +15,9 @@ use super::form::{Contents, Per, Visible};
 use super::judge::{Share, Verdict, judge, share};
 use super::{Accepted, Expectations};
 use crate::document::{Audit, Filled, Finding, Place, Region, Severity, View};
+use crate::findings::catalogue::{
+    CONTENTS_NOT_DECLARED, LIMIT_EXCEEDED, MISSING_DECLARED, NOT_DECLARED, Rule,
+};
 
 const PAGE: u64 = 4096;
 
@@ -73,11 +76,8 @@ impl Expectations {
         }
         let count = places.len();
         finding(
-            "not-declared",
-            Severity::Serious,
+            &NOT_DECLARED,
             format!("{bytes} bytes in {count} regions are visible and not declared"),
-            "User mode's page tables show supervisor memory that the expectations do not name, or not with these \
-             rights, or not so much of it. Find out who maps it; if that is meant, declare it in a [[visible]].",
             places,
         )
     }
@@ -111,14 +111,7 @@ impl Expectations {
             }
         }
         let count = places.len();
-        finding(
-            "missing-declared",
-            Severity::Warning,
-            format!("{count} times what is declared is not visible"),
-            "The expectations name something that must be visible, and this audit does not show it: the file is out \
-             of date, or the page was not recognised. What need not be there is declared with `optional = true`.",
-            places,
-        )
+        finding(&MISSING_DECLARED, format!("{count} times what is declared is not visible"), places)
     }
 
     /// What is not zero where `contents` says that it is.
@@ -145,14 +138,10 @@ impl Expectations {
             }
         }
         let count = places.len();
-        finding(
-            "contents-not-declared",
-            Severity::Warning,
-            format!("{count} stretches of visible memory hold something where zero is declared"),
-            "The expectations declare what may stand in these pages, by offset. What stands elsewhere can be read by \
-             user mode on a CPU that Meltdown affects: see where it comes from, and clear it on the way out.",
-            places,
-        )
+        let title =
+            format!("{count} stretches of visible memory hold something where zero is declared");
+        let finding = finding(&CONTENTS_NOT_DECLARED, title, places);
+        finding.map(|finding| Finding { severity: Severity::Warning, ..finding })
     }
 
     fn beyond_limits(
@@ -199,14 +188,7 @@ impl Expectations {
             }
         }
         over.into_iter().filter_map(|(what, places)| {
-            finding(
-                "limit-exceeded",
-                Severity::Serious,
-                format!("{what}: {}", places.first()?.note),
-                "All visible memory of this share together is more than the expectations' [limits] allow, even if \
-                 each page of it is declared.",
-                places,
-            )
+            finding(&LIMIT_EXCEEDED, format!("{what}: {}", places.first()?.note), places)
         })
     }
 
@@ -300,22 +282,6 @@ fn place(view: usize, address: u64, bytes: u64, note: String) -> Place {
 }
 
 /// A finding, if there is any place for it.
-fn finding(
-    id: &str,
-    severity: Severity,
-    title: String,
-    explanation: &str,
-    mut places: Vec<Place>,
-) -> Option<Finding> {
-    let count = places.len() as u64;
-    places.truncate(Finding::PLACES);
-    (count > 0).then(|| Finding {
-        id: id.into(),
-        severity,
-        title,
-        explanation: explanation.into(),
-        reference: format!("docs/findings.md#{id}"),
-        places,
-        count,
-    })
+fn finding(rule: &Rule, title: String, places: Vec<Place>) -> Option<Finding> {
+    (!places.is_empty()).then(|| rule.finding(title, places))
 }

@@ -114,9 +114,19 @@ catalogue! {
          be read from another CPU. Roots of each CPU's own would hide it.";
     /// EntryBleed.
     MOVES_WITH_KERNEL = "moves-with-kernel", Warning,
-        "Visible supervisor memory is at an address that moves with the kernel image. User mode can find it by timing \
-         prefetches, with isolation on (EntryBleed, CVE-2022-4543), and with it the whole image. Put the entry text at \
-         an address that is fixed or random on its own.";
+        "From boot to boot something visible keeps its distance from a secret place of the kernel. User mode finds it by \
+         timing, whatever its rights, with isolation on (EntryBleed, CVE-2022-4543), and with it the secret: the kernel \
+         image, or the direct map, from which all memory can be reached. How many bits are given away is guessed from \
+         the places that were seen. Map what must be visible at an address that is fixed, or random on its own.";
+    /// Nothing to give away.
+    KERNEL_NOT_RANDOMISED = "kernel-not-randomised", Note,
+        "The kernel image was at the same address in every boot. Nothing visible can give it away, because everybody knows \
+         it. Turn the kernel's address-space randomisation on, if it has any; in an emulator it may want random numbers \
+         of the CPU (RDRAND).";
+    /// Too few boots.
+    MOVEMENT_UNDECIDED = "movement-undecided", Note,
+        "Whether visible addresses move with the kernel cannot be told: its image was at one address only, in too few \
+         boots to say that it always is, or it was not found. Look at more boots.";
     /// Garbage.
     MALFORMED_TABLES = "malformed-tables", Warning,
         "The page tables hold entries that no kernel should write: tables or pages outside of memory, reserved bits, \

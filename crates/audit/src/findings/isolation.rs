@@ -5,29 +5,31 @@ use super::{Seen, count, kind, place, size, total};
 use crate::document::{
     Anomaly, AnomalyKind, Caught, CpuView, Finding, Kind, Place, Region, Severity,
 };
+use crate::walk::Run;
 
 /// An isolated kernel shows far less than this; one that is mapped whole, more.
 const WHOLE: u64 = 16 << 20;
+/// So much of the direct map is no page that is shown on purpose.
+const DIRECT_MAP: u64 = 2 << 20;
 
-/// CPUs in ring 3 on a root that is the kernel's for some view.
-pub fn ring_3_on_kernel_root(cpus: &[CpuView], seen: &[Seen]) -> Vec<Finding> {
-    let is_kernels = |root| seen.iter().any(|seen| seen.view.kernel_root == Some(root));
-    let wrong: Vec<&CpuView> = cpus
-        .iter()
-        .filter(|cpu| cpu.caught == Caught::Ring3 && is_kernels(cpu.cpu.root()))
-        .collect();
-    if wrong.is_empty() {
+/// CPUs in ring 3 on the kernel's root of a pair.
+pub fn ring_3_on_kernel_root(seen: &Seen, cpus: &[&CpuView]) -> Vec<Finding> {
+    if seen.view.unused_user_root.is_none() {
         return Vec::new();
     }
+    let wrong = cpus.iter().filter(|cpu| cpu.caught == Caught::Ring3);
     let place = |cpu: &&CpuView| Place {
-        view: cpu.view,
+        view: seen.index,
         address: cpu.cpu.rip,
         bytes: 1,
         value: Some(cpu.cpu.cr3),
         note: format!("CPU {} at CPL 3 with the kernel's root in CR3", cpu.cpu.index),
     };
-    let places: Vec<Place> = wrong.iter().map(place).collect();
-    let cpus = count(wrong.len() as u64, "CPU");
+    let places: Vec<Place> = wrong.map(place).collect();
+    if places.is_empty() {
+        return Vec::new();
+    }
+    let cpus = count(places.len() as u64, "CPU");
     vec![KERNEL_ROOT_IN_RING_3.finding(format!("{cpus} in ring 3 on the kernel's root"), places)]
 }
 
@@ -39,7 +41,9 @@ pub fn whole(seen: &Seen, cpus: &[&CpuView]) -> Vec<Finding> {
     let root = |region: &&&Region| {
         region.contiguous && view.user_root.wrapping_sub(region.physical) < region.bytes
     };
-    let direct = |region: &&&Region| kind(region) == Some(Kind::DirectMap);
+    // Single pages of it may be shown on purpose.
+    let direct =
+        |region: &&&Region| kind(region) == Some(Kind::DirectMap) && region.bytes >= DIRECT_MAP;
     let bytes = view.totals.visible_bytes.max(total(&distinct(&supervisor)));
     let is_whole =
         supervisor.iter().any(|region| root(&region) || direct(&region)) || bytes >= WHOLE;
@@ -98,7 +102,7 @@ pub fn user_halves(seen: &Seen, cpus: &[&CpuView]) -> Vec<Finding> {
         }
         return found;
     }
-    let differing = differences(seen, &seen.view.user, seen.kernel_user);
+    let differing = seen.halves.differences.clone();
     if !differing.is_empty() {
         let title = format!(
             "the two roots disagree about user memory in {}",
@@ -106,8 +110,7 @@ pub fn user_halves(seen: &Seen, cpus: &[&CpuView]) -> Vec<Finding> {
         );
         found.push(USER_HALVES_DISAGREE.finding(title, differing));
     }
-    let executable: Vec<&Region> =
-        seen.kernel_user.iter().filter(|region| region.rights.executable).collect();
+    let executable: Vec<&Region> = seen.halves.executable.iter().collect();
     if !executable.is_empty() {
         let title = format!(
             "{} of user memory is executable under the kernel's root",
@@ -135,7 +138,7 @@ fn unknown_kernel(seen: &Seen) -> Option<Finding> {
 
 /// Where two lists of user runs differ in what is mapped, to where, or in the right to write. The right to execute
 /// is meant to differ.
-fn differences(seen: &Seen, user: &[Region], kernel: &[Region]) -> Vec<Place> {
+pub fn differences(view: usize, user: &[Run], kernel: &[Run]) -> Vec<Place> {
     let mut places: Vec<Place> = Vec::new();
     let mut add = |first: u64, last: u64, note: &str| {
         let bytes = last - first + 1;
@@ -143,16 +146,12 @@ fn differences(seen: &Seen, user: &[Region], kernel: &[Region]) -> Vec<Place> {
             Some(place) if place.note == note && place.address + place.bytes == first => {
                 place.bytes += bytes;
             }
-            _ => places.push(Place {
-                view: seen.index,
-                address: first,
-                bytes,
-                value: None,
-                note: note.into(),
-            }),
+            _ => places.push(Place { view, address: first, bytes, value: None, note: note.into() }),
         }
     };
-    let (mut user, mut kernel) = (user.iter().peekable(), kernel.iter().peekable());
+    let of_user = |run: &&Run| run.rights.user && !run.in_kernel_half();
+    let mut user = user.iter().filter(of_user).peekable();
+    let mut kernel = kernel.iter().filter(of_user).peekable();
     // Everything below `at` has been compared.
     let mut at = 0;
     loop {
@@ -193,9 +192,9 @@ fn differences(seen: &Seen, user: &[Region], kernel: &[Region]) -> Vec<Place> {
 }
 
 /// How two runs that both hold `at` differ there.
-fn disagreement(one: &Region, other: &Region, at: u64) -> Option<&'static str> {
-    let physical = |region: &Region| region.physical.wrapping_add(at - region.address);
-    let comparable = one.contiguous && other.contiguous;
+fn disagreement(one: &Run, other: &Run, at: u64) -> Option<&'static str> {
+    let physical = |run: &Run| run.physical.wrapping_add(at - run.address);
+    let comparable = one.repeats.is_none() && other.repeats.is_none();
     if comparable && physical(one) != physical(other) {
         Some("the roots map it to different memory")
     } else if one.rights.writable != other.rights.writable {

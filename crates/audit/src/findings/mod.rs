@@ -14,10 +14,15 @@ mod isolation;
 mod rights;
 mod secrets;
 
+use std::collections::HashSet;
+
 use crate::contents::Contents;
 use crate::document::{CpuView, Finding, Kind, Place, Region, View};
 use crate::names::Names;
-use crate::space::Space;
+use crate::tables::Tables;
+use crate::tell::Halves;
+
+pub use isolation::differences;
 
 /// One view, with all that was found out about it.
 pub struct Seen<'a> {
@@ -29,33 +34,32 @@ pub struct Seen<'a> {
     pub names: &'a Names<'a>,
     /// What stands in them.
     pub contents: &'a Contents,
-    /// User runs of the kernel root's user half, ascending; empty without a kernel root.
-    pub kernel_user: &'a [Region],
+    /// What the user halves of both roots have in common, and not.
+    pub halves: &'a Halves,
     /// Memory as the kernel's root shows it, if there is one.
-    pub kernel: Option<&'a dyn Space>,
+    pub kernel: Option<&'a Tables<'a>>,
 }
 
-/// Everything that is wrong, worst first.
-pub fn find(cpus: &[CpuView], seen: &[Seen]) -> Vec<Finding> {
-    let mut found = isolation::ring_3_on_kernel_root(cpus, seen);
-    for seen in seen {
-        let runs: Vec<&CpuView> = cpus.iter().filter(|cpu| cpu.view == seen.index).collect();
-        let whole = isolation::whole(seen, &runs);
-        let is_whole = !whole.is_empty();
-        found.extend(whole);
-        found.extend(isolation::user_halves(seen, &runs));
-        found.extend(isolation::malformed(seen));
-        found.extend(rights::always(seen));
-        if !is_whole {
-            found.extend(rights::isolated(seen, &runs));
-            found.extend(secrets::find(seen));
-        }
+/// Everything that is wrong in one view.
+pub fn find(cpus: &[CpuView], seen: &Seen) -> Vec<Finding> {
+    let runs: Vec<&CpuView> = cpus.iter().filter(|cpu| cpu.view == seen.index).collect();
+    let mut found = isolation::ring_3_on_kernel_root(seen, &runs);
+    let whole = isolation::whole(seen, &runs);
+    let isolated = whole.is_empty();
+    found.extend(whole);
+    found.extend(isolation::user_halves(seen, &runs));
+    found.extend(isolation::malformed(seen));
+    found.extend(rights::always(seen));
+    if isolated {
+        found.extend(rights::isolated(seen, &runs));
+        found.extend(secrets::find(seen));
     }
-    merge(found)
+    found
 }
 
-/// The same finding in several views is one, as bad as the worst of them.
-fn merge(found: Vec<Finding>) -> Vec<Finding> {
+/// Puts the findings of all views together, worst first. The same finding in several views is one, as bad as the worst
+/// of them.
+pub fn merge(found: Vec<Finding>) -> Vec<Finding> {
     let mut merged: Vec<Finding> = Vec::new();
     for finding in found {
         let same = |other: &&mut Finding| other.id == finding.id && other.title == finding.title;
@@ -83,8 +87,12 @@ fn kind(region: &Region) -> Option<Kind> {
     region.name.as_ref().map(|name| name.kind)
 }
 
+/// Bytes of all of them; memory under several addresses counts once.
 fn total(regions: &[&Region]) -> u64 {
-    regions.iter().map(|region| region.bytes).fold(0, u64::saturating_add)
+    let mut seen = HashSet::new();
+    let distinct = regions.iter().filter(|region| region.repeats.is_none());
+    let distinct = distinct.filter(|region| seen.insert(region.physical));
+    distinct.map(|region| region.bytes).fold(0, u64::saturating_add)
 }
 
 /// `1 page`, `3 pages`.
@@ -98,7 +106,7 @@ fn size(bytes: u64) -> String {
     for (unit, name) in UNITS {
         if bytes >= unit {
             let tenths = (u128::from(bytes) * 10 / u128::from(unit)) as u64;
-            return if tenths % 10 == 0 {
+            return if tenths.is_multiple_of(10) {
                 format!("{} {name}", tenths / 10)
             } else {
                 format!("{}.{} {name}", tenths / 10, tenths % 10)

@@ -121,7 +121,7 @@ fn global(seen: &Seen) -> Vec<Finding> {
     let mut found = Vec::new();
     let is_global = |region: &&Region| region.rights.global && !region.rights.user;
     let alike = |region: &&Region| {
-        let kernel = seen.kernel.and_then(|kernel| kernel.page(region.address));
+        let kernel = seen.kernel.and_then(|kernel| kernel.translate(region.address));
         seen.kernel.is_none()
             || kernel.is_some_and(|page| {
                 page.physical.wrapping_add(region.address - page.address) == region.physical

@@ -120,7 +120,8 @@ fn remains(seen: &Seen) -> Vec<Finding> {
         }
         let bytes: u64 = list.iter().map(|remains| remains.bytes).sum();
         let regions = count(list.len() as u64, "region");
-        let title = format!("{} on {what} are not zero, in {regions}", count(bytes, "byte"));
+        let verb = if bytes == 1 { "is" } else { "are" };
+        let title = format!("{} on {what} {verb} not zero, in {regions}", count(bytes, "byte"));
         let mut finding = CONTENTS_NOT_DECLARED.finding(title, places);
         finding.severity = severity;
         found.push(finding);
@@ -148,19 +149,23 @@ fn other_cpus(seen: &Seen) -> Option<Finding> {
     Some(OTHER_CPUS_VISIBLE.finding(title, places))
 }
 
-/// Visible text at the kernel image's own addresses.
-fn moves_with_kernel(seen: &Seen) -> Option<Finding> {
-    seen.view.kernel_root?;
-    let image: Vec<&Region> = seen
-        .view
-        .visible
-        .iter()
-        .filter(|region| !region.rights.user && seen.names.is_in_image(region))
-        .collect();
-    let title = format!(
-        "{} of visible memory is at the kernel image's own addresses, from {:#x}",
-        size(total(&image)),
-        image.first()?.address
-    );
-    Some(MOVES_WITH_KERNEL.finding(title, image.iter().map(|region| place(seen, region)).collect()))
+/// Visible memory at the addresses of the kernel image or of the direct map.
+fn moves_with_kernel(seen: &Seen) -> Vec<Finding> {
+    let Some(_) = seen.view.kernel_root else { return Vec::new() };
+    let visible = || seen.view.visible.iter().filter(|region| !region.rights.user);
+    let image: Vec<&Region> = visible().filter(|region| seen.names.is_in_image(region)).collect();
+    let direct: Vec<&Region> =
+        visible().filter(|region| seen.names.is_in_direct_map(region)).collect();
+    let mut found = Vec::new();
+    for (regions, what) in [(image, "the kernel image"), (direct, "the direct map")] {
+        let Some(first) = regions.first() else { continue };
+        let title = format!(
+            "{} of visible memory is at its address in {what}, from {:#x}",
+            size(total(&regions)),
+            first.address
+        );
+        let places = regions.iter().map(|region| place(seen, region)).collect();
+        found.push(MOVES_WITH_KERNEL.finding(title, places));
+    }
+    found
 }

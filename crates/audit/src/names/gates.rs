@@ -8,7 +8,7 @@
 //! Intel SDM vol. 3, 6.14.1, figure 6-8. What is not present, or no gate of 64-bit mode, leads nowhere.
 
 use crate::cpu::Table;
-use crate::space::Space;
+use crate::tables::Tables;
 
 /// Bytes of a gate.
 pub const GATE: u64 = 16;
@@ -29,13 +29,13 @@ pub struct Gate {
 }
 
 /// The present interrupt and trap gates of `idt`, by vector. Gates that cannot be read are left out.
-pub fn gates(space: &dyn Space, idt: Table) -> Vec<Gate> {
+pub fn gates(space: &Tables, idt: Table) -> Vec<Gate> {
     let count = ((u64::from(idt.limit) + 1) / GATE).min(VECTORS);
     let vectors = (0..count).filter_map(|index| u8::try_from(index).ok());
     vectors.filter_map(|vector| gate(space, idt.base, vector)).collect()
 }
 
-fn gate(space: &dyn Space, base: u64, vector: u8) -> Option<Gate> {
+fn gate(space: &Tables, base: u64, vector: u8) -> Option<Gate> {
     let address = base.wrapping_add(u64::from(vector) * GATE);
     let (low, high) = (space.word(address)?, space.word(address.wrapping_add(8))?);
     let kind = (low >> 40) & 0x1f;

@@ -13,7 +13,7 @@ use crate::cpu::Cpu;
 use crate::document::{Kind, Region};
 use crate::names::mark::{Mark, Marks};
 use crate::names::shape::VSYSCALL;
-use crate::space::Space;
+use crate::tables::Tables;
 
 const PAGE: u64 = 4096;
 /// The cpu entry area: 512 GiB, the first page of which is the IDT's.
@@ -28,9 +28,9 @@ pub fn is_linux(cpus: &[Cpu]) -> bool {
 }
 
 /// Marks for what is Linux's.
-pub fn marks(space: &dyn Space, runs: &[Region], cpus: &[Cpu], known: &[Mark]) -> Vec<Mark> {
+pub fn marks(space: &Tables, runs: &[Region], cpus: &[Cpu], known: &[Mark]) -> Vec<Mark> {
     let mut marks = Vec::new();
-    if space.page(VSYSCALL).is_some() {
+    if space.translate(VSYSCALL).is_some() {
         marks.push(Mark::new(VSYSCALL, PAGE, Kind::Vsyscall, "vsyscall page"));
     }
     if is_linux(cpus) {

@@ -179,13 +179,24 @@ pub fn name(marks: &[&Mark]) -> Option<Name> {
     Some(Name { kind, text, cpu, symbol })
 }
 
-/// What the marks say, each once, stacks last: `GDT and TSS`, `entry stack, NMI stack and #DF stack`.
+/// What the marks say, each once, stacks last and together: `GDT and TSS`, `entry stack, NMI and #DF stacks`.
 fn words(marks: &[&Mark]) -> String {
     let mut items: Vec<String> = Vec::new();
+    let mut stacks: Vec<String> = Vec::new();
     for mark in marks {
-        if !items.contains(&mark.what) {
-            items.push(mark.what.clone());
+        let stack = mark.what.strip_suffix(" stack");
+        let (list, word) = match (mark.kind, stack) {
+            (Kind::InterruptStack, Some(vectors)) => (&mut stacks, vectors),
+            _ => (&mut items, mark.what.as_str()),
+        };
+        if !list.iter().any(|known| known == word) {
+            list.push(word.into());
         }
+    }
+    if !stacks.is_empty() {
+        let ending = if stacks.len() == 1 { "stack" } else { "stacks" };
+        items.push(format!("{} {ending}", list(&stacks)));
+        return items.join(", ");
     }
     list(&items)
 }

@@ -23,11 +23,11 @@ pub mod structure;
 pub mod symbols;
 pub mod ways_in;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use crate::cpu::Cpu;
 use crate::document::{Kind, Name, Region};
-use crate::space::Space;
+use crate::tables::Tables;
 use gates::Gate;
 use mark::{Mark, Marks};
 use shape::Distances;
@@ -53,9 +53,9 @@ pub struct Names<'a> {
 /// What is known of a view before it has names.
 pub struct Scene<'a> {
     /// What user mode's root shows.
-    pub user: &'a dyn Space,
+    pub user: &'a Tables<'a>,
     /// What the kernel's root shows; the same as `user` without isolation.
-    pub kernel: &'a dyn Space,
+    pub kernel: &'a Tables<'a>,
     /// Supervisor runs of the user root, ascending.
     pub visible: &'a [Region],
     /// Supervisor runs of the kernel root, ascending; empty without isolation.
@@ -64,13 +64,11 @@ pub struct Scene<'a> {
     pub cpus: &'a [Cpu],
     /// The numbers of those that run under this view.
     pub here: &'a [u32],
-    /// The kernel's symbols.
-    pub symbols: Option<&'a Symbols>,
 }
 
 impl<'a> Names<'a> {
     /// Gathers all that is known.
-    pub fn new(scene: &Scene<'a>) -> Names<'a> {
+    pub fn new(scene: &Scene, with: Option<&'a Symbols>) -> Names<'a> {
         let here = |cpu: &Cpu| scene.here.contains(&cpu.index);
         // Both roots have the structures at the same addresses, but one may lack some of them.
         let seen = structure::find(scene.user, scene.cpus, &here);
@@ -98,8 +96,8 @@ impl<'a> Names<'a> {
 
         let targets = found.gates.iter().map(|gate| gate.target);
         let targets: Vec<u64> = targets.chain(syscalls.iter().copied()).collect();
-        let slide = scene.symbols.map(|symbols| slide::vote(symbols, &targets, scene.kernel));
-        if let (Some(symbols), Some(slide)) = (scene.symbols, slide) {
+        let slide = with.map(|symbols| slide::vote(symbols, &targets, scene.kernel));
+        if let (Some(symbols), Some(slide)) = (with, slide) {
             marks.extend(symbol_marks(symbols, &slide));
         }
         let in_kernel = scene.cpus.iter().filter(|cpu| cpu.cpl == 0).map(|cpu| cpu.rsp);
@@ -110,7 +108,7 @@ impl<'a> Names<'a> {
             syscalls,
             stacks: found.stacks,
             slide,
-            symbols: scene.symbols,
+            symbols: with,
             distances,
         };
         for (runs, space) in [(scene.visible, scene.user), (scene.hidden, scene.kernel)] {
@@ -129,9 +127,9 @@ impl<'a> Names<'a> {
     }
 
     /// Splits and names runs that `space` shows, ascending.
-    pub fn name(&self, runs: Vec<Region>, space: &dyn Space) -> Vec<Region> {
+    pub fn name(&self, runs: Vec<Region>, space: &Tables) -> Vec<Region> {
         let espfix = shape::espfix(&runs);
-        let physical = |address| space.page(address).map(|page| page.physical);
+        let physical = |address| space.translate(address).map(|page| page.physical);
         let mut named = Vec::with_capacity(runs.len());
         for run in &runs {
             let background = self.background(run, &espfix);
@@ -144,7 +142,7 @@ impl<'a> Names<'a> {
                 push(&mut named, region);
             }
         }
-        name_aliases(&mut named, &espfix);
+        name_aliases(&mut named);
         named
     }
 
@@ -178,6 +176,11 @@ impl<'a> Names<'a> {
     /// Whether a run lies within the kernel image: at the image's distance between virtual and physical, near its text.
     pub fn is_in_image(&self, run: &Region) -> bool {
         self.distances.kind(run) == Some(Kind::Image)
+    }
+
+    /// Whether a run lies in the direct map.
+    pub fn is_in_direct_map(&self, run: &Region) -> bool {
+        self.distances.kind(run) == Some(Kind::DirectMap)
     }
 
     /// The nearest symbol before `address`, with its distance: `entry_SYSCALL_64+0x10`.
@@ -268,28 +271,40 @@ fn push(named: &mut Vec<Region>, region: Region) {
     named.push(region);
 }
 
-/// Memory that has a name elsewhere, and none here, is called after that.
-fn name_aliases(regions: &mut [Region], espfix: &HashSet<u64>) {
-    let mut known: HashMap<u64, Name> = HashMap::new();
-    for region in regions.iter() {
-        if let Some(name) = &region.name
-            && name.cpu.is_some()
-            && region.pages == 1
-            && name.kind != Kind::Espfix
-        {
-            known.entry(region.physical).or_insert_with(|| name.clone());
+/// Pages of a region that may be an alias of something small.
+const ALIAS_PAGES: u64 = 16;
+
+/// Memory that has a name of its own elsewhere, and none or that of a linear map here, is called after that.
+fn name_aliases(regions: &mut [Region]) {
+    let structure = |kind| {
+        use Kind::*;
+        matches!(kind, Idt | Gdt | Tss | GdtAndTss | Ldt | EntryStack | InterruptStack | TaskStack)
+    };
+    let original = |region: &Region| {
+        let name = region.name.clone().filter(|name| structure(name.kind))?;
+        let small = region.contiguous && region.pages <= ALIAS_PAGES;
+        small.then_some((region.physical, region.bytes, name))
+    };
+    let mut originals: Vec<(u64, u64, Name)> = regions.iter().filter_map(original).collect();
+    originals.sort_by_key(|original| original.0);
+    for region in
+        regions.iter_mut().filter(|region| region.pages <= ALIAS_PAGES || region.repeats.is_some())
+    {
+        let after = originals.partition_point(|original| original.0 <= region.physical);
+        let Some((first, bytes, name)) = after.checked_sub(1).map(|index| &originals[index]) else {
+            continue;
+        };
+        let one = if region.repeats.is_some() { region.page_size } else { region.bytes };
+        if region.physical - first >= *bytes || one > *bytes - (region.physical - first) {
+            continue;
         }
-    }
-    for region in regions.iter_mut() {
-        let Some(original) = known.get(&region.physical) else { continue };
-        let unnamed = region.name.is_none();
-        let is_espfix = region.name.as_ref().is_some_and(|name| name.kind == Kind::Espfix);
-        if is_espfix && espfix.contains(&region.physical) {
-            let text = format!("espfix stack: {} again", original.text);
-            region.name = Some(Name { kind: Kind::Espfix, text, ..original.clone() });
-        } else if unnamed && region.pages == 1 {
-            region.name =
-                Some(Name { text: format!("{} again", original.text), ..original.clone() });
-        }
+        let (kind, text) = match region.name.as_ref().map(|name| name.kind) {
+            Some(Kind::Espfix) => (Kind::Espfix, format!("espfix: {} again", name.text)),
+            Some(Kind::DirectMap) => (name.kind, format!("{} again, in the direct map", name.text)),
+            Some(Kind::Image) => (name.kind, format!("{} again, in the kernel image", name.text)),
+            None => (name.kind, format!("{} again", name.text)),
+            Some(_) => continue,
+        };
+        region.name = Some(Name { kind, text, ..name.clone() });
     }
 }

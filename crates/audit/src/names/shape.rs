@@ -10,7 +10,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::document::{Kind, Region};
-use crate::space::Space;
+use crate::tables::Tables;
 
 const PAGE: u64 = 4096;
 /// What IRETQ to a 16-bit stack segment leaves alone starts at this bit.
@@ -113,7 +113,7 @@ impl Distances {
 /// else.
 pub fn task_stacks(
     runs: &[Region],
-    space: &dyn Space,
+    space: &Tables,
     stack_pointers: &[u64],
     skip: &dyn Fn(&Region) -> bool,
 ) -> Vec<(u64, u64)> {
@@ -141,7 +141,7 @@ pub fn task_stacks(
 }
 
 /// The frame of an interrupt from ring 3 right below `top`: RIP, CS, RFLAGS, RSP, SS.
-pub fn user_frame(space: &dyn Space, top: u64) -> Option<[u64; 5]> {
+pub fn user_frame(space: &Tables, top: u64) -> Option<[u64; 5]> {
     let mut bytes = [0; 40];
     if !space.read(top.wrapping_sub(40), &mut bytes) {
         return None;

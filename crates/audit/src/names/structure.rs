@@ -15,7 +15,7 @@ use crate::cpu::Cpu;
 use crate::document::Kind;
 use crate::names::gates::{Gate, gates, list, vector_name};
 use crate::names::mark::Mark;
-use crate::space::Space;
+use crate::tables::Tables;
 
 const PAGE: u64 = 4096;
 /// Bytes of a 64-bit TSS before its I/O permission bitmap.
@@ -45,13 +45,13 @@ pub struct Structures {
 
 /// Finds the structures of `cpus` in `space`. `same_root` says which of them run under this very root: only those
 /// share its LDT, because another process may have another table at the same address.
-pub fn find(space: &dyn Space, cpus: &[Cpu], same_root: &dyn Fn(&Cpu) -> bool) -> Structures {
+pub fn find(space: &Tables, cpus: &[Cpu], same_root: &dyn Fn(&Cpu) -> bool) -> Structures {
     let mut found = Structures::default();
     let mut seen = Vec::new();
     for cpu in cpus.iter().take(TABLES_MOST) {
         let bytes = |limit: u32, most: u64| (u64::from(limit) + 1).min(most);
         let mut add = |base: u64, bytes: u64, kind, what: &str| {
-            if space.page(base).is_some() {
+            if space.translate(base).is_some() {
                 found.marks.push(Mark::new(base, bytes, kind, what).of(cpu.index));
             }
         };
@@ -76,15 +76,20 @@ pub fn find(space: &dyn Space, cpus: &[Cpu], same_root: &dyn Fn(&Cpu) -> bool) -
     let stacks: Vec<Mark> =
         found.stacks.iter().filter_map(|top| stack(space, *top, &found)).collect();
     found.marks.extend(stacks);
+    // One table for all is nobody's, though only one CPU may be there to say so.
+    if seen.len() == 1 {
+        let tables = found.marks.iter_mut().filter(|mark| mark.kind == Kind::Idt);
+        tables.for_each(|mark| mark.cpu = None);
+    }
     found
 }
 
 /// RSP0 and IST1 to IST7, as far as they lead to supervisor memory in the kernel half.
-fn stack_tops(space: &dyn Space, cpu: &Cpu) -> Vec<(u64, u32, u8)> {
+fn stack_tops(space: &Tables, cpu: &Cpu) -> Vec<(u64, u32, u8)> {
     let offsets = std::iter::once(RSP0).chain((0..7).map(|index| IST1 + 8 * index));
     let top = |(offset, index): (u64, u8)| {
         let top = space.word(cpu.tss.base.wrapping_add(offset))?;
-        let used = space.page(top.wrapping_sub(8))?;
+        let used = space.translate(top.wrapping_sub(8))?;
         let kernel = (top as i64) < 0 && !used.rights.user;
         kernel.then_some((top, cpu.index, index))
     };
@@ -96,7 +101,7 @@ fn stack_tops(space: &dyn Space, cpu: &Cpu) -> Vec<(u64, u32, u8)> {
 
 /// The extent of a stack: down from its top to another stack's top, to something else that is known, to a page that
 /// cannot be written, or to a hole. Where none of these comes soon, nothing is said but its first page.
-fn stack(space: &dyn Space, top: (u64, u32, u8), found: &Structures) -> Option<Mark> {
+fn stack(space: &Tables, top: (u64, u32, u8), found: &Structures) -> Option<Mark> {
     let (address, cpu, index) = top;
     let last = address.wrapping_sub(1);
     let mut first = address.wrapping_sub(8) & !(PAGE - 1);
@@ -110,7 +115,7 @@ fn stack(space: &dyn Space, top: (u64, u32, u8), found: &Structures) -> Option<M
     for step in 0..=STACK_PAGES {
         let next = first.checked_sub(PAGE * (step + 1))?;
         let goes_on =
-            space.page(next).is_some_and(|page| page.rights.writable && !page.rights.user);
+            space.translate(next).is_some_and(|page| page.rights.writable && !page.rights.user);
         if !goes_on || other(next) || other(low) {
             first = low;
             break;

@@ -13,6 +13,8 @@
 //!
 //! Time and memory are bounded by [`Budget`] and [`RUNS`], whatever the guest has written.
 
+#[cfg(test)]
+mod oracle;
 mod shown;
 #[cfg(test)]
 mod tests;
@@ -92,6 +94,11 @@ impl Run {
     /// The address behind the last page; 0 at the end of the address space.
     fn end(&self) -> u64 {
         self.address.wrapping_add(self.bytes)
+    }
+
+    /// Its last address.
+    pub fn last(&self) -> u64 {
+        self.address + (self.bytes - 1)
     }
 
     /// Whether it is in the kernel half.
@@ -268,7 +275,6 @@ impl Walker<'_> {
     }
 
     fn page(&mut self, place: Place, physical: u64, size: u64, rights: Rights) {
-        self.again = None;
         if let Some(last) = self.walk.runs.last_mut()
             && last.repeats.is_none()
             && last.end() == place.address

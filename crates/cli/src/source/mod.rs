@@ -1,26 +1,101 @@
 //! What can be looked at, and how it becomes an [`Audit`].
+//!
+//! ```text
+//!   --core, a file ──► Core ────┐
+//!   --raw ───────────► Raw ─────┼─► memory, CPUs ──► look() ──► Audit
+//!   --qmp, a socket ─► Attached ┤
+//!   --run ───────────► Run ─────┘
+//!   a file ──────────► JSON ──────────────────────────────────► Audit
+//! ```
+//!
+//! An error names what could not be looked at, why, and what to do.
 
-use std::fs::File;
+mod cpu;
+mod files;
+mod guests;
+
 use std::path::Path;
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use ringwall_audit::document::Audit;
+use ringwall_audit::{PhysicalMemory, Subject};
+use ringwall_emulator::{Memory, Registers};
 
+use crate::interrupt::Interrupt;
 use crate::options::{Request, Source};
-use crate::saved;
+use crate::progress::Progress;
+use crate::terminal::note;
 
-/// Looks at what is asked for.
-///
-/// # Errors
-///
-/// When it cannot be opened, or is not what it should be.
-pub fn look(request: &Request) -> Result<Audit> {
-    match &request.source {
-        Source::File(file) => read(file).with_context(|| format!("{}", file.display())),
-        _ => bail!("only the JSON of an earlier audit can be read"),
+/// What every look needs, whatever it looks at.
+#[derive(Debug)]
+pub struct Looker {
+    /// The kernel's CR3, if the user says it.
+    pub kernel_cr3: Option<u64>,
+    /// How long to wait for ring 3.
+    pub limit: Duration,
+    /// Who puts guests back.
+    pub interrupt: Interrupt,
+}
+
+impl Looker {
+    /// Looks at what is asked for.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be opened, is not what it should be, or has no page tables.
+    pub fn look(&self, request: &Request) -> Result<Audit> {
+        match &request.source {
+            Source::File(file) => self.by_content(file),
+            Source::Core(file) => self.core(file),
+            Source::Raw { file, cr3, levels } => self.raw(file, *cr3, *levels),
+            Source::Attached(qmp) => self.attached(qmp),
+            Source::Run { .. } => anyhow::bail!("--run: not yet"),
+        }
+    }
+
+    /// Looks at a file or a socket, whatever it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Looker::look`].
+    pub fn by_content(&self, file: &Path) -> Result<Audit> {
+        match files::tell(file).with_context(|| file.display().to_string())? {
+            files::Content::Socket => self.attached(file),
+            files::Content::Json => files::json(file),
+            files::Content::Dump => self.core(file),
+        }
+    }
+
+    /// The look itself.
+    fn at(&self, source: String, memory: &dyn Memory, registers: &[Registers]) -> Result<Audit> {
+        let progress = Progress::new();
+        let subject = Subject {
+            memory: &Adapter(memory),
+            cpus: &registers.iter().map(cpu::cpu).collect::<Vec<_>>(),
+            source: source.clone(),
+            kernel_cr3: self.kernel_cr3,
+            progress: &|done, total| progress.update(done, total),
+        };
+        let audit = ringwall_audit::look(&subject).with_context(|| source.clone())?;
+        let seconds = progress.elapsed().as_secs_f64();
+        drop(progress);
+        let tables =
+            audit.views.iter().fold(0_u64, |sum, view| sum.saturating_add(view.totals.tables));
+        note(&format!("looked at {source} in {seconds:.2} s, {tables} page tables"));
+        Ok(audit)
     }
 }
 
-fn read(file: &Path) -> Result<Audit> {
-    saved::read(File::open(file)?)
+/// Memory of an emulator as memory of the audit.
+struct Adapter<'a>(&'a dyn Memory);
+
+impl PhysicalMemory for Adapter<'_> {
+    fn read(&self, address: u64, buffer: &mut [u8]) -> bool {
+        self.0.read(address, buffer)
+    }
+
+    fn holds(&self, address: u64, bytes: u64) -> bool {
+        self.0.holds(address, bytes)
+    }
 }

@@ -3,6 +3,8 @@
 //! What is the same is counted and not shown, unless everything is asked for: a reader of a comparison looks for what
 //! is not.
 
+use std::collections::BTreeMap;
+
 use ringwall_audit::compare::{Aspect, Comparison, RegionPair};
 use ringwall_audit::document::{Audit, Region};
 
@@ -46,19 +48,30 @@ fn part(
         return String::new();
     }
     let same = rows.iter().filter(|(differs, _)| !differs).count();
-    let shown: Vec<Vec<String>> =
-        rows.into_iter().filter(|(differs, _)| *differs || format.all).map(|(_, row)| row).collect();
+    let shown: Vec<Vec<String>> = rows
+        .into_iter()
+        .filter(|(differs, _)| *differs || format.all)
+        .map(|(_, row)| row)
+        .collect();
     let most = if format.all { usize::MAX } else { ROWS };
     let mut text = format.heading(heading);
     text.push_str(&render(format, columns, &shown[..shown.len().min(most)]));
     if shown.len() > most {
-        let cut = counted((shown.len() - most) as u64, "row");
+        let cut = grouped((shown.len() - most) as u64);
         text.push_str(&format!("  and {cut} more (--all lists them)\n"));
     }
     if same > 0 && !format.all {
-        text.push_str(&format!("  The same in both: {}.\n", counted(same as u64, what)));
+        text.push_str(&format!("  The same in both: {}.\n", plural(same as u64, what)));
     }
     text
+}
+
+/// As [`counted`], for words such as `kind of region`.
+fn plural(count: u64, what: &str) -> String {
+    match what.split_once(' ') {
+        Some((noun, rest)) => format!("{} {rest}", counted(count, noun)),
+        None => counted(count, what),
+    }
 }
 
 fn settings(comparison: &Comparison, format: &Format) -> String {
@@ -98,13 +111,27 @@ fn regions(comparison: &Comparison, format: &Format) -> String {
     let columns = [
         text("what"),
         text("differs in"),
-        text("A").expendable(1),
+        number("regions").expendable(3),
+        text("rights in A").expendable(1),
         number("bytes in A"),
-        text("B").expendable(1),
+        text("rights in B").expendable(1),
         number("bytes in B"),
     ];
-    let rows: Vec<_> = comparison.regions.iter().map(|pair| (!pair.differs.is_empty(), row(pair))).collect();
-    let mut text = part("What user mode sees", &columns, rows, "region", format);
+    let mut groups: Vec<Group> = Vec::new();
+    let mut known: BTreeMap<Key, usize> = BTreeMap::new();
+    for pair in &comparison.regions {
+        let group = Group::new(pair);
+        // Of a kernel that is mapped whole there are thousands.
+        match known.get(&group.key) {
+            Some(&place) if !format.all => groups[place].add(&group),
+            _ => {
+                known.insert(group.key.clone(), groups.len());
+                groups.push(group);
+            }
+        }
+    }
+    let rows = groups.into_iter().map(|group| (!group.key.differs.is_empty(), group.cells()));
+    let mut text = part("What user mode sees", &columns, rows.collect(), "kind of region", format);
     if comparison.regions_left_out > 0 {
         let more = counted(comparison.regions_left_out as u64, "region");
         text.push_str(&format!("  {more} that differ are not listed at all.\n"));
@@ -112,26 +139,48 @@ fn regions(comparison: &Comparison, format: &Format) -> String {
     text
 }
 
-fn row(pair: &RegionPair) -> Vec<String> {
-    let either = pair.left.as_ref().or(pair.right.as_ref());
-    let name = either.and_then(|region| region.name.as_ref());
-    let place = |region: &Option<Region>| {
-        region.as_ref().map_or(String::new(), |region| {
-            format!("{:#x} {}", region.address, rights(&region.rights))
-        })
-    };
-    let bytes = |region: &Option<Region>| {
+/// What pairs of regions have in common that are told in one row.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    what: String,
+    differs: Vec<Aspect>,
+    rights: [String; 2],
+}
+
+#[derive(Debug)]
+struct Group {
+    key: Key,
+    regions: u64,
+    bytes: [Option<u64>; 2],
+}
+
+impl Group {
+    fn new(pair: &RegionPair) -> Group {
+        let sides = [pair.left.as_ref(), pair.right.as_ref()];
+        let name = sides.iter().flatten().find_map(|region| region.name.as_ref());
+        let key = Key {
+            what: name.map_or("?".into(), |name| plain(&name.text).into_owned()),
+            differs: pair.differs.clone(),
+            rights: sides.map(|region| region.map_or("-".into(), |region| rights(&region.rights))),
+        };
         let mapped = |region: &Region| region.pages.saturating_mul(region.page_size);
-        region.as_ref().map_or("-".into(), |region| grouped(mapped(region)))
-    };
-    vec![
-        name.map_or("?".into(), |name| plain(&name.text).into_owned()),
-        pair.differs.iter().map(|aspect| word(*aspect)).collect::<Vec<_>>().join(", "),
-        place(&pair.left),
-        bytes(&pair.left),
-        place(&pair.right),
-        bytes(&pair.right),
-    ]
+        Group { key, regions: 1, bytes: sides.map(|region| region.map(mapped)) }
+    }
+
+    fn add(&mut self, other: &Group) {
+        self.regions += other.regions;
+        for (sum, bytes) in self.bytes.iter_mut().zip(other.bytes) {
+            *sum = sum.map(|sum| sum.saturating_add(bytes.unwrap_or(0)));
+        }
+    }
+
+    fn cells(self) -> Vec<String> {
+        let aspects = self.key.differs.iter().map(|aspect| word(*aspect)).collect::<Vec<_>>();
+        let [left, right] = self.key.rights;
+        let [left_bytes, right_bytes] = self.bytes.map(|sum| sum.map_or("-".into(), grouped));
+        let regions = grouped(self.regions);
+        vec![self.key.what, aspects.join(", "), regions, left, left_bytes, right, right_bytes]
+    }
 }
 
 fn word(aspect: Aspect) -> &'static str {

@@ -34,17 +34,22 @@ pub fn section(audit: &Audit, format: &Format) -> String {
 fn row(audit: &Audit, cpu: &CpuView) -> Vec<String> {
     let view = &audit.views[cpu.view];
     let totals = &view.totals;
+    let sum = |number| if seen(cpu) { grouped(number) } else { "-".into() };
     vec![
         cpu.cpu.index.to_string(),
         cpu.cpu.cpl.to_string(),
         format!("{:#x}", cpu.cpu.cr3),
-        format!("{:#x}", view.user_root),
-        view.kernel_root.map_or("the same".into(), |root| format!("{root:#x}")),
-        grouped(totals.visible_bytes),
-        grouped(totals.writable_bytes),
-        grouped(totals.executable_bytes),
-        grouped(totals.visible_pages),
-        grouped(totals.pointers),
+        if seen(cpu) { format!("{:#x}", view.user_root) } else { "not seen".into() },
+        match view.kernel_root {
+            Some(root) => format!("{root:#x}"),
+            None if seen(cpu) => "the same".into(),
+            None => format!("{:#x}", view.user_root),
+        },
+        sum(totals.visible_bytes),
+        sum(totals.writable_bytes),
+        sum(totals.executable_bytes),
+        sum(totals.visible_pages),
+        sum(totals.pointers),
     ]
 }
 
@@ -74,8 +79,7 @@ fn notes(audit: &Audit) -> Vec<String> {
     let alone = caught(Caught::RootInKernel);
     if !alone.is_empty() {
         notes.push(format!(
-            "{} {} in the kernel, on a root without another half: that root is shown. What ring 3 sees there is not \
-             known.",
+            "{} {} in the kernel, on a root of its own: what ring 3 would see there is not known.",
             named(&alone),
             were(&alone)
         ));
@@ -98,6 +102,11 @@ fn notes(audit: &Audit) -> Vec<String> {
 /// `CPU 0`, `CPUs 0 and 1`.
 pub fn named(cpus: &[u32]) -> String {
     format!("{} {}", if cpus.len() == 1 { "CPU" } else { "CPUs" }, list(cpus))
+}
+
+/// Whether it is known what ring 3 sees on this CPU.
+pub fn seen(cpu: &CpuView) -> bool {
+    cpu.caught != Caught::RootInKernel
 }
 
 /// `both CPUs`, `all 4 CPUs`.

@@ -107,7 +107,7 @@ pub struct Sum {
     pub rows: u64,
     /// First address of the first.
     pub address: u64,
-    /// Bytes, each address counted.
+    /// Bytes, without memory that repeats.
     pub bytes: u64,
     /// Pages of any size, each address counted.
     pub pages: u64,
@@ -126,7 +126,9 @@ pub fn sums(rows: &[Row]) -> Vec<Sum> {
             pages: 0,
         });
         sum.rows += 1;
-        sum.bytes = sum.bytes.saturating_add(row.bytes);
+        if row.repeats.is_none() {
+            sum.bytes = sum.bytes.saturating_add(row.bytes);
+        }
         sum.pages = sum.pages.saturating_add(row.page_count());
     }
     let mut sums: Vec<Sum> = sums.into_values().collect();

@@ -8,10 +8,13 @@
 //!   What 4 boots give away ...                   boots
 //! ```
 //!
+//! Of two audits, what differs: [`comparison`].
+//!
 //! It is made from an [`Audit`] alone, which may come from a hostile guest or file: nothing in it is taken for true
 //! enough to panic about, and nothing of it reaches a terminal unchecked.
 
 mod boots;
+mod comparison;
 mod cpus;
 mod findings;
 mod fold;
@@ -19,11 +22,17 @@ mod format;
 mod regions;
 mod table;
 
-use ringwall_audit::document::{Audit, Severity, View};
+use ringwall_audit::document::{Audit, CpuView, Severity};
 
+pub use comparison::comparison;
 pub use format::{Format, plain};
 
 use format::{bytes, counted, severity};
+
+/// Says something to the person at the terminal: on standard error, out of the way of data.
+pub fn note(text: &str) {
+    eprintln!("ringwall: {}", plain(text));
+}
 
 /// The report.
 pub fn report(audit: &Audit, format: &Format) -> String {
@@ -38,43 +47,49 @@ pub fn report(audit: &Audit, format: &Format) -> String {
     parts.collect::<Vec<_>>().join("\n")
 }
 
-/// The answer in one sentence.
+/// The answer in a sentence or two.
 pub fn verdict(audit: &Audit) -> String {
-    let source = &audit.source;
-    let bytes_of = |view: &View| view.totals.visible_bytes;
-    let most = audit.views.iter().map(bytes_of).max().unwrap_or(0);
-    let open: Vec<u32> = audit
-        .cpus
-        .iter()
-        .filter(|cpu| audit.views[cpu.view].kernel_root.is_none())
-        .map(|cpu| cpu.cpu.index)
-        .collect();
+    format!("{}: {} {}", audit.source, isolation(audit), wrong(audit))
+}
+
+/// Whether user mode is kept apart, and how much it sees.
+fn isolation(audit: &Audit) -> String {
+    let seen: Vec<&CpuView> = audit.cpus.iter().filter(|cpu| cpus::seen(cpu)).collect();
+    if seen.is_empty() {
+        return "not known: no CPU was seen in ring 3, or on a root that belongs to it.".into();
+    }
+    let view = |cpu: &&&CpuView| &audit.views[cpu.view];
+    let open: Vec<&&CpuView> = seen.iter().filter(|cpu| view(cpu).kernel_root.is_none()).collect();
     if !open.is_empty() {
-        let whose = if open.len() == audit.cpus.len() {
-            "".into()
-        } else {
-            format!(" on {}", cpus::named(&open))
-        };
+        let most = open.iter().map(|cpu| view(cpu).totals.visible_bytes).max().unwrap_or(0);
         return format!(
-            "{source}: not isolated{whose}: user mode and the kernel share one root, which maps {} of supervisor \
-             memory.{}",
-            bytes(most),
-            wrong(audit)
+            "not isolated{}: user mode and the kernel share one root, which maps {} of supervisor memory.",
+            on(audit, &open),
+            bytes(most)
         );
     }
-    let on = match audit.cpus.len() {
-        0 | 1 => String::new(),
-        count => format!(" on {}", cpus::every(count)),
+    let sums = seen.iter().map(|cpu| view(&cpu).totals.visible_bytes);
+    let most = sums.clone().max().unwrap_or(0);
+    let at_most = if sums.clone().all(|sum| sum == most) { "" } else { "at most " };
+    let word = match worst(audit) {
+        Some(Severity::Critical) => "isolation is broken",
+        _ => "isolated",
     };
-    let at_most =
-        if audit.views.iter().all(|view| bytes_of(view) == most) { "" } else { "at most " };
-    let isolated =
-        if worst(audit) == Some(Severity::Critical) { "isolation is broken" } else { "isolated" };
     format!(
-        "{source}: {isolated}{on}: user mode's page tables show {at_most}{} of the kernel.{}",
-        bytes(most),
-        wrong(audit)
+        "{word}{}: user mode's page tables show {at_most}{} of the kernel.",
+        on(audit, &seen.iter().collect::<Vec<_>>()),
+        bytes(most)
     )
+}
+
+/// ` on CPUs 0 and 2`; nothing if there is one CPU only.
+fn on(audit: &Audit, cpus: &[&&CpuView]) -> String {
+    let indices: Vec<u32> = cpus.iter().map(|cpu| cpu.cpu.index).collect();
+    match (audit.cpus.len(), indices.len()) {
+        (1, _) => String::new(),
+        (all, these) if all == these => format!(" on {}", cpus::every(all)),
+        _ => format!(" on {}", cpus::named(&indices)),
+    }
 }
 
 fn worst(audit: &Audit) -> Option<Severity> {
@@ -84,14 +99,14 @@ fn worst(audit: &Audit) -> Option<Severity> {
 /// How much is wrong, in a sentence of its own.
 fn wrong(audit: &Audit) -> String {
     match worst(audit) {
-        None => " No findings.".into(),
+        None => "No findings.".into(),
         Some(worst) => {
             let count = counted(audit.findings.len() as u64, "finding");
             let word = severity(worst).0;
             if audit.findings.len() == 1 {
-                format!(" {count}: {word}.")
+                format!("{count}: {word}.")
             } else {
-                format!(" {count}, the worst {word}.")
+                format!("{count}, the worst {word}.")
             }
         }
     }

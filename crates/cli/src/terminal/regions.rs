@@ -5,15 +5,15 @@
 
 use std::collections::BTreeMap;
 
-use ringwall_audit::document::{Audit, Kind, View};
+use ringwall_audit::document::{Audit, CpuView, Kind, View};
 
-use super::cpus::{every, named};
+use super::cpus::{every, named, seen};
 use super::fold::{Row, fold, sums};
-use super::format::{Format, bytes, counted, grouped, page_size, plain, rights};
+use super::format::{Format, bytes, counted, grouped, list, page_size, plain, rights};
 use super::table::{number, render, text};
 
 /// More rows than this are told by their sums, unless all are asked for.
-const ROWS: usize = 48;
+const ROWS: usize = 80;
 /// How many of the largest are shown beside the sums.
 const LARGEST: usize = 10;
 /// Columns that a table with whole address ranges needs.
@@ -23,6 +23,10 @@ const WIDE: usize = 104;
 pub fn section(audit: &Audit, format: &Format) -> String {
     let mut sections = Vec::new();
     for (view, cpus) in alike(audit) {
+        let unseen = |cpu: &CpuView| cpus.contains(&cpu.cpu.index) && !seen(cpu);
+        if audit.cpus.iter().any(unseen) && !format.all {
+            continue;
+        }
         let whose = if cpus.len() == audit.cpus.len() && cpus.len() > 1 {
             format!("{}, the same on each", every(cpus.len()))
         } else if cpus.is_empty() {
@@ -30,7 +34,12 @@ pub fn section(audit: &Audit, format: &Format) -> String {
         } else {
             named(&cpus)
         };
-        let mut text = format.heading(&format!("What user mode sees of the kernel, on {whose}"));
+        let what = if audit.cpus.iter().any(unseen) {
+            "What the kernel itself maps: ring 3 was not seen"
+        } else {
+            "What user mode sees of the kernel"
+        };
+        let mut text = format.heading(&format!("{what}, on {whose}"));
         text.push_str(&one(view, format));
         sections.push(text);
     }
@@ -142,7 +151,10 @@ fn cells(row: &Row, wide: bool) -> Vec<String> {
             rights(&row.rights),
             pages(&row.pages),
             String::new(),
-            format!("again what is at {first:#x}: {what}"),
+            format!(
+                "again what is at {first:#x}{}",
+                if row.what.is_empty() { String::new() } else { format!(": {what}") }
+            ),
         ],
     }
 }
@@ -169,6 +181,17 @@ fn notes(view: &View, format: &Format) -> Vec<String> {
             "{} of these pages are further addresses of memory that was counted already.",
             grouped(repeated)
         ));
+    }
+    let rights = view.visible.iter().map(|region| region.rights);
+    let legend = [
+        (rights.clone().any(|rights| rights.user), "U for user mode"),
+        (rights.clone().any(|rights| rights.global), "G global"),
+        (rights.clone().any(|rights| rights.key != 0), "k a protection key"),
+    ];
+    let legend: Vec<&str> =
+        legend.iter().filter(|(there, _)| *there).map(|(_, text)| *text).collect();
+    if !legend.is_empty() {
+        notes.push(format!("Beside rights: {}.", list(&legend)));
     }
     notes.push(format!(
         "Total: {} visible, {} of it writable, {} executable.",

@@ -1,9 +1,10 @@
 //! The report of made-up audits: what it says, and that it fits.
 
 use console::measure_text_width;
-use ringwall_audit::document::{Audit, Name, Severity};
+use ringwall_audit::compare;
+use ringwall_audit::document::{Audit, Caught, Name, Severity};
 
-use super::{Format, report, verdict};
+use super::{Format, comparison, report, verdict};
 use crate::sample;
 
 fn wide() -> Format {
@@ -104,4 +105,41 @@ fn what_was_not_looked_at_is_said() {
     audit.unseen = vec![ringwall_audit::document::Unseen { index: 2, reason }];
     let text = report(&audit, &wide());
     assert!(text.contains("CPU 2 was not looked at: it has 32-bit page tables."), "{text}");
+}
+
+#[test]
+fn a_comparison_shows_what_differs_and_counts_the_rest() {
+    let (left, right) = (sample::isolated(), sample::shared(60));
+    let difference = compare(&left, &right);
+    let text = comparison(&left, &right, &difference, &wide());
+    assert!(text.starts_with("A: a sample: isolated"), "{text}");
+    assert!(text.contains("B: a sample: not isolated"), "{text}");
+    assert!(text.contains("kernel-mapped-whole"), "{text}");
+    assert!(text.contains("only in A") && text.contains("only in B"), "{text}");
+    assert!(text.lines().count() < 40, "{text}");
+    let all = comparison(&left, &right, &difference, &Format { all: true, ..wide() });
+    assert!(all.lines().count() > 64, "{all}");
+    for width in [72, 80, 100] {
+        let text = comparison(&left, &right, &difference, &Format { width, ..wide() });
+        assert!(text.lines().all(|line| measure_text_width(line) <= width), "{text}");
+    }
+    let same = comparison(&left, &left, &compare(&left, &left), &wide());
+    assert!(
+        same.contains("\n0 differences.\n") && same.contains("The same in both: 4 kinds of region"),
+        "{same}"
+    );
+}
+
+#[test]
+fn a_cpu_that_idles_in_the_kernel_is_no_verdict() {
+    let mut audit = sample::isolated();
+    audit.cpus[1].caught = Caught::RootInKernel;
+    audit.views[1].kernel_root = None;
+    audit.views[1].totals.visible_bytes = 1 << 30;
+    assert!(verdict(&audit).starts_with("a sample: isolated on CPU 0: "), "{}", verdict(&audit));
+    let text = report(&audit, &wide());
+    assert!(!text.contains("1,073,741,824"), "{text}");
+    assert!(text.contains("CPU 1 was in the kernel, on a root of its own"), "{text}");
+    audit.cpus.remove(0);
+    assert!(verdict(&audit).starts_with("a sample: not known: "), "{}", verdict(&audit));
 }

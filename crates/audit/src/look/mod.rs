@@ -6,13 +6,21 @@
 //!   CPU 2 --'     of roots    '-- walk kernel root --> kernel
 //! ```
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::HashSet;
 
 use crate::cpu::Cpu;
-use crate::document::{Anomaly, AnomalyKind, Audit, CpuView, Region, SCHEMA, Totals, Unseen, View};
-use crate::pair::{Pair, pair};
+use crate::document::{
+    Anomaly, AnomalyKind, Audit, Caught, CpuView, Region, SCHEMA, Totals, Unseen, View,
+};
+use crate::findings::{self, differences};
+use crate::names::symbols::Symbols;
+use crate::pair::{Pair, has_user_half, pair};
 use crate::regions::{coarse, distinct_bytes, exact};
 use crate::tables::{TableCache, Tables};
+use crate::tell::{Halves, tell};
 use crate::walk::{Budget, PARTS, Run, Walk, walk};
 use crate::{Error, PhysicalMemory};
 
@@ -31,6 +39,8 @@ pub struct Subject<'a> {
     pub source: String,
     /// The kernel's root, where the roots do not lie in pairs.
     pub kernel_cr3: Option<u64>,
+    /// The kernel's symbols, if there are any.
+    pub symbols: Option<&'a Symbols>,
     /// Hears how far the look is: so many parts of so many. May be called a hundred thousand times.
     pub progress: &'a dyn Fn(u64, u64),
 }
@@ -46,14 +56,30 @@ pub fn look(subject: &Subject) -> Result<Audit, Error> {
     let mut cpus: Vec<&Cpu> = subject.cpus.iter().collect();
     cpus.sort_by_key(|cpu| cpu.index);
     let mut unseen = Vec::new();
+    let mut found = Vec::new();
+    for cpu in cpus {
+        match without_tables(cpu) {
+            Some(reason) => unseen.push(Unseen { index: cpu.index, reason: reason.into() }),
+            None => found.push((cpu, pair(&cache, cpu, subject.kernel_cr3))),
+        }
+    }
+    // A kernel's own root, while no process is: nothing to see, unless there is nothing else.
+    let idle =
+        |pair: &Pair| pair.caught == Caught::RootInKernel && !has_user_half(&cache, pair.user);
+    if found.iter().any(|(_, pair)| !idle(pair)) {
+        found.retain(|(cpu, pair)| {
+            if idle(pair) {
+                let reason = "it is in the kernel, under a root with no user half";
+                unseen.push(Unseen { index: cpu.index, reason: reason.into() });
+            }
+            !idle(pair)
+        });
+    }
+    unseen.sort_by_key(|unseen| unseen.index);
+
     let mut pairs: Vec<(Pair, &Cpu)> = Vec::new();
     let mut views = Vec::new();
-    for cpu in cpus {
-        if let Some(reason) = without_tables(cpu) {
-            unseen.push(Unseen { index: cpu.index, reason: reason.into() });
-            continue;
-        }
-        let pair = pair(&cache, cpu, subject.kernel_cr3);
+    for (cpu, pair) in found {
         let same = |other: &(Pair, &Cpu)| {
             (other.0.user, other.0.kernel) == (pair.user, pair.kernel)
                 && other.1.paging() == cpu.paging()
@@ -77,7 +103,13 @@ pub fn look(subject: &Subject) -> Result<Audit, Error> {
         done: 0,
         progress: subject.progress,
     };
-    let views_of = pairs.iter().map(|(pair, cpu)| looker.view(pair, cpu)).collect();
+    let mut views_of = Vec::new();
+    let mut found = Vec::new();
+    for (index, (pair, cpu)) in pairs.iter().enumerate() {
+        let (mut view, halves) = looker.view(index, pair, cpu);
+        found.extend(tell(&cache, (index, &mut view), &halves, &views, subject.symbols));
+        views_of.push(view);
+    }
     Ok(Audit {
         schema: SCHEMA,
         tool: concat!("ringwall ", env!("CARGO_PKG_VERSION")).into(),
@@ -85,7 +117,7 @@ pub fn look(subject: &Subject) -> Result<Audit, Error> {
         cpus: views,
         unseen,
         views: views_of,
-        findings: Vec::new(),
+        findings: findings::merge(found),
         boots: None,
     })
 }
@@ -117,7 +149,7 @@ struct Looker<'a> {
 }
 
 impl Looker<'_> {
-    fn view(&mut self, pair: &Pair, cpu: &Cpu) -> View {
+    fn view(&mut self, index: usize, pair: &Pair, cpu: &Cpu) -> (View, Halves) {
         let mut seen = HashSet::new();
         let user_tables = Tables::new(self.cache, pair.user, cpu.paging());
         let Walk { runs, mut anomalies, supervisor_bytes } = self.walk(&user_tables, &mut seen);
@@ -139,10 +171,11 @@ impl Looker<'_> {
             user_root: pair.user,
             kernel_root: pair.kernel,
             unused_user_root: pair.unused_user,
-            visible: self.list(visible, exact, &mut anomalies),
-            user: self.list(user, coarse, &mut anomalies),
+            visible: self.list(&visible, exact, &mut anomalies),
+            user: self.list(&user, coarse, &mut anomalies),
             ..View::default()
         };
+        let mut halves = Halves::default();
 
         if let Some(kernel) = pair.kernel {
             let tables = Tables::new(self.cache, kernel, cpu.paging());
@@ -152,15 +185,20 @@ impl Looker<'_> {
             let known: HashSet<_> = anomalies.iter().map(|one| (one.kind, one.entry_at)).collect();
             anomalies
                 .extend(more.into_iter().filter(|one| !known.contains(&(one.kind, one.entry_at))));
+            halves.differences = differences(index, &user, &runs);
+            let executable = |run: &&Run| run.rights.user && run.rights.executable;
+            let executable = runs.iter().filter(|run| !run.in_kernel_half()).filter(executable);
+            let executable: Vec<Run> = executable.cloned().collect();
+            halves.executable = coarse(&executable);
             runs.retain(Run::in_kernel_half);
-            view.kernel = self.list(runs, coarse, &mut anomalies);
+            view.kernel = self.list(&runs, coarse, &mut anomalies);
         } else {
             self.done += 1;
         }
         totals.tables = seen.len() as u64;
         view.totals = totals;
         view.anomalies = anomalies;
-        view
+        (view, halves)
     }
 
     fn walk(&mut self, tables: &Tables, seen: &mut HashSet<u64>) -> Walk {
@@ -176,12 +214,12 @@ impl Looker<'_> {
     /// out, and an anomaly says where.
     fn list(
         &mut self,
-        runs: Vec<Run>,
+        runs: &[Run],
         merge: fn(&[Run]) -> Vec<Region>,
         anomalies: &mut Vec<Anomaly>,
     ) -> Vec<Region> {
         let limit = LIST.min(self.regions);
-        let mut regions = if runs.len() > limit { coarse(&runs) } else { merge(&runs) };
+        let mut regions = if runs.len() > limit { coarse(runs) } else { merge(runs) };
         if let Some(left_out) = regions.get(limit) {
             let (kind, address) = (AnomalyKind::TooMuch, left_out.address);
             anomalies.push(Anomaly { kind, level: 1, entry_at: 0, entry: 0, address });
@@ -204,119 +242,4 @@ fn outside(tables: &Tables, runs: &[Run]) -> Vec<Anomaly> {
         Some(Anomaly { kind, level: at.level, entry_at: at.at, entry: at.entry, address })
     };
     outside.filter_map(anomaly).take(LISTED).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::USER_ROOT;
-    use crate::document::Caught;
-    use crate::synthetic::{Guest, NX, P, U, W};
-
-    const PROGRAM: u64 = 0x40_0000;
-    const IMAGE: u64 = 0xffff_ffff_8000_0000;
-    const ENTRY: u64 = 0xffff_ff80_f000_0000;
-    const USER: u64 = Guest::ROOT | USER_ROOT;
-    const RING_3: u8 = 3;
-
-    /// A guest that does everything right: one user page, one kernel page, one entry page.
-    fn isolated() -> Guest {
-        let mut guest = Guest::new();
-        guest.map(USER, PROGRAM, 0x8000, P | U);
-        let programs = guest.table_of(USER, PROGRAM, 3);
-        guest.change(Guest::ROOT, 0, |_| programs | P | W | U | NX);
-        guest.map(Guest::ROOT, IMAGE, 0x9000, P | W);
-        guest.map(Guest::ROOT, ENTRY, 0xa000, P);
-        guest.map(USER, ENTRY, 0xb000, P);
-        guest
-    }
-
-    fn cpu(index: u32, cr3: u64, cpl: u8) -> Cpu {
-        Cpu { index, cr3, cpl, cr0: 0x8005_0033, cr4: 0x20, ..Cpu::default() }
-    }
-
-    fn audit(guest: &Guest, cpus: &[Cpu]) -> Result<Audit, Error> {
-        let memory = guest.memory();
-        look(&Subject {
-            memory: &memory,
-            cpus,
-            source: "made up".into(),
-            kernel_cr3: None,
-            progress: &|done, total| assert!(done <= total),
-        })
-    }
-
-    #[test]
-    fn a_pair_is_seen_from_either_root() {
-        let cpus = [cpu(1, Guest::ROOT | 0x801, 0), cpu(0, USER, RING_3)];
-        let audit = audit(&isolated(), &cpus).expect("tables");
-        assert_eq!(audit.views.len(), 1);
-        let caught: Vec<_> = audit.cpus.iter().map(|cpu| (cpu.cpu.index, cpu.caught)).collect();
-        assert_eq!(caught, [(0, Caught::Ring3), (1, Caught::PairInKernel)]);
-        let view = &audit.views[0];
-        assert_eq!((view.user_root, view.kernel_root), (USER, Some(Guest::ROOT)));
-        let addresses = |regions: &[Region]| regions.iter().map(|r| r.address).collect::<Vec<_>>();
-        assert_eq!(addresses(&view.visible), [ENTRY]);
-        assert_eq!(addresses(&view.user), [PROGRAM]);
-        assert_eq!(addresses(&view.kernel), [ENTRY, IMAGE]);
-        let totals = view.totals;
-        assert_eq!((totals.visible_bytes, totals.visible_pages), (0x1000, 1));
-        assert_eq!((totals.executable_bytes, totals.writable_bytes), (0x1000, 0));
-        assert_eq!((totals.kernel_bytes, view.anomalies.len()), (0x2000, 0));
-    }
-
-    #[test]
-    fn ring_3_on_the_kernel_root_sees_all_of_it() {
-        let audit = audit(&isolated(), &[cpu(0, Guest::ROOT, RING_3)]).expect("tables");
-        let view = &audit.views[0];
-        assert_eq!((view.kernel_root, view.unused_user_root), (None, Some(USER)));
-        assert_eq!(view.totals.visible_bytes, 0x2000);
-    }
-
-    #[test]
-    fn a_root_that_lies_where_a_user_root_may_is_not_taken_for_one() {
-        let mut guest = Guest::new();
-        guest.map(USER, PROGRAM, 0x8000, P | U);
-        guest.map(USER, IMAGE, 0x9000, P | W);
-        // What happens to lie below it is data, not tables.
-        guest.write(Guest::ROOT, 0x13_0000_0027);
-        let view = audit(&guest, &[cpu(0, USER, RING_3)]).expect("tables").views.remove(0);
-        assert_eq!((view.kernel_root, view.unused_user_root), (None, None));
-    }
-
-    #[test]
-    fn two_processes_without_isolation_are_no_pair() {
-        let mut guest = isolated();
-        for slot in 0..512 {
-            let entry = guest.word(Guest::ROOT + 8 * slot);
-            guest.change(USER, slot, |_| entry);
-        }
-        let view = audit(&guest, &[cpu(0, USER, RING_3)]).expect("tables").views.remove(0);
-        assert_eq!(view.kernel_root, None);
-    }
-
-    #[test]
-    fn a_cpu_without_tables_is_named() {
-        let off = Cpu { index: 1, cr0: 0x6000_0010, ..Cpu::default() };
-        let nothing_but = |cpu| audit(&isolated(), &[cpu]);
-        let audit = audit(&isolated(), &[cpu(0, USER, RING_3), off.clone()]).expect("tables");
-        assert_eq!((audit.cpus.len(), audit.unseen[0].index), (1, 1));
-        assert_eq!(nothing_but(off).err(), Some(Error::NoTables));
-    }
-
-    #[test]
-    fn roots_outside_of_memory_are_an_error() {
-        let wrong = cpu(0, 0x7_0000_0000, RING_3);
-        let error = audit(&isolated(), &[wrong]).err();
-        assert_eq!(error, Some(Error::Root { address: 0x7_0000_0000 }));
-    }
-
-    #[test]
-    fn a_visible_page_outside_of_memory_is_told() {
-        let mut guest = isolated();
-        guest.map(USER, ENTRY + 0x1000, 0x7_0000_0000, P);
-        let view = audit(&guest, &[cpu(0, USER, RING_3)]).expect("tables").views.remove(0);
-        let told: Vec<_> = view.anomalies.iter().map(|one| (one.kind, one.address)).collect();
-        assert_eq!(told, [(AnomalyKind::PageOutsideMemory, ENTRY + 0x1000)]);
-    }
 }

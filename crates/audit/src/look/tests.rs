@@ -1,0 +1,125 @@
+//! Looks at made-up guests.
+
+use super::*;
+use crate::USER_ROOT;
+use crate::synthetic::{Guest, NX, P, U, W};
+
+const PROGRAM: u64 = 0x40_0000;
+const IMAGE: u64 = 0xffff_ffff_8000_0000;
+const ENTRY: u64 = 0xffff_ff80_f000_0000;
+const USER: u64 = Guest::ROOT | USER_ROOT;
+const RING_3: u8 = 3;
+
+/// A guest that does everything right: one user page, one kernel page, one entry page.
+fn isolated() -> Guest {
+    let mut guest = Guest::new();
+    guest.map(USER, PROGRAM, 0x8000, P | U);
+    let programs = guest.table_of(USER, PROGRAM, 3);
+    guest.change(Guest::ROOT, 0, |_| programs | P | W | U | NX);
+    guest.map(Guest::ROOT, IMAGE, 0x9000, P | W);
+    guest.map(Guest::ROOT, ENTRY, 0xa000, P);
+    guest.map(USER, ENTRY, 0xb000, P);
+    guest
+}
+
+fn cpu(index: u32, cr3: u64, cpl: u8) -> Cpu {
+    Cpu { index, cr3, cpl, cr0: 0x8005_0033, cr4: 0x20, ..Cpu::default() }
+}
+
+fn audit(guest: &Guest, cpus: &[Cpu]) -> Result<Audit, Error> {
+    let memory = guest.memory();
+    look(&Subject {
+        memory: &memory,
+        cpus,
+        source: "made up".into(),
+        kernel_cr3: None,
+        symbols: None,
+        progress: &|done, total| assert!(done <= total),
+    })
+}
+
+#[test]
+fn a_pair_is_seen_from_either_root() {
+    let cpus = [cpu(1, Guest::ROOT | 0x801, 0), cpu(0, USER, RING_3)];
+    let audit = audit(&isolated(), &cpus).expect("tables");
+    assert_eq!(audit.views.len(), 1);
+    let caught: Vec<_> = audit.cpus.iter().map(|cpu| (cpu.cpu.index, cpu.caught)).collect();
+    assert_eq!(caught, [(0, Caught::Ring3), (1, Caught::PairInKernel)]);
+    let view = &audit.views[0];
+    assert_eq!((view.user_root, view.kernel_root), (USER, Some(Guest::ROOT)));
+    let addresses = |regions: &[Region]| regions.iter().map(|r| r.address).collect::<Vec<_>>();
+    assert_eq!(addresses(&view.visible), [ENTRY]);
+    assert_eq!(addresses(&view.user), [PROGRAM]);
+    assert_eq!(addresses(&view.kernel), [ENTRY, IMAGE]);
+    let totals = view.totals;
+    assert_eq!((totals.visible_bytes, totals.visible_pages), (0x1000, 1));
+    assert_eq!((totals.executable_bytes, totals.writable_bytes), (0x1000, 0));
+    assert_eq!((totals.kernel_bytes, view.anomalies.len()), (0x2000, 0));
+}
+
+#[test]
+fn ring_3_on_the_kernel_root_sees_all_of_it() {
+    let audit = audit(&isolated(), &[cpu(0, Guest::ROOT, RING_3)]).expect("tables");
+    let view = &audit.views[0];
+    assert_eq!((view.kernel_root, view.unused_user_root), (None, Some(USER)));
+    assert_eq!(view.totals.visible_bytes, 0x2000);
+}
+
+#[test]
+fn a_root_that_lies_where_a_user_root_may_is_not_taken_for_one() {
+    let mut guest = Guest::new();
+    guest.map(USER, PROGRAM, 0x8000, P | U);
+    guest.map(USER, IMAGE, 0x9000, P | W);
+    // What happens to lie below it is data, not tables.
+    guest.write(Guest::ROOT, 0x13_0000_0027);
+    let view = audit(&guest, &[cpu(0, USER, RING_3)]).expect("tables").views.remove(0);
+    assert_eq!((view.kernel_root, view.unused_user_root), (None, None));
+}
+
+#[test]
+fn two_processes_without_isolation_are_no_pair() {
+    let mut guest = isolated();
+    for slot in 0..512 {
+        let entry = guest.word(Guest::ROOT + 8 * slot);
+        guest.change(USER, slot, |_| entry);
+    }
+    let view = audit(&guest, &[cpu(0, USER, RING_3)]).expect("tables").views.remove(0);
+    assert_eq!(view.kernel_root, None);
+}
+
+#[test]
+fn a_cpu_without_tables_is_named() {
+    let off = Cpu { index: 1, cr0: 0x6000_0010, ..Cpu::default() };
+    let nothing_but = |cpu| audit(&isolated(), &[cpu]);
+    let audit = audit(&isolated(), &[cpu(0, USER, RING_3), off.clone()]).expect("tables");
+    assert_eq!((audit.cpus.len(), audit.unseen[0].index), (1, 1));
+    assert_eq!(nothing_but(off).err(), Some(Error::NoTables));
+}
+
+#[test]
+fn a_cpu_on_a_root_without_programs_is_named_unless_it_is_alone() {
+    let mut guest = isolated();
+    const SWAPPER: u64 = 0x4000;
+    guest.map(SWAPPER, IMAGE, 0x9000, P | W);
+    let idle = cpu(1, SWAPPER, 0);
+    let busy = audit(&guest, &[cpu(0, USER, RING_3), idle.clone()]).expect("tables");
+    assert_eq!((busy.views.len(), busy.unseen[0].index), (1, 1));
+    let alone = audit(&guest, &[idle]).expect("tables");
+    assert_eq!(alone.cpus[0].caught, Caught::RootInKernel);
+}
+
+#[test]
+fn roots_outside_of_memory_are_an_error() {
+    let wrong = cpu(0, 0x7_0000_0000, RING_3);
+    let error = audit(&isolated(), &[wrong]).err();
+    assert_eq!(error, Some(Error::Root { address: 0x7_0000_0000 }));
+}
+
+#[test]
+fn a_visible_page_outside_of_memory_is_told() {
+    let mut guest = isolated();
+    guest.map(USER, ENTRY + 0x1000, 0x7_0000_0000, P);
+    let view = audit(&guest, &[cpu(0, USER, RING_3)]).expect("tables").views.remove(0);
+    let told: Vec<_> = view.anomalies.iter().map(|one| (one.kind, one.address)).collect();
+    assert_eq!(told, [(AnomalyKind::PageOutsideMemory, ENTRY + 0x1000)]);
+}

@@ -1,0 +1,57 @@
+//! What is said of one view once it is walked: names, what stands in visible memory, and what is wrong.
+//!
+//! ```text
+//!   runs ── names ──► regions ── contents ──► pointers, remains ── findings ──► what is wrong
+//! ```
+
+use crate::contents::{Contents, search};
+use crate::cpu::Cpu;
+use crate::document::{CpuView, Finding, Place, Region, View};
+use crate::findings::{Seen, find};
+use crate::names::symbols::Symbols;
+use crate::names::{Names, Scene};
+use crate::tables::{TableCache, Tables};
+
+/// What the walk knows of a view and the document does not keep.
+#[derive(Default)]
+pub struct Halves {
+    /// Where the two roots disagree about user memory.
+    pub differences: Vec<Place>,
+    /// User memory that the kernel's root leaves executable.
+    pub executable: Vec<Region>,
+}
+
+/// Names a view's regions, searches them, fills in what is counted, and says what is wrong.
+pub fn tell(
+    cache: &TableCache,
+    (index, view): (usize, &mut View),
+    halves: &Halves,
+    cpus: &[CpuView],
+    symbols: Option<&Symbols>,
+) -> Vec<Finding> {
+    let here = || cpus.iter().filter(|cpu| cpu.view == index);
+    let Some(first) = here().next() else { return Vec::new() };
+    let user = Tables::new(cache, view.user_root, first.paging);
+    let kernel = view.kernel_root.map(|root| Tables::new(cache, root, first.paging));
+    let registers: Vec<Cpu> = cpus.iter().map(|cpu| cpu.cpu.clone()).collect();
+    let numbers: Vec<u32> = here().map(|cpu| cpu.cpu.index).collect();
+    let (visible, hidden) = (std::mem::take(&mut view.visible), std::mem::take(&mut view.kernel));
+    let scene = Scene {
+        user: &user,
+        kernel: kernel.as_ref().unwrap_or(&user),
+        visible: &visible,
+        hidden: &hidden,
+        cpus: &registers,
+        here: &numbers,
+    };
+    let names = Names::new(&scene, symbols);
+    view.visible = names.name(visible, &user);
+    let mut contents = Contents::default();
+    if let Some(kernel) = &kernel {
+        view.kernel = names.name(hidden, kernel);
+        contents = search(&user, kernel, &view.visible, &names);
+    }
+    view.totals.pointers = contents.pointer_count;
+    let (view, contents, kernel) = (&*view, &contents, kernel.as_ref());
+    find(cpus, &Seen { index, view, names: &names, contents, halves, kernel })
+}
