@@ -75,6 +75,7 @@ impl Looker {
             cpus: &registers.iter().map(cpu::cpu).collect::<Vec<_>>(),
             source: source.clone(),
             kernel_cr3: self.kernel_cr3,
+            symbols: None,
             progress: &|done, total| progress.update(done, total),
         };
         let audit = ringwall_audit::look(&subject).with_context(|| source.clone())?;

@@ -84,9 +84,13 @@ fn notes(audit: &Audit) -> Vec<String> {
             were(&alone)
         ));
     }
+    let mut reasons: BTreeMap<&str, Vec<u32>> = BTreeMap::new();
     for unseen in &audit.unseen {
-        let reason = plain(&unseen.reason);
-        notes.push(format!("CPU {} was not looked at: {reason}.", unseen.index));
+        reasons.entry(&unseen.reason).or_default().push(unseen.index);
+    }
+    for (reason, cpus) in reasons {
+        let reason = plain(reason);
+        notes.push(format!("{} {} not looked at: {reason}.", named(&cpus), were(&cpus)));
     }
     for (cpu, root) in audit.cpus.iter().filter_map(|cpu| {
         let root = audit.views[cpu.view].unused_user_root?;

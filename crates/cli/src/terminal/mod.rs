@@ -25,6 +25,7 @@ mod table;
 use ringwall_audit::document::{Audit, CpuView, Severity};
 
 pub use comparison::comparison;
+pub use cpus::seen;
 pub use format::{Format, plain};
 
 use format::{bytes, counted, severity};

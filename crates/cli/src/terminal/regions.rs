@@ -75,7 +75,7 @@ fn one(view: &View, format: &Format) -> String {
     } else {
         by_kind(&rows, format)
     };
-    for note in notes(view, format) {
+    for note in notes(view, &rows, format) {
         text.push_str(&format!("{}\n", format.prose(&note, "  ")));
     }
     text
@@ -168,18 +168,15 @@ fn pages(pages: &BTreeMap<u64, u64>) -> String {
     words.collect::<Vec<_>>().join(" + ")
 }
 
-fn notes(view: &View, format: &Format) -> Vec<String> {
+fn notes(view: &View, rows: &[Row], format: &Format) -> Vec<String> {
     let mut notes = Vec::new();
     let totals = &view.totals;
-    let repeated: u64 = view
-        .visible
-        .iter()
-        .filter(|region| region.repeats.is_some())
-        .fold(0, |sum, region| sum.saturating_add(region.pages));
+    let repeated = rows.iter().filter(|row| row.repeats.is_some());
+    let repeated = repeated.fold(0_u64, |sum, row| sum.saturating_add(row.page_count()));
     if repeated > 0 {
+        let pages = counted(repeated, "page");
         notes.push(format!(
-            "{} of these pages are further addresses of memory that was counted already.",
-            grouped(repeated)
+            "{pages} of that are further addresses of memory that is listed already."
         ));
     }
     let rights = view.visible.iter().map(|region| region.rights);
