@@ -58,7 +58,6 @@ pub fn audit_with(memory: &GuestMemory, cpus: &[Cpu], symbols: Option<&Symbols>)
         source: "a scenario".into(),
         symbols,
         kernel_cr3: None,
-        symbols: None,
         progress: &|_, _| {},
     };
     look(&subject).unwrap_or_else(|error| panic!("{error}"))
