@@ -55,7 +55,7 @@ fn start(setting: Setting) -> Option<Running> {
         .memory(256)
         .file("/bin/spin", 0o755, program(Library::Glibc, "spin"))
         .script(BUSY);
-    let running = boot.start();
+    let mut running = boot.start();
     running.wait_for("ALL READY\n", BOOT_LIMIT);
     Some(running)
 }
