@@ -58,7 +58,7 @@ pub fn verdict(audit: &Audit) -> String {
 
 /// Whether user mode is kept apart, and how much it sees.
 fn isolation(audit: &Audit) -> String {
-    let seen: Vec<&CpuView> = audit.cpus.iter().filter(|cpu| cpus::seen(cpu)).collect();
+    let seen: Vec<&CpuView> = audit.cpus.iter().filter(|cpu| cpus::seen(audit, cpu)).collect();
     if seen.is_empty() {
         return "not known: no CPU was seen in ring 3, or on a root that belongs to it.".into();
     }
