@@ -1,11 +1,12 @@
 //! What a scenario boots, and the guest while it runs.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ringwall_audit::{Report, audit};
-use ringwall_emulator::{Bochs, Ending, Guest, INTEL_CPU, Initramfs, Machine, Model};
+use ringwall_emulator::{Bochs, Ending, Guest, INTEL_CPU, Initramfs, Launched, Machine, Model};
 use tempfile::NamedTempFile;
 
 use crate::looks::Looks;
@@ -255,6 +256,23 @@ impl Boot {
         }
         let guest = machine.start().unwrap_or_else(|error| panic!("{error}"));
         Running { guest, looks: self.is_looked_at().then(Looks::new), _image: image }
+    }
+
+    /// Boots as `ringwall audit --run` does, with more arguments for QEMU. Size and number of CPUs are this boot's; what
+    /// the second half of the result holds must exist as long as the guest.
+    ///
+    /// # Panics
+    ///
+    /// When the guest cannot be started.
+    pub fn launch(&self, more: &[&str]) -> (Launched, NamedTempFile) {
+        let (kernel, line, image) = self.parts();
+        let (cpus, memory) = (self.cpus.to_string(), format!("{}M", self.memory));
+        let mut arguments: Vec<OsString> = vec!["-kernel".into(), kernel.into()];
+        arguments.extend(["-initrd".into(), image.path().into()]);
+        let words = ["-append", &line, "-cpu", &self.cpu, "-smp", &cpus, "-m", &memory];
+        arguments.extend(words.iter().chain(more).map(OsString::from));
+        let launched = Launched::start(&arguments, self.limit);
+        (launched.unwrap_or_else(|error| panic!("{error}")), image)
     }
 
     /// Boots in Bochs, from a CD with GRUB, and waits for the end. What is QEMU's own (number and model of
