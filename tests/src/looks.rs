@@ -102,7 +102,7 @@ impl Looks {
         self.made += 1;
         EXPECTED.apply(&mut audit);
         if !audit.findings.is_empty() {
-            eprintln!(
+            panic!(
                 "user mode sees what kernel/visible.toml does not declare, {:.3} s after the start, in look {} \
                  ({SEED}={}):\n{}its log:\n{}",
                 after.as_secs_f64(),
