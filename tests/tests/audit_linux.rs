@@ -66,7 +66,7 @@ fn start(setting: Setting) -> Option<Running> {
         .file("/bin/spin", 0o755, program(Library::Glibc, "spin"))
         .file("/bin/ldt", 0o755, program(Library::Glibc, "ldt"))
         .script(&script);
-    let running = boot.start();
+    let mut running = boot.start();
     running.wait_for("ALL READY\n", BOOT_LIMIT);
     Some(running)
 }

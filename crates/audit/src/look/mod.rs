@@ -107,7 +107,13 @@ pub fn look(subject: &Subject) -> Result<Audit, Error> {
     let mut found = Vec::new();
     for (index, (pair, cpu)) in pairs.iter().enumerate() {
         let (mut view, halves) = looker.view(index, pair, cpu);
-        found.extend(tell(&cache, (index, &mut view), &halves, &views, subject.symbols));
+        found.extend(tell(
+            &cache,
+            (index, &mut view),
+            &halves,
+            (&views, subject.cpus),
+            subject.symbols,
+        ));
         views_of.push(view);
     }
     Ok(Audit {

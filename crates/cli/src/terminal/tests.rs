@@ -143,3 +143,10 @@ fn a_cpu_that_idles_in_the_kernel_is_no_verdict() {
     audit.cpus.remove(0);
     assert!(verdict(&audit).starts_with("a sample: not known: "), "{}", verdict(&audit));
 }
+
+#[test]
+fn a_root_without_a_partner_is_not_called_whole() {
+    let mut audit = sample::shared(3);
+    audit.findings.clear();
+    assert!(verdict(&audit).contains("was not found beside them"), "{}", verdict(&audit));
+}
