@@ -1,8 +1,8 @@
 //! From a stopped guest to an audit.
 
-use ringwall_audit::cpu::Cpu;
+use ringwall_audit::cpu::{Cpu, Table};
 use ringwall_audit::document::Audit;
-use ringwall_audit::{Subject, look};
+use ringwall_audit::{Subject, Symbols, look};
 use ringwall_emulator::{Guest, GuestMemory, Registers};
 
 /// The registers of the first `count` CPUs of a stopped guest.
@@ -11,39 +11,53 @@ use ringwall_emulator::{Guest, GuestMemory, Registers};
 ///
 /// When the monitor does not answer.
 pub fn cpus(guest: &mut Guest, count: u32) -> Vec<Cpu> {
-    (0..count)
-        .map(|index| {
-            let registers = guest.monitor.registers(index as usize);
-            cpu(index, &registers.expect("registers"))
-        })
-        .collect()
+    let registers = guest.monitor.all_registers().expect("registers");
+    registers.iter().take(count as usize).map(cpu).collect()
 }
 
-/// What the monitor says of a CPU, in the audit's words.
-fn cpu(index: u32, registers: &Registers) -> Cpu {
+/// What an emulator says of a CPU, in the audit's words.
+pub fn cpu(registers: &Registers) -> Cpu {
+    let table = |table: ringwall_emulator::Table| Table { base: table.base, limit: table.limit };
     Cpu {
-        index,
+        index: registers.index,
         cpl: registers.cpl,
         rip: registers.rip,
         rsp: registers.rsp,
+        cr0: registers.cr0,
         cr3: registers.cr3,
         cr4: registers.cr4,
-        ..Cpu::default()
+        efer: registers.efer,
+        gs_base: registers.gs_base,
+        kernel_gs_base: registers.kernel_gs_base,
+        lstar: registers.lstar,
+        idt: table(registers.idt),
+        gdt: table(registers.gdt),
+        tss: table(registers.tss),
+        ldt: table(registers.ldt),
     }
+}
+
+/// The audit of a stopped guest, without symbols.
+///
+/// # Panics
+///
+/// When there is nothing to look at.
+pub fn audit(memory: &GuestMemory, cpus: &[Cpu]) -> Audit {
+    audit_with(memory, cpus, None)
 }
 
 /// The audit of a stopped guest.
 ///
 /// # Panics
 ///
-/// When there is nothing to look at.
-pub fn audit(memory: &GuestMemory, cpus: &[Cpu]) -> Audit {
+/// As [`audit`].
+pub fn audit_with(memory: &GuestMemory, cpus: &[Cpu], symbols: Option<&Symbols>) -> Audit {
     let subject = Subject {
         memory: &|address: u64, buffer: &mut [u8]| memory.read(address, buffer),
         cpus,
         source: "a scenario".into(),
+        symbols,
         kernel_cr3: None,
-        symbols: None,
         progress: &|_, _| {},
     };
     look(&subject).unwrap_or_else(|error| panic!("{error}"))

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use ringwall_audit::boots::boots;
-use ringwall_audit::document::{Audit, BaseMotion, Boots, Finding, Motion};
+use ringwall_audit::document::{Audit, BaseMotion, Boots, Finding, Motion, Track};
 use ringwall_tests::looking::{audit, cpus};
 use ringwall_tests::{Boot, Library, linux, other_kernel, program};
 

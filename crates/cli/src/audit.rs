@@ -17,8 +17,8 @@ use ringwall_audit::document::Audit;
 
 use crate::options::{AuditOptions, Request};
 use crate::saved::{self, Compared};
-use crate::source::Looker;
-use crate::terminal::{Format, comparison, note, report};
+use crate::source::{Looker, symbols};
+use crate::terminal::{Format, comparison, note, report, seen};
 use crate::{html, interrupt};
 
 /// Looks, judges, writes. The status is 0 without findings that count, else 1.
@@ -29,7 +29,9 @@ use crate::{html, interrupt};
 pub fn run(options: &AuditOptions, request: &Request) -> Result<ExitCode> {
     // Before the guest is started or stopped: a mistake in a file need not cost a boot.
     let expectations = options.expect.as_deref().map(expectations).transpose()?;
+    let symbols = options.symbols.as_deref().map(symbols::read).transpose()?;
     let looker = Looker {
+        symbols,
         kernel_cr3: request.kernel_cr3,
         limit: request.limit,
         interrupt: interrupt::Interrupt::new()?,
@@ -47,6 +49,12 @@ pub fn run(options: &AuditOptions, request: &Request) -> Result<ExitCode> {
         note(&format!("wrote {}", file.display()));
     }
     write(&text(options, &audit, against.as_ref())?)?;
+    if !audit.cpus.iter().any(|cpu| seen(&audit, cpu)) {
+        note(
+            "no CPU was seen in ring 3: let a program run in the guest that does not only wait (see --after, --limit)",
+        );
+        return Ok(ExitCode::from(2));
+    }
     let counts = |severity| options.fail_on.counts(severity);
     let found = audit.findings.iter().any(|finding| counts(finding.severity));
     Ok(if found { ExitCode::from(1) } else { ExitCode::SUCCESS })

@@ -46,7 +46,7 @@ impl Text {
     pub fn find(guest: &mut Guest) -> Text {
         let registers = guest.monitor.registers(0).expect("a monitor that answers");
         let stub = guest.stub.as_mut().expect("a gdb stub");
-        let table = stub.read(registers.idt, PAGE as usize).expect("a stub that answers");
+        let table = stub.read(registers.idt.base, PAGE as usize).expect("a stub that answers");
         let table = table.expect("the IDT is mapped under every root");
         let gates: Vec<u64> = table.as_chunks::<16>().0.iter().map(handler).collect();
         Text { base: gates[NMI] & !(PAGE - 1), gates, ends: Vec::new(), loads_flags: Vec::new() }

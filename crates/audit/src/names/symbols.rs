@@ -3,7 +3,7 @@
 //! Only addresses and names are taken. Nothing in the file is believed beyond its own bounds, and there is a most
 //! of everything.
 
-use object::{Object, ObjectSymbol, SymbolKind};
+use object::{Object, ObjectSymbol, ReadRef, SymbolKind};
 
 /// Most symbols that are kept. Linux has about 150,000.
 const SYMBOLS_MOST: usize = 1 << 20;
@@ -56,20 +56,36 @@ impl Symbols {
     ///
     /// [`SymbolError`] if it is neither, or has no symbols.
     pub fn parse(bytes: &[u8]) -> Result<Symbols, SymbolError> {
-        let mut symbols = Symbols::default();
         if bytes.starts_with(b"\x7fELF") {
-            symbols.read_elf(bytes)?;
-        } else {
-            symbols.read_text(bytes)?;
+            return Symbols::parse_elf(bytes);
         }
+        let mut symbols = Symbols::default();
+        symbols.read_text(bytes)?;
+        symbols.sorted()
+    }
+
+    /// Reads the symbol table of an ELF file, of which only the parts that are needed come into memory: a kernel
+    /// with debug information has hundreds of MiB.
+    ///
+    /// # Errors
+    ///
+    /// As [`Symbols::parse`].
+    pub fn parse_elf<'data>(data: impl ReadRef<'data>) -> Result<Symbols, SymbolError> {
+        let mut symbols = Symbols::default();
+        symbols.read_elf(data)?;
+        symbols.sorted()
+    }
+
+    fn sorted(self) -> Result<Symbols, SymbolError> {
+        let mut symbols = self;
         symbols.places.sort_by_key(|place| place.0);
         symbols.offsets.sort_by_key(|place| place.0);
         if symbols.places.is_empty() { Err(SymbolError::Empty) } else { Ok(symbols) }
     }
 
-    fn read_elf(&mut self, bytes: &[u8]) -> Result<(), SymbolError> {
+    fn read_elf<'data>(&mut self, data: impl ReadRef<'data>) -> Result<(), SymbolError> {
         let file =
-            object::File::parse(bytes).map_err(|error| SymbolError::Elf(error.to_string()))?;
+            object::File::parse(data).map_err(|error| SymbolError::Elf(error.to_string()))?;
         for symbol in file.symbols() {
             let absolute = symbol.section_index().is_none();
             let nothing = matches!(symbol.kind(), SymbolKind::File | SymbolKind::Section);

@@ -1,13 +1,21 @@
 //! Sources that run: a guest that is attached to, and one that is started for the look.
 
+use std::ffi::OsString;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use ringwall_audit::document::Audit;
-use ringwall_emulator::Attached;
+use ringwall_emulator::{Attached, Held, Launched};
 
 use super::Looker;
 use crate::progress::Wait;
+use crate::terminal::note;
+
+/// A started guest may live so much longer than it is waited for: for the look.
+const FOR_THE_LOOK: Duration = Duration::from_secs(120);
+/// How often the wait for the console's text looks at the guest.
+const TICK: Duration = Duration::from_millis(200);
 
 impl Looker {
     pub(super) fn attached(&self, qmp: &Path) -> Result<Audit> {
@@ -15,20 +23,96 @@ impl Looker {
         let source = format!("QEMU at {place}");
         let mut guest = Attached::connect(&place)?;
         self.interrupt.guard(guest.restorer());
-        self.hold_and_look(source, &mut guest)
-    }
-
-    /// Stops a guest in ring 3, looks, and lets it go on.
-    fn hold_and_look(&self, source: String, guest: &mut Attached) -> Result<Audit> {
         let wait = Wait::new("ring 3");
         let held = guest.hold(self.limit).with_context(|| source.clone())?;
         drop(wait);
-        let audit = self.at(source.clone(), held.memory(), &held.registers);
-        // What was seen while reads failed is not the guest's fault, and says nothing.
-        if let Some(trouble) = held.memory().trouble() {
-            return Err(trouble).context(source);
-        }
+        let audit = self.held(source.clone(), &held);
         held.release().context(source)?;
         audit
     }
+
+    /// Boots a guest as often as asked for; the audit is the first boot's, with what all of them say together.
+    pub(super) fn run(
+        &self,
+        arguments: &[OsString],
+        after: Option<&str>,
+        boots: u32,
+    ) -> Result<Audit> {
+        let mut audits = Vec::new();
+        for boot in 1..=boots {
+            if boots > 1 {
+                note(&format!("boot {boot} of {boots}"));
+            }
+            audits.push(self.boot(arguments, after)?);
+        }
+        let together = (boots > 1).then(|| ringwall_audit::boots::boots(&audits));
+        let mut audit = audits.into_iter().next().context("no boot was asked for")?;
+        if let Some((boots, mut findings)) = together {
+            for finding in &mut findings {
+                // A place that only a later boot has is in a view that is not shown.
+                finding.places.retain(|place| place.view < audit.views.len());
+            }
+            audit.boots = Some(boots);
+            audit.findings.extend(findings);
+            audit.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+        }
+        Ok(audit)
+    }
+
+    fn boot(&self, arguments: &[OsString], after: Option<&str>) -> Result<Audit> {
+        let deadline = Instant::now() + self.limit;
+        let mut guest = Launched::start(arguments, self.limit + FOR_THE_LOOK)?;
+        if let Some(text) = after {
+            wait_for(&guest, text, deadline)?;
+        }
+        let wait = Wait::new("ring 3");
+        let left = deadline.saturating_duration_since(Instant::now());
+        let held = guest.hold(left)?;
+        drop(wait);
+        self.held(name(arguments), &held)
+    }
+
+    fn held(&self, source: String, held: &Held) -> Result<Audit> {
+        let audit = self.at(source.clone(), held.memory(), &held.registers);
+        // What was seen while reads failed is not the guest's fault, and says nothing.
+        match held.memory().trouble() {
+            Some(trouble) => Err(trouble).context(source),
+            None => audit,
+        }
+    }
+}
+
+/// What a started guest is called: by its kernel and the kernel's command line.
+fn name(arguments: &[OsString]) -> String {
+    let words: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).collect();
+    let value = |option: &str| {
+        let mut pairs = words.windows(2);
+        pairs.find(|pair| pair[0].trim_start_matches('-') == option).map(|pair| pair[1].clone())
+    };
+    match (value("kernel"), value("append")) {
+        (Some(kernel), Some(line)) => format!("QEMU with {kernel} ({line})"),
+        (Some(kernel), None) => format!("QEMU with {kernel}"),
+        _ => "QEMU, started for this".into(),
+    }
+}
+
+/// Waits until the guest has written `text` to its console.
+fn wait_for(guest: &Launched, text: &str, deadline: Instant) -> Result<()> {
+    let wait = Wait::new(&format!("{text:?} on the console"));
+    while !guest.console.wait_for(text, TICK) {
+        wait.guest_says(&guest.console.text());
+        let why = if guest.ended().is_some() || guest.console.closed() {
+            "the guest ended"
+        } else if Instant::now() >= deadline {
+            "the time was up (--limit)"
+        } else {
+            continue;
+        };
+        drop(wait);
+        bail!(
+            "{why} before it wrote {text:?} to its first serial port; the last it said:\n{}",
+            guest.said()
+        );
+    }
+    Ok(())
 }

@@ -13,13 +13,14 @@
 mod cpu;
 mod files;
 mod guests;
+pub mod symbols;
 
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use ringwall_audit::document::Audit;
-use ringwall_audit::{PhysicalMemory, Subject};
+use ringwall_audit::{PhysicalMemory, Subject, Symbols};
 use ringwall_emulator::{Memory, Registers};
 
 use crate::interrupt::Interrupt;
@@ -32,6 +33,8 @@ use crate::terminal::note;
 pub struct Looker {
     /// The kernel's CR3, if the user says it.
     pub kernel_cr3: Option<u64>,
+    /// Names for what is seen.
+    pub symbols: Option<Symbols>,
     /// How long to wait for ring 3.
     pub limit: Duration,
     /// Who puts guests back.
@@ -50,7 +53,9 @@ impl Looker {
             Source::Core(file) => self.core(file),
             Source::Raw { file, cr3, levels } => self.raw(file, *cr3, *levels),
             Source::Attached(qmp) => self.attached(qmp),
-            Source::Run { .. } => anyhow::bail!("--run: not yet"),
+            Source::Run { arguments, after, boots } => {
+                self.run(arguments, after.as_deref(), *boots)
+            }
         }
     }
 
@@ -75,6 +80,7 @@ impl Looker {
             cpus: &registers.iter().map(cpu::cpu).collect::<Vec<_>>(),
             source: source.clone(),
             kernel_cr3: self.kernel_cr3,
+            symbols: self.symbols.as_ref(),
             progress: &|done, total| progress.update(done, total),
         };
         let audit = ringwall_audit::look(&subject).with_context(|| source.clone())?;

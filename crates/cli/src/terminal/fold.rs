@@ -5,8 +5,11 @@
 //!   ffffff0000011000  4 KiB  again            > two rows: the memory, and all its further addresses
 //!   ffffff0000021000  4 KiB  again           /
 //! ```
+//!
+//! Memory is taken for repeated where a region says so, and where the same run of pages stands under the same name
+//! again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use ringwall_audit::document::{Kind, Region, Rights};
 
@@ -86,8 +89,15 @@ fn what(region: &Region) -> String {
 /// The rows of regions, in the same order.
 pub fn fold(regions: &[Region]) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
+    // Where memory was shown first: by its physical address, size, rights and name.
+    let mut first: HashMap<(u64, u64, Rights, String), u64> = HashMap::new();
     for region in regions {
-        let next = Row::new(region);
+        let mut next = Row::new(region);
+        if region.contiguous && next.repeats.is_none() {
+            let key = (region.physical, next.bytes, next.rights, next.what.clone());
+            let shown = *first.entry(key).or_insert(next.address);
+            next.repeats = (shown != next.address).then_some(shown);
+        }
         match rows.last_mut() {
             Some(row) if row.takes(&next) => row.take(next),
             _ => rows.push(next),
@@ -146,7 +156,7 @@ mod tests {
         Region {
             address,
             bytes: pages * 0x1000,
-            physical: address & 0xff_ffff,
+            physical: address,
             contiguous: true,
             page_size: 0x1000,
             pages,
@@ -182,6 +192,17 @@ mod tests {
         let rows = fold(&regions);
         assert_eq!(rows.len(), 2);
         assert_eq!((rows[1].repeats, rows[1].page_count()), (Some(0x1000), 2));
+    }
+
+    #[test]
+    fn the_same_pages_again_are_repeated_memory() {
+        let again = |address| Region { physical: 0x1000, ..region(address, 1, "espfix") };
+        let regions = [region(0x1000, 1, "espfix"), again(0x1_1000), again(0x2_1000)];
+        let rows = fold(&regions);
+        assert_eq!(rows.len(), 2);
+        assert_eq!((rows[1].repeats, rows[1].page_count()), (Some(0x1000), 2));
+        let other = Region { physical: 0x1000, ..region(0x1_1000, 1, "TSS") };
+        assert_eq!(fold(&[region(0x1000, 1, "espfix"), other])[1].repeats, None);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use ringwall_audit::document::{Audit, CpuView, Kind, View};
+use ringwall_audit::document::{Audit, Kind, View};
 
 use super::cpus::{every, named, seen};
 use super::fold::{Row, fold, sums};
@@ -23,8 +23,9 @@ const WIDE: usize = 104;
 pub fn section(audit: &Audit, format: &Format) -> String {
     let mut sections = Vec::new();
     for (view, cpus) in alike(audit) {
-        let unseen = |cpu: &CpuView| cpus.contains(&cpu.cpu.index) && !seen(cpu);
-        if audit.cpus.iter().any(unseen) && !format.all {
+        let mut of_these = audit.cpus.iter().filter(|cpu| cpus.contains(&cpu.cpu.index));
+        let seen = cpus.is_empty() || of_these.any(|cpu| seen(audit, cpu));
+        if !seen && !format.all {
             continue;
         }
         let whose = if cpus.len() == audit.cpus.len() && cpus.len() > 1 {
@@ -34,10 +35,10 @@ pub fn section(audit: &Audit, format: &Format) -> String {
         } else {
             named(&cpus)
         };
-        let what = if audit.cpus.iter().any(unseen) {
-            "What the kernel itself maps: ring 3 was not seen"
-        } else {
+        let what = if seen {
             "What user mode sees of the kernel"
+        } else {
+            "What the kernel itself maps: ring 3 was not seen"
         };
         let mut text = format.heading(&format!("{what}, on {whose}"));
         text.push_str(&one(view, format));
@@ -75,7 +76,7 @@ fn one(view: &View, format: &Format) -> String {
     } else {
         by_kind(&rows, format)
     };
-    for note in notes(view, format) {
+    for note in notes(view, &rows, format) {
         text.push_str(&format!("{}\n", format.prose(&note, "  ")));
     }
     text
@@ -168,18 +169,15 @@ fn pages(pages: &BTreeMap<u64, u64>) -> String {
     words.collect::<Vec<_>>().join(" + ")
 }
 
-fn notes(view: &View, format: &Format) -> Vec<String> {
+fn notes(view: &View, rows: &[Row], format: &Format) -> Vec<String> {
     let mut notes = Vec::new();
     let totals = &view.totals;
-    let repeated: u64 = view
-        .visible
-        .iter()
-        .filter(|region| region.repeats.is_some())
-        .fold(0, |sum, region| sum.saturating_add(region.pages));
+    let repeated = rows.iter().filter(|row| row.repeats.is_some());
+    let repeated = repeated.fold(0_u64, |sum, row| sum.saturating_add(row.page_count()));
     if repeated > 0 {
+        let pages = counted(repeated, "page");
         notes.push(format!(
-            "{} of these pages are further addresses of memory that was counted already.",
-            grouped(repeated)
+            "{pages} of that are further addresses of memory that is listed already."
         ));
     }
     let rights = view.visible.iter().map(|region| region.rights);

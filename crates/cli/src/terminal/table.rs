@@ -39,7 +39,7 @@ const GAP: usize = 2;
 /// Columns left of a table.
 const INDENT: usize = 2;
 /// Fewer columns than this are not enough for the last one of a table.
-const LAST: usize = 16;
+const LAST: usize = 40;
 
 /// A table as text, indented, with a line end after each row. Rows have a cell for each column.
 pub fn render(format: &Format, columns: &[Column], rows: &[Vec<String>]) -> String {

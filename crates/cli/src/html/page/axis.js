@@ -18,8 +18,8 @@ function cuts(views, half) {
   for (const view of views) {
     for (const [list, kind] of [[view.user, USER], [view.kernel, KERNEL], [view.visible, VISIBLE]]) {
       for (const region of list) {
-        // What is shown once more needs no more room than what only the kernel sees.
-        const rank = kind === VISIBLE && region.repeats !== null ? KERNEL : kind;
+        // More room is for what stays visible behind isolation, once each.
+        const rank = kind === VISIBLE && (view.kernel_root === null || region.repeats !== null) ? KERNEL : kind;
         events.push([region.from, rank, 1], [region.to, rank, -1]);
       }
     }

@@ -20,6 +20,13 @@ const pan = (part, smooth = false) => (smooth ? goTo : setWindow)(state.start + 
 
 const inOverview = (y) => y < frame.funnel.bottom;
 
+/** How far apart the fingers are, and the place between them. */
+function spread() {
+  const places = [...pointers.values()].map(([x]) => x);
+  const [low, high] = [Math.min(...places), Math.max(...places)];
+  return [Math.max(8, high - low), (low + high) / 2];
+}
+
 /** Puts the window's middle where the overview was touched. */
 function jump(x) {
   setWindow(((x - frame.left) / frame.width) * state.axis.total - state.span / 2, state.span);
@@ -35,14 +42,15 @@ function pressed(event) {
 
 function moved(event) {
   const [x, y] = place(event);
-  const before = pointers.get(event.pointerId);
-  if (!before) return hover(event, x, y);
+  if (!pointers.has(event.pointerId)) return hover(x, y);
+  const [was, wasAt] = spread();
   pointers.set(event.pointerId, [x, y]);
-  if (pointers.size === 2) {
-    const [[ax], [bx]] = [...pointers.values()];
-    const other = before[0] === undefined ? x : [...pointers.entries()].find(([id]) => id !== event.pointerId)[1][0];
-    const [wide, was] = [Math.max(8, Math.abs(ax - bx)), Math.max(8, Math.abs(before[0] - other))];
-    zoom(was / wide, along((ax + bx) / 2, frame));
+  if (pointers.size > 1) {
+    // What was between the fingers stays between them.
+    const [now, at] = spread();
+    const unit = along(wasAt, frame);
+    zoom(was / now, unit);
+    setWindow(state.start + unit - along(at, frame), state.span);
     drag.moved = true;
   } else if (drag.overview) {
     jump(x);
@@ -70,7 +78,7 @@ function clicked(x, y) {
   choose(found ? found.guest : 0, found ? found.region : null);
 }
 
-function hover(event, x, y) {
+function hover(x, y) {
   const found = hit(x, y);
   const changed = (found && found.region) !== (state.hovered && state.hovered.region);
   state.hovered = found;

@@ -37,15 +37,12 @@ function paintOverview(context) {
     if (!view) return;
     [view.seen, view.mapped].forEach((list, row) => {
       const top = overview.top + ((guest * 2 + row) * OVERVIEW) / rows;
-      let done = -1;
-      for (const region of list) {
+      scan(list, 0, axis.total, axis.total / width, (region) => {
         const from = x(region.start);
         const to = Math.max(from + 1, x(region.end));
-        if (to <= done) continue;
-        done = to;
         context.fillStyle = colour(`kind-${region.kind}`);
         context.fillRect(from, top, to - from, OVERVIEW / rows - 1);
-      }
+      });
     });
   });
   const halfway = Math.round(x(axis.toUnit(axis.half))) + 0.5;
@@ -138,16 +135,15 @@ function hit(x, y) {
   for (const at of frame.guests) {
     const view = viewOf(at.guest);
     if (!view || y > at.mapped.bottom + 20 || y < at.pins.top) continue;
-    const list = y < at.links.top - 10 ? view.seen : view.mapped;
     const pins = y < at.pins.bottom;
+    const list = pins ? view.found : y < at.links.top - 10 ? view.seen : view.mapped;
     let best = null;
-    for (const region of inWindow(list)) {
+    scan(list, along(x - 14, frame), along(x + 14, frame), 0, (region) => {
       const [from, to] = [across(region.start, frame), Math.max(across(region.end, frame), across(region.start, frame) + 2)];
       const middle = (Math.max(from, frame.left) + Math.min(to, frame.left + frame.width)) / 2;
       const away = pins ? Math.abs(x - middle) : x < from ? from - x : x > to ? x - to : 0;
-      if (pins && region.findings.length === 0) continue;
       if (away <= (pins ? 12 : 4) && (!best || away < best.away)) best = { guest: at.guest, view, region, away };
-    }
+    });
     return best;
   }
   return null;

@@ -60,12 +60,12 @@ function paintRow(context, frame, band, list) {
   const right = frame.left + frame.width;
   let painted = 0;
   let done = -1; // what is left of this has a colour already
-  for (const region of inWindow(list)) {
+  scanWindow(list, 1, (region) => {
     const least = region.list === 'visible' ? 2 : 1;
     const from = Math.max(frame.left, across(region.start, frame));
     const to = Math.min(right, Math.max(from + least, across(region.end, frame)));
     painted += 1;
-    if (to - from <= 2 && to <= done) continue;
+    if (to - from <= 2 && to <= done) return;
     done = Math.max(done, to);
     const shade = colour(`kind-${region.kind}`);
     // A hair of background keeps neighbours apart.
@@ -76,7 +76,7 @@ function paintRow(context, frame, band, list) {
     if (width > 16) label(context, region, from, width, band, inkOn(shade), frame);
     lane(context, from, width, band, 0, region.writable, 'write');
     lane(context, from, width, band, 1, region.executable, 'execute');
-  }
+  });
   if (list.length === 0) note(context, frame, band, 'nothing');
   context.font = frame.mono;
   context.fillStyle = colour('muted');
@@ -105,20 +105,19 @@ function paintLinks(context, frame, band, view) {
   context.strokeStyle = colour('muted');
   context.lineWidth = 1;
   let done = -Infinity;
-  for (const region of inWindow(view.seen)) {
-    if (region.list !== 'visible') continue;
+  scanWindow(view.visible, 5, (region) => {
     const x = Math.round((Math.max(frame.left, across(region.start, frame)) + Math.min(frame.left + frame.width, across(region.end, frame))) / 2) + 0.5;
-    if (x - done < 5) continue;
+    if (x - done < 5) return;
     done = x;
     const side = otherSide(region, view);
-    if (side !== 'same' && side !== 'split') continue;
+    if (side !== 'same' && side !== 'split') return;
     context.setLineDash(side === 'split' ? [2, 3] : []);
     context.lineWidth = side === 'split' ? 1 : 2;
     context.beginPath();
     context.moveTo(x, band.top);
     context.lineTo(x, band.bottom);
     context.stroke();
-  }
+  });
   context.setLineDash([]);
 }
 
@@ -140,8 +139,7 @@ function mark(context, severity, x, y) {
 /** The findings' places above the row; where they are close, the worst and how many regions have some. */
 function paintPins(context, frame, band, view) {
   const pins = [];
-  for (const region of inWindow(view.seen)) {
-    if (region.findings.length === 0) continue;
+  scanWindow(view.found, 1, (region) => {
     const from = Math.max(frame.left, across(region.start, frame));
     const to = Math.min(frame.left + frame.width, across(region.end, frame));
     const x = Math.max(frame.left + 6, Math.min((from + to) / 2, frame.left + frame.width - 6));
@@ -151,7 +149,7 @@ function paintPins(context, frame, band, view) {
       last.count += 1;
       if (worse(severity, last.severity)) last.severity = severity;
     } else pins.push({ x, severity, count: 1 });
-  }
+  });
   context.font = frame.small;
   context.textBaseline = 'middle';
   for (const pin of pins) {

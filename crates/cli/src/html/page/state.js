@@ -28,7 +28,7 @@ function makeAxis() {
   const views = shownViews().map((view) => {
     if (view.half === half) return view;
     const move = (list) => list.map((region) => ({ repeats: region.repeats, from: shift(region.from, view, half), to: shift(region.to, view, half) }));
-    return { user: move(view.user), kernel: move(view.kernel), visible: move(view.visible) };
+    return { kernel_root: view.kernel_root, user: move(view.user), kernel: move(view.kernel), visible: move(view.visible) };
   });
   state.axis = state.folded ? foldedAxis(views, half) : trueAxis(half);
   shownViews().forEach(placeRegions);
@@ -45,19 +45,30 @@ function placeRegions(view) {
       region.end = toUnit(shift(region.to, view, half));
     }
   }
-  for (const list of [view.seen, view.mapped]) {
+  for (const list of [view.seen, view.mapped, view.visible]) {
     let reach = 0;
     list.reach = list.map((region) => (reach = Math.max(reach, region.end)));
   }
+  view.found = view.seen.filter((region) => region.findings.length > 0);
+  view.found.reach = view.found.map((region) => region.end);
 }
 
-/** The part of a placed list that lies in the window. */
-function inWindow(list) {
-  const first = above(list.reach, state.start);
-  let end = first;
-  while (end < list.length && list[end].start < state.start + state.span) end += 1;
-  return list.slice(first, end);
+/**
+ * Visits the regions of a placed list between two units, in order. After one that ends less than `step` beyond the
+ * last the others down there are skipped: however long a list is, there are no more visits than dots.
+ */
+function scan(list, from, to, step, visit) {
+  let index = above(list.reach, from);
+  while (index < list.length && list[index].start < to) {
+    const region = list[index];
+    visit(region);
+    const next = Math.max(region.start, from) + step;
+    index = region.end < next ? Math.max(index + 1, above(list.reach, next)) : index + 1;
+  }
 }
+
+/** Visits what lies in the window, a region every so many dots at most. */
+const scanWindow = (list, dots, visit) => scan(list, state.start, state.start + state.span, (dots * state.span) / frame.width, visit);
 
 /** The least span: one page as wide as the map. */
 function leastSpan(unit) {
@@ -126,7 +137,7 @@ function showRegion(region, view) {
   const half = state.axis.half;
   const [from, to] = [shift(region.from, view, half), shift(region.to, view, half)];
   // At the end of the space the window cannot be centred; it still holds the region.
-  showPages(from, to, 1.2);
+  showPages(from, to, 0.5);
 }
 
 /** Chooses a region, or none; `zoom` goes there. */
