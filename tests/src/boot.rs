@@ -16,6 +16,9 @@ use crate::output::Output;
 /// How long a guest may take to run something in user mode.
 const CATCH_LIMIT: Duration = Duration::from_secs(20);
 
+/// The longest pause between looks for a scenario that waits for nothing else.
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+
 const PAGE: usize = 4096;
 /// Low bits of CR3 and of page-table entries, which are no part of the address.
 const PAGE_BITS: u64 = PAGE as u64 - 1;
@@ -377,6 +380,19 @@ impl Running {
     fn look_by_the_way(&mut self) {
         if let Some(looks) = &mut self.looks {
             looks.look(&mut self.guest);
+        }
+    }
+
+    /// Looks until there have been enough looks.
+    ///
+    /// # Panics
+    ///
+    /// When user mode sees what it must not.
+    pub fn look_often(&mut self) {
+        while let Some(pause) = self.pause()
+            && !self.guest.console.wait_for_end(pause.min(LONGEST_PAUSE))
+        {
+            self.look_by_the_way();
         }
     }
 

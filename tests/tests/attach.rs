@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use ringwall_emulator::{Attached, Core, Launched, Memory, Registers};
-use ringwall_tests::{Boot, Library, program};
+use ringwall_tests::{Boot, Library, linux, program};
 use serde_json::json;
 use tempfile::{NamedTempFile, TempDir};
 
@@ -33,9 +33,9 @@ impl Running {
         running
     }
 
-    /// Two CPUs, and more programs in ring 3 than those.
-    fn spinning(more: &[&str], memory: u64) -> Running {
-        let boot = Boot::new().cpus(2).memory(memory).limit(3 * LIMIT).arguments("5");
+    /// Programs that stay in ring 3.
+    fn spinning(boot: Boot, more: &[&str], memory: u64) -> Running {
+        let boot = boot.memory(memory).limit(3 * LIMIT).arguments("5");
         Running::start(&boot.init(program(Library::Glibc, "spin")), more, "READY\n")
     }
 
@@ -46,6 +46,13 @@ impl Running {
 
     fn runs(&self) -> bool {
         self.launched.attached.monitor().running().expect("a monitor that answers")
+    }
+
+    /// Whether QEMU has a gdb stub.
+    fn has_stub(&self) -> bool {
+        let mut monitor = self.launched.attached.monitor();
+        let devices = monitor.execute("query-chardev", json!({})).expect("a list");
+        devices.as_array().expect("a list").iter().any(|device| device["label"] == "gdb")
     }
 
     /// Of a guest that runs: they change, if it does.
@@ -65,12 +72,11 @@ fn without_what_cores_lack(registers: &Registers) -> Registers {
     Registers { efer: None, lstar: None, halted: false, ..*registers }
 }
 
-fn core_and_monitor_agree(more: &[&str], memory: u64) {
-    let running = Running::spinning(more, memory);
+fn core_and_monitor_agree(boot: Boot, more: &[&str], memory: u64) {
+    let running = Running::spinning(boot, more, memory);
     let mut attached = running.attach();
     let held = attached.hold(CATCH).expect("a guest that is held");
     assert!(!running.runs());
-    assert_eq!(held.seen_in_ring_3, [true, true]);
     assert!(held.registers.iter().any(Registers::in_ring_3), "{:x?}", held.registers);
 
     let file = running.directory.path().join("core");
@@ -117,13 +123,22 @@ fn core_and_monitor_agree(more: &[&str], memory: u64) {
 fn a_core_and_the_monitor_show_the_same() {
     // Memory that is not shared: `-object` of the user's own is left alone, so all goes through the monitor.
     let backend = ["-object", "memory-backend-ram,id=pc.ram,size=192M"];
-    core_and_monitor_agree(&[&backend[..], &["-machine", "memory-backend=pc.ram"]].concat(), 192);
+    let more = [&backend[..], &["-machine", "memory-backend=pc.ram"]].concat();
+    core_and_monitor_agree(Boot::new(), &more, 192);
+}
+
+#[test]
+fn a_core_and_the_monitor_show_the_same_of_linux() {
+    match linux() {
+        Some(kernel) => core_and_monitor_agree(Boot::new().kernel(kernel).cpus(2), &[], 512),
+        None => println!("Debian's Linux was not fetched"),
+    }
 }
 
 #[test]
 fn memory_above_4_gib_is_found_where_the_machine_has_it() {
     // q35 has 2 GiB below; what is above is read by its own address.
-    let running = Running::spinning(&["-machine", "q35"], 3072);
+    let running = Running::spinning(Boot::new(), &["-machine", "q35"], 3072);
     let mut attached = running.attach();
     let held = attached.hold(CATCH).expect("a guest that is held");
     let high = held.memory().ranges().iter().find(|range| range.start == 4 << 30);
@@ -140,7 +155,7 @@ fn memory_above_4_gib_is_found_where_the_machine_has_it() {
 
 #[test]
 fn a_stopped_guest_stays_stopped_and_a_running_one_runs() {
-    let running = Running::spinning(&[], 192);
+    let running = Running::spinning(Boot::new(), &[], 192);
     running.launched.attached.monitor().stop().expect("a monitor that answers");
     let mut attached = running.attach();
     assert!(!attached.found_running());
@@ -162,17 +177,70 @@ fn a_stopped_guest_stays_stopped_and_a_running_one_runs() {
 
 #[test]
 fn an_idle_guest_does_not_hold_anybody_up() {
-    let boot = Boot::new().cpus(2).limit(2 * LIMIT).script("echo IDLE; sleep 1000");
+    let boot = Boot::new().limit(2 * LIMIT).script("echo IDLE; sleep 1000");
     let running = Running::start(&boot, &[], "IDLE\n");
     let mut attached = running.attach();
     std::thread::sleep(Duration::from_secs(1));
     let start = Instant::now();
     let held = attached.hold(Duration::from_secs(2)).expect("a look at an idle guest");
     assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
-    assert_eq!(held.registers.len(), 2);
-    assert!(held.registers.iter().all(|cpu| cpu.cr3 != 0));
+    assert!(held.registers.iter().all(|cpu| cpu.cr3 != 0 && !cpu.in_ring_3()));
     drop(held);
     assert!(running.runs());
+
+    // Nobody calls the kernel, so the way out of a call does not come.
+    let start = Instant::now();
+    let held = attached.chase(None, Duration::from_secs(2)).expect("a look at an idle guest");
+    assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
+    drop(held);
+    assert!(running.runs());
+    assert!(!running.has_stub());
+}
+
+#[test]
+fn a_guest_that_is_hardly_ever_in_ring_3_is_caught_on_the_way_out_of_a_call() {
+    let script = "echo IDLE; while true; do usleep 50000; done";
+    let running = Running::start(&Boot::new().limit(2 * LIMIT).script(script), &[], "IDLE\n");
+    let mut attached = running.attach();
+    let held = attached.chase(None, CATCH).expect("a guest that is held");
+    let caught: Vec<_> = held.registers.iter().filter(|cpu| cpu.in_ring_3()).collect();
+    assert_eq!(caught.len(), 1, "{:x?}", held.registers);
+    let root = caught[0].cr3 & !(PAGE - 1);
+    assert_eq!(bytes(held.memory(), root, 4096).len(), 4096);
+    assert!(!running.runs() && running.has_stub());
+    held.release().expect("a guest that goes on");
+    assert!(running.runs() && !running.has_stub());
+
+    // No breakpoint is left behind: the guest makes calls and goes on.
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(running.runs());
+
+    // A second time, and let go by the handler of Ctrl-C.
+    let restorer = attached.restorer();
+    let held = attached.chase(None, CATCH).expect("a guest that is held");
+    restorer.restore().expect("a guest that goes on");
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(running.runs() && !running.has_stub());
+    drop(held);
+}
+
+#[test]
+fn a_stub_that_was_there_is_used_and_left_there() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let place = directory.path().join("gdb").display().to_string();
+    let stub = format!("unix:{place},server=on,wait=off");
+    let boot = Boot::new().limit(2 * LIMIT).script("echo IDLE; while true; do usleep 50000; done");
+    let running = Running::start(&boot, &["-gdb", &stub], "IDLE\n");
+    let mut attached = running.attach();
+    let refused = attached.chase(None, CATCH).expect_err("a stub that is somebody's");
+    assert!(refused.to_string().contains("name its socket"), "{refused}");
+    assert!(running.runs() && running.has_stub());
+    for _ in 0..2 {
+        let held = attached.chase(Some(&place), CATCH).expect("a guest that is held");
+        assert!(held.registers[0].in_ring_3());
+        drop(held);
+        assert!(running.runs() && running.has_stub());
+    }
 }
 
 #[test]

@@ -4,7 +4,8 @@
 const FIRST_PLACES = 6;
 
 function placeButton(place, guest) {
-  const { region, view } = place;
+  const { region, view, note } = place;
+  const name = region && region.name ? nameOf(region) : '';
   const go = () => {
     if (!view) return;
     if (state.view[guest] !== view.index) chooseView(guest, view.index);
@@ -14,10 +15,10 @@ function placeButton(place, guest) {
   };
   return make('li', {},
     make('button', { type: 'button', class: 'link mono place', click: go, 'data-address': hex(place.address) }, hex(place.address)),
-    ' ', region ? guestText(nameOf(region)) : '',
+    ' ', name && !note.includes(name) ? guestText(name) : null,
     guests[guest].views.length > 1 && view ? make('span', { class: 'quietly' }, ` view ${view.index + 1}`) : null,
     place.value !== null ? make('span', {}, ' holds ', make('code', {}, hex(place.value))) : null,
-    place.note ? make('span', { class: 'quietly' }, ' ', guestText(place.note)) : null);
+    note ? make('span', { class: 'quietly' }, ' ', guestText(note)) : null);
 }
 
 function findingItem(finding, guest) {
@@ -35,7 +36,7 @@ function findingItem(finding, guest) {
   show(false);
   const anchor = `finding-${'ab'[guest]}-${finding.index}`;
   return make('article', { class: `finding ${finding.severity}`, id: anchor, tabindex: '-1' },
-    make('h3', {}, severityMark(finding.severity), ' ', guestText(finding.title)),
+    make('h3', {}, severityMark(finding.severity), ' ', guestText(finding.title.charAt(0).toUpperCase() + finding.title.slice(1))),
     make('p', {}, guestText(finding.explanation)),
     make('p', { class: 'reference' }, make('code', {}, finding.id), '  ', guestText(finding.reference)),
     finding.places.length > 0 && list);

@@ -62,15 +62,21 @@ function paintRuler(context, frame, band) {
 /** Names of the levels of tables from the last up, and the base-2 logarithm of the pages that an entry covers. */
 const LEVELS = [['PT', 0], ['PD', 9], ['PDPT', 18], ['PML4', 27], ['PML5', 36]];
 
+/** The roundest page within half a dot of a unit: digits that no eye could tell apart are not shown. */
+function nearby(unit) {
+  const [low, high] = [-1, 1].map((side) => state.axis.toPage(unit + (side * state.span) / 4000));
+  return roundest(Math.max(0, low), Math.min(high, 2 * state.axis.half)) ?? Math.round(state.axis.toPage(unit));
+}
+
 function showTrail() {
   const { axis } = state;
   const half = axis.half;
-  const from = axis.toPage(state.start);
-  const to = Math.max(from + 1e-6, axis.toPage(state.start + state.span));
+  const from = nearby(state.start);
+  const to = Math.max(from + 1, nearby(state.start + state.span));
   const step = (text, low, high, title) => make('button', { type: 'button', class: 'link', title, click: () => showPages(low, high) }, text);
   const steps = [step('Whole space', 0, 2 * half)];
-  const lastPage = Math.max(from, Math.ceil(to - 1e-6) - 1);
-  if (from >= half - 0.5) steps.push(step('Kernel half', half, 2 * half));
+  const lastPage = to - 1;
+  if (from >= half) steps.push(step('Kernel half', half, 2 * half));
   else if (lastPage < half) steps.push(step('User half', 0, half));
   if (steps.length === 2) {
     for (const [name, bits] of LEVELS.slice(0, half === halfPages(5) ? 5 : 4).reverse()) {
@@ -83,7 +89,7 @@ function showTrail() {
     }
   }
   const [first, last] = [addressOf(from, half), addressOf(lastPage, half) + PAGE - 1n];
-  const pages = lastPage - Math.floor(from) + 1;
+  const pages = to - from;
   fill(byId('trail'), make('ol', {}, steps.map((item) => make('li', {}, item))),
     make('output', { class: 'mono' }, `${hex(first)} – ${hex(last)}`), make('span', { class: 'quietly' }, size(pages * 4096)));
   Object.assign(byId('map').dataset, { from: hex(first), to: hex(last), scale: state.folded ? 'folded' : 'true' });

@@ -71,7 +71,8 @@ function fillTable() {
   const rows = tableRows();
   const last = Math.max(0, Math.ceil(rows.length / ROWS) - 1);
   table.page = Math.min(table.page, last);
-  const options = Object.entries(LISTS).map(([list, words]) => [list, `${words} ${view ? view[list].length.toLocaleString('en') : 0}`]);
+  const lists = Object.entries(LISTS).filter(([list]) => list !== 'kernel' || (view && view.kernel_root !== null));
+  const options = lists.map(([list, words]) => [list, `${words} ${view ? view[list].length.toLocaleString('en') : 0}`]);
   segments(byId('lists'), options, table.list, (list) => { Object.assign(table, { list, page: 0 }); fillTable(); });
   fill(byId('table').tBodies[0], rows.slice(table.page * ROWS, (table.page + 1) * ROWS).map(tableRow));
   for (const cell of document.querySelectorAll('#table th[data-column]')) {
