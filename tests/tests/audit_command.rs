@@ -120,7 +120,8 @@ fn attached(boot: &Boot) -> (TempDir, String, impl Fn() -> bool + use<>) {
     let limit = Duration::from_secs(60);
     assert!(launched.console.wait_for("READY\n", limit), "{}", launched.said());
     let runs = move || {
-        let _keep = &image;
+        // All of them, not the parts that are used: QEMU ends with what is dropped.
+        let (launched, _image) = (&launched, &image);
         launched.attached.monitor().running().expect("a monitor that answers")
     };
     (directory, socket, runs)
