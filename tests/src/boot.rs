@@ -1,18 +1,23 @@
 //! What a scenario boots, and the guest while it runs.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ringwall_audit::{Report, audit};
-use ringwall_emulator::{Bochs, Ending, Guest, INTEL_CPU, Initramfs, Machine, Model};
+use ringwall_emulator::{Bochs, Ending, Guest, INTEL_CPU, Initramfs, Launched, Machine, Model};
 use tempfile::NamedTempFile;
 
+use crate::looks::Looks;
 use crate::made::{self, Library};
 use crate::output::Output;
 
 /// How long a guest may take to run something in user mode.
 const CATCH_LIMIT: Duration = Duration::from_secs(20);
+
+/// The longest pause between looks for a scenario that waits for nothing else.
+const LONGEST_PAUSE: Duration = Duration::from_millis(200);
 
 const PAGE: usize = 4096;
 /// Low bits of CR3 and of page-table entries, which are no part of the address.
@@ -36,6 +41,7 @@ pub struct Boot {
     stub: bool,
     limit: Duration,
     limit_after: Option<(String, Duration)>,
+    looked_at: bool,
 }
 
 impl Default for Boot {
@@ -62,6 +68,7 @@ impl Boot {
             stub: false,
             limit: Duration::from_secs(60),
             limit_after: None,
+            looked_at: false,
         }
     }
 
@@ -198,6 +205,13 @@ impl Boot {
         self
     }
 
+    /// Has the guest looked at while it runs, though it is broken on purpose: see [`crate::looks`].
+    #[must_use]
+    pub fn looked_at(mut self) -> Boot {
+        self.looked_at = true;
+        self
+    }
+
     /// Sets the time limit.
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Boot {
@@ -244,7 +258,24 @@ impl Boot {
             machine = machine.stub();
         }
         let guest = machine.start().unwrap_or_else(|error| panic!("{error}"));
-        Running { guest, _image: image }
+        Running { guest, looks: self.is_looked_at().then(Looks::new), _image: image }
+    }
+
+    /// Boots as `ringwall audit --run` does, with more arguments for QEMU. Size and number of CPUs are this boot's; what
+    /// the second half of the result holds must exist as long as the guest.
+    ///
+    /// # Panics
+    ///
+    /// When the guest cannot be started.
+    pub fn launch(&self, more: &[&str]) -> (Launched, NamedTempFile) {
+        let (kernel, line, image) = self.parts();
+        let (cpus, memory) = (self.cpus.to_string(), format!("{}M", self.memory));
+        let mut arguments: Vec<OsString> = vec!["-kernel".into(), kernel.into()];
+        arguments.extend(["-initrd".into(), image.path().into()]);
+        let words = ["-append", &line, "-cpu", &self.cpu, "-smp", &cpus, "-m", &memory];
+        arguments.extend(words.iter().chain(more).map(OsString::from));
+        let launched = Launched::start(&arguments, self.limit);
+        (launched.unwrap_or_else(|error| panic!("{error}")), image)
     }
 
     /// Boots in Bochs, from a CD with GRUB, and waits for the end. What is QEMU's own (number and model of
@@ -262,6 +293,17 @@ impl Boot {
         }
         let Ending { exit, serial } = machine.run().unwrap_or_else(|error| panic!("{error}"));
         Output { serial, exit }
+    }
+
+    /// Whether [`crate::looks`] has anything to look at here.
+    fn is_looked_at(&self) -> bool {
+        let ours = match &self.kernel {
+            Some(kernel) => *kernel == made::example(),
+            None => !made::other_kernel(),
+        };
+        let isolated = self.pti == "on" && !self.append.contains("pti");
+        let sound = self.broken.is_none() || self.looked_at;
+        ours && isolated && sound && !self.counted && !self.stub
     }
 
     /// The kernel, its command line, and the initramfs in a file.
@@ -296,6 +338,8 @@ pub struct Sight {
 pub struct Running {
     /// The guest itself: console, monitor, memory.
     pub guest: Guest,
+    /// What goes on while the scenario waits.
+    looks: Option<Looks>,
     /// QEMU reads the file when it starts, and again at a reset.
     _image: NamedTempFile,
 }
@@ -305,10 +349,42 @@ impl Running {
     ///
     /// # Panics
     ///
-    /// When it does not, within `limit` or its own time limit.
-    pub fn wait_for(&self, text: &str, limit: Duration) {
-        if !self.guest.console.wait_for(text, limit) {
-            panic!("the guest never said {text:?}; its log:\n{}", self.guest.console.text());
+    /// When it does not, within `limit` or its own time limit; when user mode sees what it must not.
+    pub fn wait_for(&mut self, text: &str, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let pause = self.pause().map_or(left, |pause| pause.min(left));
+            if self.guest.console.wait_for(text, pause) {
+                return;
+            }
+            if pause == left || self.guest.console.closed() {
+                panic!("the guest never said {text:?}; its log:\n{}", self.guest.console.text());
+            }
+            self.look_by_the_way();
+        }
+    }
+
+    fn pause(&self) -> Option<Duration> {
+        self.looks.as_ref().and_then(Looks::pause)
+    }
+
+    fn look_by_the_way(&mut self) {
+        if let Some(looks) = &mut self.looks {
+            looks.look(&mut self.guest);
+        }
+    }
+
+    /// Looks until there have been enough looks.
+    ///
+    /// # Panics
+    ///
+    /// When user mode sees what it must not.
+    pub fn look_often(&mut self) {
+        while let Some(pause) = self.pause()
+            && !self.guest.console.wait_for_end(pause.min(LONGEST_PAUSE))
+        {
+            self.look_by_the_way();
         }
     }
 
@@ -357,7 +433,16 @@ impl Running {
     }
 
     /// Waits for the guest's end.
+    ///
+    /// # Panics
+    ///
+    /// When user mode sees what it must not.
     pub fn finish(mut self) -> Output {
+        while let Some(pause) = self.pause()
+            && !self.guest.console.wait_for_end(pause)
+        {
+            self.look_by_the_way();
+        }
         let exit = self.guest.wait();
         Output { serial: self.guest.console.text(), exit }
     }

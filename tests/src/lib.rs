@@ -16,6 +16,7 @@ pub mod elf;
 pub mod independent;
 pub mod inject;
 pub mod looking;
+pub mod looks;
 mod made;
 mod output;
 mod outside;

@@ -11,16 +11,12 @@ use ringwall_emulator::{Guest, GuestMemory, Registers};
 ///
 /// When the monitor does not answer.
 pub fn cpus(guest: &mut Guest, count: u32) -> Vec<Cpu> {
-    (0..count)
-        .map(|index| {
-            let registers = guest.monitor.registers(index as usize);
-            cpu(&registers.expect("a monitor that answers"))
-        })
-        .collect()
+    let registers = guest.monitor.all_registers().expect("registers");
+    registers.iter().take(count as usize).map(cpu).collect()
 }
 
 /// What an emulator says of a CPU, in the audit's words.
-fn cpu(registers: &Registers) -> Cpu {
+pub fn cpu(registers: &Registers) -> Cpu {
     let table = |table: ringwall_emulator::Table| Table { base: table.base, limit: table.limit };
     Cpu {
         index: registers.index,

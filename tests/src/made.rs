@@ -107,6 +107,11 @@ pub fn leave_table(name: &str, text: &str) {
     written.unwrap_or_else(|error| panic!("could not write the table {name}: {error}"));
 }
 
+/// The file that a line goes to for each boot that was looked at: the number of looks. None when nobody sums up.
+pub fn looks() -> Option<PathBuf> {
+    Some(Path::new(&std::env::var_os(MADE)?).join("looks"))
+}
+
 /// busybox and the names that it answers to.
 pub fn busybox() -> (Vec<u8>, Vec<String>) {
     // Debian 12 has it in /bin, later ones in /usr/bin.

@@ -1,6 +1,8 @@
 //! The audit tells the truth about a kernel that we did not write: Debian's Linux 6.1, page for page against QEMU's own
 //! walk (`info tlb`) and a translation of each address by hand.
 //!
+//! All that user mode sees has its name, with the kernel's symbols and without.
+//!
 //! With isolation and without, one CPU and four, with and without a random kernel address, four and five levels of
 //! tables. All eight boots together hold every combination of any three of these.
 
@@ -8,19 +10,18 @@ use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 
 use ringwall_audit::cpu::Cpu;
-use ringwall_audit::document::{Audit, Region, Rights};
-use ringwall_audit::{Page, TableCache, Tables, USER_ROOT};
+use ringwall_audit::document::{Audit, Kind, Region, Rights, Severity};
+use ringwall_audit::{Page, Symbols, TableCache, Tables, USER_ROOT};
 use ringwall_emulator::{GuestMemory, INTEL_CPU};
 use ringwall_tests::independent::{Listed, Raw, listing};
-use ringwall_tests::looking::{audit, cpus};
+use ringwall_tests::looking::{audit, audit_with, cpus};
 use ringwall_tests::{Boot, Library, Running, linux, program};
 
 const KERNEL_HALF: u64 = 1 << 63;
 /// How long a boot may take when others run beside it.
 const BOOT_LIMIT: Duration = Duration::from_secs(80);
-/// Something in ring 3 and something in ring 0, on as many CPUs as there may be.
-const BUSY: &str = "mount -t devtmpfs dev /dev\nfor i in 1 2 3; do /bin/spin & dd if=/dev/zero of=/dev/null bs=1 & done\n\
-                    echo ALL READY\nexec /bin/spin";
+/// Where Debian's kernel is linked to begin.
+const LINKED: u64 = 0xffff_ffff_8100_0000;
 
 #[derive(Clone, Copy, Debug)]
 struct Setting {
@@ -35,69 +36,164 @@ fn compare(isolated: bool, cpus: u32, random: bool) {
     let levels = if isolated ^ (cpus > 1) ^ random { 5 } else { 4 };
     let setting = Setting { isolated, cpus, random, levels };
     let Some(mut running) = start(setting) else { return };
-    let pages = compare_all_cpus(&mut running, setting);
+    let pages = compare_all(&mut running, setting);
     println!("{setting:?}: {pages:?}");
 }
 
+/// Boots into a process in ring 3, one that calls the kernel all the time, and one with an LDT, with a child in ring 3
+/// without one. With a random address, the vsyscall page can be read.
 fn start(setting: Setting) -> Option<Running> {
     let Some(kernel) = linux() else {
         println!("skipped: Debian's Linux was not fetched");
         return None;
     };
     let width = if setting.levels == 4 { ",-la57" } else { "" };
+    let address = if setting.random { "vsyscall=emulate" } else { "nokaslr" };
+    let names =
+        "_text|_etext|__entry_text_(start|end)|entry_[A-Za-z0-9_]*|asm_[a-z0-9_]*|idt_table";
+    let script = format!(
+        "mount -t devtmpfs dev /dev\ngrep -E ' ({names})$' /proc/kallsyms\n\
+         dd if=/dev/zero of=/dev/null bs=1 &\n/bin/ldt stay &\nsleep 1\necho ALL READY\nexec /bin/spin"
+    );
     let boot = Boot::new()
         .kernel(kernel)
         .limit(BOOT_LIMIT * 2)
         .pti(if setting.isolated { "on" } else { "off" })
-        .append(if setting.random { "cryptomgr.notests" } else { "nokaslr cryptomgr.notests" })
+        .append(&format!("{address} cryptomgr.notests"))
         .cpu(&format!("{INTEL_CPU}{width}"))
         .cpus(setting.cpus)
         .memory(256)
         .file("/bin/spin", 0o755, program(Library::Glibc, "spin"))
-        .script(BUSY);
-    let running = boot.start();
+        .file("/bin/ldt", 0o755, program(Library::Glibc, "ldt"))
+        .script(&script);
+    let mut running = boot.start();
     running.wait_for("ALL READY\n", BOOT_LIMIT);
     Some(running)
 }
 
-/// Stops the guest again and again and compares every root that a CPU is on, until one was met in ring 3 and one in
-/// ring 0; with isolation, that one is the kernel root of a pair. Returns how many pages were compared, by ring and CPU.
-fn compare_all_cpus(running: &mut Running, setting: Setting) -> BTreeMap<String, usize> {
+/// Stops the guest again and again until a CPU was met in ring 3, one in ring 0 (with isolation: on the kernel root), and
+/// one with an LDT; compares their roots, and looks at the names. Returns how many pages were compared.
+fn compare_all(running: &mut Running, setting: Setting) -> BTreeMap<&'static str, usize> {
+    const USER: &str = "in ring 3";
+    const KERNEL: &str = "in ring 0";
+    const LDT: &str = "with an LDT";
+    let (symbols, slide) = system_map(&running.guest.console.text());
+    assert_eq!(slide != 0, setting.random, "the image has moved by {slide:#x}");
     let guest = &mut running.guest;
     let mut compared = BTreeMap::new();
-    let mut seen = Vec::new();
-    let (mut user, mut kernel) = (false, false);
-    for pause in (1..200).cycle().take(1000) {
+    // Uneven pauses do not fall into step with the guest's timer.
+    for pause in (1..=37).cycle().take(1000) {
         guest.monitor.stop().expect("a monitor that answers");
         let cpus = cpus(guest, setting.cpus);
-        let audit = audit(&guest.memory, &cpus);
-        for cpu in cpus {
+        let role = |cpu: &Cpu| match cpu.cpl {
+            3 if cpu.ldt.base != 0 => Some(LDT),
+            3 => Some(USER),
+            _ if setting.isolated && cpu.cr3 & USER_ROOT != 0 => None,
+            _ => Some(KERNEL),
+        };
+        let mut looked = None;
+        for cpu in &cpus {
+            let Some(role) = role(cpu).filter(|role| !compared.contains_key(role)) else {
+                continue;
+            };
             assert_eq!(cpu.paging().levels, setting.levels);
-            if seen.contains(&cpu.cr3) {
-                continue;
-            }
-            // A hundred roots of as many processes would tell nothing new.
-            let of_ring_3 = cpu.cpl == 3;
-            let of_kernel = cpu.cpl == 0 && (!setting.isolated || cpu.cr3 & USER_ROOT == 0);
-            let wanted = of_ring_3 && !user || of_kernel && !kernel;
-            if !wanted && seen.len() >= 2 {
-                continue;
-            }
-            seen.push(cpu.cr3);
+            let audit = looked.get_or_insert_with(|| audit(&guest.memory, &cpus));
             let text = guest.monitor.human("info tlb", cpu.index as usize).expect("a listing");
-            let pages = compare_root(&guest.memory, &cpu, &audit, &text);
-            compared.insert(format!("CPU {} in ring {}", cpu.index, cpu.cpl), pages);
-            user |= of_ring_3;
-            kernel |= of_kernel;
+            compared.insert(role, compare_root(&guest.memory, cpu, audit, &text));
+            check_findings(audit, setting.isolated);
+            if setting.isolated {
+                check_names(audit, setting, cpu);
+                let with_symbols = audit_with(&guest.memory, &cpus, Some(&symbols));
+                check_names(&with_symbols, setting, cpu);
+                check_symbols(&with_symbols, slide);
+            }
         }
-        // One root for both rings: whichever is met.
-        if user && kernel || !setting.isolated && !seen.is_empty() {
+        if compared.len() == 3 {
             return compared;
         }
         guest.monitor.resume().expect("a monitor that answers");
-        std::thread::sleep(Duration::from_millis(pause % 17));
+        std::thread::sleep(Duration::from_millis(pause));
     }
     panic!("{setting:?}: only these were met: {compared:?}\n{}", guest.console.text());
+}
+
+/// The symbols that the guest has printed, as the kernel's System.map has them, and by how much the image has moved.
+fn system_map(log: &str) -> (Symbols, u64) {
+    let address = |line: &str| u64::from_str_radix(line.split(' ').next()?, 16).ok();
+    let lines: Vec<(u64, &str)> = log
+        .lines()
+        .filter(|line| line.starts_with("ffff") && line.split(' ').count() == 3)
+        .filter_map(|line| Some((address(line)?, &line[line.find(' ')?..])))
+        .collect();
+    let first = lines.iter().find(|(_, rest)| rest.ends_with(" _text"));
+    let slide = first.unwrap_or_else(|| panic!("no _text: {log}")).0 - LINKED;
+    let map: String =
+        lines.iter().map(|(address, rest)| format!("{:016x}{rest}\n", address - slide)).collect();
+    (Symbols::parse(map.as_bytes()).unwrap_or_else(|error| panic!("{error}: {log}")), slide)
+}
+
+/// Isolation that is off is found, and Linux's is not called off.
+fn check_findings(audit: &Audit, isolated: bool) {
+    let whole = audit.findings.iter().any(|finding| finding.id == "kernel-mapped-whole");
+    assert_eq!(whole, !isolated, "{:#?}", audit.findings);
+    let critical = audit.findings.iter().any(|finding| finding.severity == Severity::Critical);
+    assert!(!isolated || !critical, "{:#?}", audit.findings);
+}
+
+/// Everything that user mode sees has a name, and the right one.
+fn check_names(audit: &Audit, setting: Setting, cpu: &Cpu) {
+    let of_cpu = audit.cpus.iter().find(|seen| seen.cpu.index == cpu.index).expect("this CPU");
+    let view = &audit.views[of_cpu.view];
+    let named = |kind, cpu: Option<u32>, text: &str| {
+        let region = view.visible.iter().find(|region| {
+            let name = region.name.as_ref();
+            name.is_some_and(|name| {
+                name.kind == kind && name.cpu == cpu && name.text.contains(text)
+            })
+        });
+        region.unwrap_or_else(|| panic!("no {text} of {cpu:?}: {:#x?}", view.visible))
+    };
+    for region in &view.visible {
+        assert!(region.name.is_some(), "{region:x?} has no name");
+    }
+    assert!(named(Kind::Idt, None, "IDT").contains(cpu.idt.base));
+    assert!(named(Kind::EntryText, None, "entry text").rights.executable);
+    assert!(!named(Kind::Espfix, None, "espfix").rights.writable);
+    for index in 0..setting.cpus {
+        let of = Some(index);
+        named(Kind::Gdt, of, "GDT");
+        named(Kind::Tss, of, "TSS");
+        assert!(named(Kind::Tss, of, "direct map").rights.writable);
+        named(Kind::EntryStack, of, "entry stack");
+        for vector in ["#DF", "NMI", "#DB", "#MC"] {
+            named(Kind::InterruptStack, of, vector);
+        }
+    }
+    let has = |kind| {
+        view.visible.iter().any(|region| region.name.as_ref().is_some_and(|name| name.kind == kind))
+    };
+    assert_eq!(has(Kind::Vsyscall), setting.random, "vsyscall=xonly maps nothing");
+    assert_eq!(has(Kind::Ldt), cpu.ldt.base != 0, "an LDT");
+    if cpu.ldt.base != 0 {
+        assert!(named(Kind::Ldt, Some(cpu.index), "LDT").contains(cpu.ldt.base));
+    }
+    let task_stacks = has(Kind::TaskStack) || has(Kind::Image) || has(Kind::DirectMap);
+    assert!(!task_stacks, "{:#x?}", view.visible);
+}
+
+/// The symbols are found where the image has moved to.
+fn check_symbols(audit: &Audit, slide: u64) {
+    let text = LINKED.wrapping_add(slide);
+    for view in &audit.views {
+        let entry = view.visible.iter().filter_map(|region| region.name.as_ref());
+        let entry = entry.filter(|name| name.kind == Kind::EntryText);
+        let symbols: Vec<_> = entry.map(|name| name.symbol.clone().unwrap_or_default()).collect();
+        assert!(symbols.iter().any(|symbol| symbol.contains("entry_text")), "{symbols:?}");
+        let image = view.kernel.iter().find(|region| region.contains(text)).expect("an image");
+        let name = image.name.as_ref().expect("the image has a name");
+        assert_eq!((name.kind, image.address), (Kind::Image, text), "{image:x?}");
+        assert_eq!(name.symbol.as_deref(), Some("_text"), "{image:x?}");
+    }
 }
 
 /// Compares the root that a CPU is on with QEMU's listing of it: a translation of each page, and the runs in the audit,

@@ -5,6 +5,7 @@
 
 mod build;
 mod commands;
+mod fuzz;
 mod programs;
 mod progress;
 mod run;
@@ -37,6 +38,8 @@ enum Task {
     Test(test::Options),
     /// Check formatting, lints and file headers.
     Tidy,
+    /// Let libFuzzer make up guests for the host tools, ten minutes for each target.
+    Fuzz(fuzz::Options),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +49,7 @@ fn main() -> ExitCode {
         Task::Run(options) => run::run(&options),
         Task::Test(options) => test::run(&options),
         Task::Tidy => tidy::run(),
+        Task::Fuzz(options) => fuzz::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -27,6 +27,8 @@ pub fn run() -> Result<()> {
     step("file headers", headers)?;
     if have("fmt", "rustfmt") {
         step("formatting", || commands::run(cargo("fmt").args(["--all", "--check"])))?;
+        let fuzz = ["--check", "--manifest-path", "fuzz/Cargo.toml"];
+        step("formatting of the fuzz targets", || commands::run(cargo("fmt").args(fuzz)))?;
     }
     if have("clippy", "clippy") {
         step("lints, host", || {

@@ -12,7 +12,7 @@
 
 use std::collections::HashSet;
 
-use crate::document::{Kind, Region};
+use crate::document::{Filled, Kind, Region, View};
 use crate::names::Names;
 use crate::names::shape::user_frame;
 use crate::tables::Tables;
@@ -55,7 +55,7 @@ pub struct Remains {
 }
 
 /// Executable memory beyond entry text, on the entry text's own pages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Beyond {
     /// First address of the region.
     pub region: u64,
@@ -63,6 +63,8 @@ pub struct Beyond {
     pub bytes: u64,
     /// Those of them that are no padding: neither 0, nor NOP, nor INT3.
     pub code: u64,
+    /// Stretches of those, address and length, the first of them only.
+    pub stretches: Vec<(u64, u64)>,
 }
 
 /// What a search found.
@@ -76,6 +78,8 @@ pub struct Contents {
     pub remains: Vec<Remains>,
     /// Entry text's pages with more than entry text.
     pub beyond: Vec<Beyond>,
+    /// Where pages that cannot be executed are not zero, declared or not, by address: for [`View::filled`].
+    pub filled: Vec<Filled>,
     /// There was more memory than is searched.
     pub cut_short: bool,
 }
@@ -100,6 +104,7 @@ pub fn search(user: &Tables, kernel: &Tables, visible: &[Region], names: &Names)
     search.gates(visible);
     search.found.cut_short |= search.tried == TRIED_MOST;
     search.found.pointers.sort_unstable_by_key(|pointer| pointer.at);
+    search.found.filled.sort_unstable_by_key(|filled| filled.address);
     search.found
 }
 
@@ -124,12 +129,14 @@ impl Search<'_> {
         let kind = region.name.as_ref().map(|name| name.kind);
         let mut tally = Tally {
             remains: Remains { region: region.address, kind, bytes: 0, stretches: Vec::new() },
-            beyond: Beyond { region: region.address, bytes: 0, code: 0 },
+            beyond: Beyond { region: region.address, bytes: 0, code: 0, stretches: Vec::new() },
         };
         for page in (0..region.pages).map(|page| region.address + page * region.page_size) {
             let physical = self.user.translate(page).map(|page| page.physical);
-            if physical.is_some_and(|physical| self.seen.insert(physical)) {
-                self.page(page, region, &mut tally);
+            let Some(physical) = physical else { continue };
+            let new = self.seen.insert(physical);
+            if new || !region.rights.executable {
+                self.page(page, region, new.then_some(&mut tally));
             }
         }
         if tally.remains.bytes > 0 {
@@ -140,7 +147,7 @@ impl Search<'_> {
         }
     }
 
-    fn page(&mut self, page: u64, region: &Region, tally: &mut Tally) {
+    fn page(&mut self, page: u64, region: &Region, mut tally: Option<&mut Tally>) {
         let size = region.page_size as usize;
         let declared = self.declared(page, region.page_size);
         let mut buffer = vec![0; (CHUNK + WORD).min(size)];
@@ -152,8 +159,13 @@ impl Search<'_> {
             if !self.user.read(address, chunk) {
                 continue;
             }
-            self.pointers(address, chunk, CHUNK.min(here), &declared);
             let own = &chunk[..CHUNK.min(here)];
+            if !region.rights.executable {
+                fill(address, own, &mut self.found.filled);
+            }
+            // Memory that was searched under another address is only looked at for what is not zero.
+            let Some(tally) = tally.as_deref_mut() else { continue };
+            self.pointers(address, chunk, own.len(), &declared);
             if region.rights.executable {
                 count_code(address, own, &declared, &mut tally.beyond);
             } else {
@@ -273,11 +285,41 @@ fn count_remains(address: u64, own: &[u8], declared: &[(u64, u64, bool)], remain
         if counted == 0 {
             continue;
         }
-        let known = remains.stretches.len();
-        match remains.stretches.last_mut() {
-            Some((first, bytes)) if first.wrapping_add(*bytes) == at => *bytes += WORD as u64,
-            _ if known < STRETCHES => remains.stretches.push((at, WORD as u64)),
-            _ => {}
+        stretch(&mut remains.stretches, at, WORD as u64);
+    }
+}
+
+/// Adds bytes to the last of some stretches if they follow it, else as a new one.
+fn stretch(stretches: &mut Vec<(u64, u64)>, at: u64, length: u64) {
+    let known = stretches.len();
+    match stretches.last_mut() {
+        Some((first, bytes)) if first.wrapping_add(*bytes) == at => *bytes += length,
+        _ if known < STRETCHES => stretches.push((at, length)),
+        _ => {}
+    }
+}
+
+/// Whether an address behind a stretch is near enough to belong to it.
+fn near(last: &Filled, at: u64) -> bool {
+    let behind = at.wrapping_sub(last.address);
+    behind >= last.bytes && behind - last.bytes < Filled::GAP
+}
+
+/// Adds the stretches of bytes that are not zero.
+fn fill(address: u64, own: &[u8], filled: &mut Vec<Filled>) {
+    for (word, start) in own.chunks(WORD).zip((address..).step_by(WORD)) {
+        if word.iter().all(|byte| *byte == 0) {
+            continue;
+        }
+        for at in word.iter().zip(start..).filter(|(byte, _)| **byte != 0).map(|(_, at)| at) {
+            let known = filled.len();
+            match filled.last_mut() {
+                Some(last) if near(last, at) => {
+                    last.bytes = at - last.address + 1;
+                }
+                _ if known < View::FILLED => filled.push(Filled { address: at, bytes: 1 }),
+                _ => return,
+            }
         }
     }
 }
@@ -291,6 +333,9 @@ fn count_code(address: u64, own: &[u8], declared: &[(u64, u64, bool)], beyond: &
         }
         beyond.bytes += bytes.len() as u64;
         let padding = |byte: &&u8| matches!(byte, 0 | 0x90 | 0xcc);
-        beyond.code += bytes.iter().filter(|byte| !padding(byte)).count() as u64;
+        for (_, at) in bytes.iter().zip(at..).filter(|(byte, _)| !padding(byte)) {
+            beyond.code += 1;
+            stretch(&mut beyond.stretches, at, 1);
+        }
     }
 }

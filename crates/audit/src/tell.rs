@@ -21,19 +21,19 @@ pub struct Halves {
     pub executable: Vec<Region>,
 }
 
-/// Names a view's regions, searches them, fills in what is counted, and says what is wrong.
+/// Names a view's regions, searches them, fills in what is counted, and says what is wrong. `registers` are those of
+/// all CPUs, also of those that have no view.
 pub fn tell(
     cache: &TableCache,
     (index, view): (usize, &mut View),
     halves: &Halves,
-    cpus: &[CpuView],
+    (cpus, registers): (&[CpuView], &[Cpu]),
     symbols: Option<&Symbols>,
 ) -> Vec<Finding> {
     let here = || cpus.iter().filter(|cpu| cpu.view == index);
     let Some(first) = here().next() else { return Vec::new() };
     let user = Tables::new(cache, view.user_root, first.paging);
     let kernel = view.kernel_root.map(|root| Tables::new(cache, root, first.paging));
-    let registers: Vec<Cpu> = cpus.iter().map(|cpu| cpu.cpu.clone()).collect();
     let numbers: Vec<u32> = here().map(|cpu| cpu.cpu.index).collect();
     let (visible, hidden) = (std::mem::take(&mut view.visible), std::mem::take(&mut view.kernel));
     let scene = Scene {
@@ -41,7 +41,7 @@ pub fn tell(
         kernel: kernel.as_ref().unwrap_or(&user),
         visible: &visible,
         hidden: &hidden,
-        cpus: &registers,
+        cpus: registers,
         here: &numbers,
     };
     let names = Names::new(&scene, symbols);
@@ -52,6 +52,7 @@ pub fn tell(
         contents = search(&user, kernel, &view.visible, &names);
     }
     view.totals.pointers = contents.pointer_count;
+    view.filled = std::mem::take(&mut contents.filled);
     let (view, contents, kernel) = (&*view, &contents, kernel.as_ref());
     find(cpus, &Seen { index, view, names: &names, contents, halves, kernel })
 }

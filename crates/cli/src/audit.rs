@@ -49,7 +49,7 @@ pub fn run(options: &AuditOptions, request: &Request) -> Result<ExitCode> {
         note(&format!("wrote {}", file.display()));
     }
     write(&text(options, &audit, against.as_ref())?)?;
-    if !audit.cpus.iter().any(seen) {
+    if !audit.cpus.iter().any(|cpu| seen(&audit, cpu)) {
         note(
             "no CPU was seen in ring 3: let a program run in the guest that does not only wait (see --after, --limit)",
         );

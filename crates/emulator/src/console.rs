@@ -120,6 +120,19 @@ impl Console {
         self.record.lock().closed
     }
 
+    /// Waits until the guest can write nothing more; false if `limit` passed before that.
+    pub fn wait_for_end(&self, limit: Duration) -> bool {
+        let deadline = Instant::now() + limit;
+        let mut state = self.record.lock();
+        while !state.closed {
+            match self.record.wait(state, deadline) {
+                Some(grown) => state = grown,
+                None => return self.closed(),
+            }
+        }
+        true
+    }
+
     /// Types `text` to the guest.
     ///
     /// # Errors
@@ -223,5 +236,12 @@ mod tests {
         let start = Instant::now();
         assert!(!console.wait_for("Vulnerable", Duration::from_secs(60)));
         assert!(start.elapsed() < Duration::from_secs(30));
+    }
+
+    #[test]
+    fn the_end_is_waited_for_and_no_longer_than_the_limit() {
+        assert!(console("text").wait_for_end(Duration::from_secs(60)));
+        let open = Console { record: Arc::default(), input: None, position: 0 };
+        assert!(!open.wait_for_end(Duration::from_millis(10)));
     }
 }

@@ -60,6 +60,18 @@ pub fn musl() -> Result<PathBuf> {
     debian::unpacked("musl", || Ok(vec!["musl-dev".into()]))
 }
 
+/// Makes sure that there is a C++ compiler, for libFuzzer.
+///
+/// # Errors
+///
+/// When there is none and it cannot be installed.
+pub fn cxx_compiler() -> Result<()> {
+    if find("c++").is_none() {
+        debian::install(&["g++"], "libFuzzer needs a C++ compiler (c++)")?;
+    }
+    Ok(())
+}
+
 /// Makes sure that there is a C compiler and a static C library.
 ///
 /// # Errors

@@ -1,7 +1,7 @@
 //! Rules about what the pages' flags allow.
 
 use super::catalogue::*;
-use super::{Seen, count, kind, place, size, total};
+use super::{Seen, kind, place, size, total};
 use crate::document::{CpuView, Finding, Kind, Place, Region, Severity};
 
 /// What is wrong however much is mapped.
@@ -90,22 +90,30 @@ fn executable(seen: &Seen) -> Vec<Finding> {
     let bytes: u64 = beyond.iter().map(|beyond| beyond.bytes).sum();
     if bytes > 0 {
         let code: u64 = beyond.iter().map(|beyond| beyond.code).sum();
-        let place = |beyond: &crate::contents::Beyond| Place {
-            view: seen.index,
-            address: beyond.region,
-            bytes: beyond.bytes,
-            value: None,
-            note: format!(
-                "{} of code or data there that are no padding",
-                count(beyond.code, "byte")
-            ),
+        let title = if code == 0 {
+            format!(
+                "entry text is on pages with {} more that may be executed, all padding",
+                size(bytes)
+            )
+        } else {
+            format!(
+                "entry text is on pages with {} more that may be executed, {} of it code or data",
+                size(bytes),
+                size(code)
+            )
         };
-        let title = format!(
-            "entry text is on pages with {} more that may be executed, {} of it no padding",
-            size(bytes),
-            size(code)
-        );
-        let places = beyond.iter().map(place).collect();
+        let mut places: Vec<Place> = Vec::new();
+        for beyond in beyond {
+            let note = format!("{} beyond the entry text", size(beyond.bytes));
+            let (address, bytes) = (beyond.region, beyond.bytes);
+            places.push(Place { view: seen.index, address, bytes, value: None, note });
+            for (address, bytes) in &beyond.stretches {
+                let symbol = seen.names.symbol(*address);
+                let note = symbol.unwrap_or_else(|| "code or data".into());
+                let (address, bytes) = (*address, *bytes);
+                places.push(Place { view: seen.index, address, bytes, value: None, note });
+            }
+        }
         let mut finding = EXECUTABLE_SUPERVISOR_PAGE.finding(title, places);
         if code == 0 {
             finding.severity = Severity::Note;

@@ -69,7 +69,7 @@ pub fn look(subject: &Subject) -> Result<Audit, Error> {
     if found.iter().any(|(_, pair)| !idle(pair)) {
         found.retain(|(cpu, pair)| {
             if idle(pair) {
-                let reason = "it is in the kernel, under a root with no user half";
+                let reason = "in the kernel, under a root with no user half";
                 unseen.push(Unseen { index: cpu.index, reason: reason.into() });
             }
             !idle(pair)
@@ -107,7 +107,13 @@ pub fn look(subject: &Subject) -> Result<Audit, Error> {
     let mut found = Vec::new();
     for (index, (pair, cpu)) in pairs.iter().enumerate() {
         let (mut view, halves) = looker.view(index, pair, cpu);
-        found.extend(tell(&cache, (index, &mut view), &halves, &views, subject.symbols));
+        found.extend(tell(
+            &cache,
+            (index, &mut view),
+            &halves,
+            (&views, subject.cpus),
+            subject.symbols,
+        ));
         views_of.push(view);
     }
     Ok(Audit {
@@ -130,9 +136,9 @@ fn without_tables(cpu: &Cpu) -> Option<&'static str> {
     if cpu.cr0 != 0 && cpu.cr0 & PAGING == 0 {
         Some("paging is off: the CPU was not started, or it is in real mode")
     } else if cpu.cr4 != 0 && cpu.cr4 & PHYSICAL_ADDRESS_EXTENSION == 0 {
-        Some("it has 32-bit page tables")
+        Some("32-bit page tables")
     } else if cpu.efer.is_some_and(|efer| efer & LONG_MODE_ACTIVE == 0) {
-        Some("it is not in 64-bit mode")
+        Some("not in 64-bit mode")
     } else {
         None
     }

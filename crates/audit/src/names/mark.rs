@@ -189,7 +189,9 @@ fn words(marks: &[&Mark]) -> String {
             (Kind::InterruptStack, Some(vectors)) => (&mut stacks, vectors),
             _ => (&mut items, mark.what.as_str()),
         };
-        if !list.iter().any(|known| known == word) {
+        // What is told in more words already is not told again.
+        if !list.iter().any(|known| known.starts_with(word)) {
+            list.retain(|known| !word.starts_with(known.as_str()));
             list.push(word.into());
         }
     }

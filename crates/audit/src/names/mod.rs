@@ -50,6 +50,9 @@ pub struct Names<'a> {
     distances: Distances,
 }
 
+/// A longer region is called after a symbol only if it begins with it.
+const SYMBOL_PAGES: u64 = 4;
+
 /// What is known of a view before it has names.
 pub struct Scene<'a> {
     /// What user mode's root shows.
@@ -143,7 +146,7 @@ impl<'a> Names<'a> {
             }
         }
         name_aliases(&mut named);
-        named
+        merge_espfix(named)
     }
 
     /// What a run is as a whole.
@@ -200,6 +203,10 @@ impl<'a> Names<'a> {
             return;
         }
         let Some(symbol) = self.symbol(region.address) else { return };
+        // What comes before a long region says nothing about it.
+        if symbol.contains('+') && region.pages > SYMBOL_PAGES {
+            return;
+        }
         match &mut region.name {
             Some(name) => name.symbol = Some(symbol),
             None => {
@@ -269,6 +276,42 @@ fn push(named: &mut Vec<Region>, region: Region) {
         return;
     }
     named.push(region);
+}
+
+/// Puts espfix stacks that show the same memory at equal distances together: the first stays, the others repeat it.
+fn merge_espfix(regions: Vec<Region>) -> Vec<Region> {
+    let mut merged: Vec<Region> = Vec::with_capacity(regions.len());
+    for region in regions {
+        let espfix = region.name.as_ref().is_some_and(|name| name.kind == Kind::Espfix);
+        let single = espfix && region.pages == 1;
+        let count = merged.len();
+        if let Some(last) = merged.last_mut()
+            && single
+            && last.name == region.name
+            && last.physical == region.physical
+            && last.rights == region.rights
+            && last.page_size == region.page_size
+        {
+            let own_repeats =
+                last.repeats.is_some() && count > 1 && last.page_size * last.pages < last.bytes;
+            match (last.repeats, last.pages) {
+                // The second of all begins the list of repetitions.
+                (None, 1) => {
+                    let first = Some(last.address);
+                    merged.push(Region { repeats: first, contiguous: false, ..region });
+                    continue;
+                }
+                (Some(_), pages) if pages == 1 || own_repeats => {
+                    last.bytes = region.last() - last.address + 1;
+                    last.pages += 1;
+                    continue;
+                }
+                _ => {}
+            }
+        }
+        merged.push(region);
+    }
+    merged
 }
 
 /// Pages of a region that may be an alias of something small.

@@ -34,15 +34,15 @@ pub fn section(audit: &Audit, format: &Format) -> String {
 fn row(audit: &Audit, cpu: &CpuView) -> Vec<String> {
     let view = &audit.views[cpu.view];
     let totals = &view.totals;
-    let sum = |number| if seen(cpu) { grouped(number) } else { "-".into() };
+    let sum = |number| if seen(audit, cpu) { grouped(number) } else { "-".into() };
     vec![
         cpu.cpu.index.to_string(),
         cpu.cpu.cpl.to_string(),
         format!("{:#x}", cpu.cpu.cr3),
-        if seen(cpu) { format!("{:#x}", view.user_root) } else { "not seen".into() },
+        if seen(audit, cpu) { format!("{:#x}", view.user_root) } else { "not seen".into() },
         match view.kernel_root {
             Some(root) => format!("{root:#x}"),
-            None if seen(cpu) => "the same".into(),
+            None if seen(audit, cpu) => "the same".into(),
             None => format!("{:#x}", view.user_root),
         },
         sum(totals.visible_bytes),
@@ -64,11 +64,11 @@ fn notes(audit: &Audit) -> Vec<String> {
         let subject = if alike { "Paging".into() } else { format!("Paging on {}", named(cpus)) };
         notes.push(format!("{subject}: {words}."));
     }
-    let caught = |how| {
-        let cpus = audit.cpus.iter().filter(|cpu| cpu.caught == how);
+    let indices = |wanted: &dyn Fn(&CpuView) -> bool| {
+        let cpus = audit.cpus.iter().filter(|cpu| wanted(cpu));
         cpus.map(|cpu| cpu.cpu.index).collect::<Vec<_>>()
     };
-    let pairs = caught(Caught::PairInKernel);
+    let pairs = indices(&|cpu| cpu.caught == Caught::PairInKernel);
     if !pairs.is_empty() {
         notes.push(format!(
             "{} {} in the kernel; the user root is the other half of the root pair.",
@@ -76,10 +76,18 @@ fn notes(audit: &Audit) -> Vec<String> {
             were(&pairs)
         ));
     }
-    let alone = caught(Caught::RootInKernel);
+    let shared = indices(&|cpu| cpu.caught == Caught::RootInKernel && seen(audit, cpu));
+    if !shared.is_empty() {
+        notes.push(format!(
+            "{} {} in the kernel, on the root of a CPU that was in ring 3.",
+            named(&shared),
+            were(&shared)
+        ));
+    }
+    let alone = indices(&|cpu| !seen(audit, cpu));
     if !alone.is_empty() {
         notes.push(format!(
-            "{} {} in the kernel, on a root of its own: what ring 3 would see there is not known.",
+            "{} {} in the kernel, on a root that was not seen in ring 3: what ring 3 would see there is not known.",
             named(&alone),
             were(&alone)
         ));
@@ -108,9 +116,10 @@ pub fn named(cpus: &[u32]) -> String {
     format!("{} {}", if cpus.len() == 1 { "CPU" } else { "CPUs" }, list(cpus))
 }
 
-/// Whether it is known what ring 3 sees on this CPU.
-pub fn seen(cpu: &CpuView) -> bool {
-    cpu.caught != Caught::RootInKernel
+/// Whether it is known what ring 3 sees on this CPU: it was there, or its root belongs to one that was.
+pub fn seen(audit: &Audit, cpu: &CpuView) -> bool {
+    let known = |cpu: &CpuView| cpu.caught != Caught::RootInKernel;
+    known(cpu) || audit.cpus.iter().any(|other| other.view == cpu.view && known(other))
 }
 
 /// `both CPUs`, `all 4 CPUs`.

@@ -82,7 +82,7 @@ fn words(audit: &Audit, place: &Place, views: &[usize]) -> String {
     let mut text = format!("{:#x}", place.address);
     if let Some(value) = place.value {
         text.push_str(&format!(" holds {value:#x}"));
-    } else if place.bytes > 0 {
+    } else if place.bytes > 1 {
         text.push_str(&format!(", {} bytes", grouped(place.bytes)));
     }
     if !place.note.is_empty() {

@@ -22,7 +22,7 @@ mod format;
 mod regions;
 mod table;
 
-use ringwall_audit::document::{Audit, CpuView, Severity};
+use ringwall_audit::document::{Audit, CpuView, Finding, Severity};
 
 pub use comparison::comparison;
 pub use cpus::seen;
@@ -48,6 +48,9 @@ pub fn report(audit: &Audit, format: &Format) -> String {
     parts.collect::<Vec<_>>().join("\n")
 }
 
+/// Findings that say that there is no isolation.
+const NOT_ISOLATED: [&str; 2] = ["kernel-mapped-whole", "kernel-root-in-ring-3"];
+
 /// The answer in a sentence or two.
 pub fn verdict(audit: &Audit) -> String {
     format!("{}: {} {}", audit.source, isolation(audit), wrong(audit))
@@ -55,7 +58,7 @@ pub fn verdict(audit: &Audit) -> String {
 
 /// Whether user mode is kept apart, and how much it sees.
 fn isolation(audit: &Audit) -> String {
-    let seen: Vec<&CpuView> = audit.cpus.iter().filter(|cpu| cpus::seen(cpu)).collect();
+    let seen: Vec<&CpuView> = audit.cpus.iter().filter(|cpu| cpus::seen(audit, cpu)).collect();
     if seen.is_empty() {
         return "not known: no CPU was seen in ring 3, or on a root that belongs to it.".into();
     }
@@ -63,11 +66,18 @@ fn isolation(audit: &Audit) -> String {
     let open: Vec<&&CpuView> = seen.iter().filter(|cpu| view(cpu).kernel_root.is_none()).collect();
     if !open.is_empty() {
         let most = open.iter().map(|cpu| view(cpu).totals.visible_bytes).max().unwrap_or(0);
-        return format!(
-            "not isolated{}: user mode and the kernel share one root, which maps {} of supervisor memory.",
-            on(audit, &open),
-            bytes(most)
-        );
+        let (on, most) = (on(audit, &open), bytes(most));
+        let whole = |finding: &Finding| NOT_ISOLATED.contains(&&*finding.id);
+        return if audit.findings.iter().any(whole) {
+            format!(
+                "not isolated{on}: user mode runs on a root that maps {most} of supervisor memory."
+            )
+        } else {
+            format!(
+                "user mode's page tables show {most} of the kernel{on}; the kernel's own root was not found beside \
+                 them (--kernel-cr3), so whether that is isolation is not known."
+            )
+        };
     }
     let sums = seen.iter().map(|cpu| view(&cpu).totals.visible_bytes);
     let most = sums.clone().max().unwrap_or(0);

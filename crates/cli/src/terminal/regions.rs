@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use ringwall_audit::document::{Audit, CpuView, Kind, View};
+use ringwall_audit::document::{Audit, Kind, View};
 
 use super::cpus::{every, named, seen};
 use super::fold::{Row, fold, sums};
@@ -23,8 +23,9 @@ const WIDE: usize = 104;
 pub fn section(audit: &Audit, format: &Format) -> String {
     let mut sections = Vec::new();
     for (view, cpus) in alike(audit) {
-        let unseen = |cpu: &CpuView| cpus.contains(&cpu.cpu.index) && !seen(cpu);
-        if audit.cpus.iter().any(unseen) && !format.all {
+        let mut of_these = audit.cpus.iter().filter(|cpu| cpus.contains(&cpu.cpu.index));
+        let seen = cpus.is_empty() || of_these.any(|cpu| seen(audit, cpu));
+        if !seen && !format.all {
             continue;
         }
         let whose = if cpus.len() == audit.cpus.len() && cpus.len() > 1 {
@@ -34,10 +35,10 @@ pub fn section(audit: &Audit, format: &Format) -> String {
         } else {
             named(&cpus)
         };
-        let what = if audit.cpus.iter().any(unseen) {
-            "What the kernel itself maps: ring 3 was not seen"
-        } else {
+        let what = if seen {
             "What user mode sees of the kernel"
+        } else {
+            "What the kernel itself maps: ring 3 was not seen"
         };
         let mut text = format.heading(&format!("{what}, on {whose}"));
         text.push_str(&one(view, format));

@@ -139,7 +139,24 @@ fn a_cpu_that_idles_in_the_kernel_is_no_verdict() {
     assert!(verdict(&audit).starts_with("a sample: isolated on CPU 0: "), "{}", verdict(&audit));
     let text = report(&audit, &wide());
     assert!(!text.contains("1,073,741,824"), "{text}");
-    assert!(text.contains("CPU 1 was in the kernel, on a root of its own"), "{text}");
+    let mut shared = audit.clone();
+    shared.cpus[1].view = 0;
+    assert!(
+        verdict(&shared).starts_with("a sample: isolated on both CPUs: "),
+        "{}",
+        verdict(&shared)
+    );
+    assert!(
+        text.contains("CPU 1 was in the kernel, on a root that was not seen in ring 3"),
+        "{text}"
+    );
     audit.cpus.remove(0);
     assert!(verdict(&audit).starts_with("a sample: not known: "), "{}", verdict(&audit));
+}
+
+#[test]
+fn a_root_without_a_partner_is_not_called_whole() {
+    let mut audit = sample::shared(3);
+    audit.findings.clear();
+    assert!(verdict(&audit).contains("was not found beside them"), "{}", verdict(&audit));
 }

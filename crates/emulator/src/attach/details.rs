@@ -86,10 +86,13 @@ fn lstar(state: &[u8], cpu: &Registers) -> Option<u64> {
     for (start, _) in state.windows(NAME.len()).enumerate().filter(|(_, name)| *name == NAME) {
         let part = &state[start..(start + LONGEST_PART).min(state.len())];
         let instance = part.get(NAME.len()..).and_then(<[u8]>::first_chunk).copied();
-        if instance.map(u32::from_be_bytes) != Some(cpu.index) || word(part, RIP) != Some(cpu.rip) {
+        // CPUs with APX have 16 more general registers.
+        let rip = [RIP, RIP + 16 * WORD].into_iter().find(|at| word(part, *at) == Some(cpu.rip));
+        let (Some(rip), Some(index)) = (rip, instance.map(u32::from_be_bytes)) else { continue };
+        if index != cpu.index {
             continue;
         }
-        for at in RIP + WORD..part.len() {
+        for at in rip + WORD..part.len() {
             if word(part, at) != Some(efer) {
                 continue;
             }

@@ -15,10 +15,12 @@
 //! survive Ctrl-C with honour calls [`Restorer::restore`] in its handler.
 
 mod cache;
+mod chase;
 mod details;
 mod memory;
 mod patience;
 mod scratch;
+mod session;
 mod shared;
 
 use std::sync::{Arc, MutexGuard};
@@ -27,6 +29,7 @@ use std::time::{Duration, Instant};
 
 pub use memory::AttachedMemory;
 use patience::Patience;
+use session::Session;
 pub use shared::Restorer;
 use shared::Shared;
 
@@ -123,9 +126,18 @@ impl Attached {
                 return Err(error);
             }
         };
-        let mut held = Held { attached: self, registers, seen_in_ring_3: caught };
+        Ok(self.held(registers, caught))
+    }
+
+    /// A guest that is stopped, with all that can be learnt of its registers.
+    fn held(&self, registers: Vec<Registers>, mut seen_in_ring_3: Vec<bool>) -> Held<'_> {
+        seen_in_ring_3.resize(registers.len(), false);
+        for (seen, cpu) in seen_in_ring_3.iter_mut().zip(&registers) {
+            *seen |= cpu.in_ring_3();
+        }
+        let mut held = Held { attached: self, registers, seen_in_ring_3 };
         details::complete(&self.shared, self.memory.ranges(), &mut held.registers);
-        Ok(held)
+        held
     }
 
     /// Stops and looks, again and again. The guest is stopped when this returns with success.

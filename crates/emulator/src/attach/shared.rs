@@ -1,20 +1,25 @@
-//! What the parts of an attachment share: the monitor, and the duty to put the guest back.
+//! What the parts of an attachment share: the monitor, the gdb stub, and the duty to put the guest back.
+//!
+//! Who needs both locks takes the monitor's first.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::Session;
 use crate::{Error, Monitor};
 
 /// A monitor that several may ask, one after the other, and whether the guest is stopped because of us.
 #[derive(Debug)]
 pub(super) struct Shared {
     monitor: Mutex<Monitor>,
+    session: Mutex<Option<Session>>,
     stopped: AtomicBool,
 }
 
 impl Shared {
     pub fn new(monitor: Monitor) -> Shared {
-        Shared { monitor: Mutex::new(monitor), stopped: AtomicBool::new(false) }
+        let (monitor, session) = (Mutex::new(monitor), Mutex::new(None));
+        Shared { monitor, session, stopped: AtomicBool::new(false) }
     }
 
     pub fn monitor(&self) -> MutexGuard<'_, Monitor> {
@@ -29,16 +34,45 @@ impl Shared {
         monitor.stop()
     }
 
+    /// Connects to the guest's gdb stub, which stops the guest.
+    pub fn open_session(&self, place: Option<&str>) -> Result<(), Error> {
+        let mut monitor = self.monitor();
+        self.stopped.store(true, Ordering::SeqCst);
+        let session = Session::open(&mut monitor, place)?;
+        *self.session() = Some(session);
+        Ok(())
+    }
+
+    /// Does something with the gdb stub.
+    pub fn with_session(
+        &self,
+        with: &mut dyn FnMut(&mut Session) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        match &mut *self.session() {
+            Some(session) => with(session),
+            None => {
+                let source = std::io::ErrorKind::NotConnected.into();
+                Err(Error::Silent { command: "gdb stub".into(), source })
+            }
+        }
+    }
+
+    fn session(&self) -> MutexGuard<'_, Option<Session>> {
+        self.session.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Lets the guest go on if it was stopped by us.
     pub fn go_on(&self) -> Result<(), Error> {
         self.go_on_with(&mut self.monitor())
     }
 
     fn go_on_with(&self, monitor: &mut Monitor) -> Result<(), Error> {
-        match self.stopped.swap(false, Ordering::SeqCst) {
-            true => monitor.resume(),
-            false => Ok(()),
+        if !self.stopped.swap(false, Ordering::SeqCst) {
+            return Ok(());
         }
+        let session = self.session().take();
+        let closed = session.map_or(Ok(()), |session| session.close(monitor));
+        monitor.resume().and(closed)
     }
 }
 

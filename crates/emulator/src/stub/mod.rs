@@ -15,16 +15,19 @@ mod packet;
 mod state;
 
 use std::io::{self, Read, Write};
-use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-use crate::Error;
+use crate::{Connection, Error};
 use packet::Taken;
 use state::Layout;
 pub use state::{CpuState, GENERAL, RSP};
 
 /// How long the stub may take to answer what needs no running of the guest; a single step too.
 const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+/// How long a stub may take to say that it has stopped the guest for us.
+const GREETING_LIMIT: Duration = Duration::from_secs(2);
+/// The most that may come without making a packet, and the longest description.
+const LONGEST: usize = 1 << 20;
 /// The most that is asked for at once: the stub's packets are 4 KiB.
 const CHUNK: usize = 0x700;
 /// What interrupts a running guest.
@@ -33,14 +36,41 @@ const BREAK_IN: &[u8] = b"\x03";
 /// A connection to the gdb stub of one guest. One CPU is looked at: the first.
 #[derive(Debug)]
 pub struct Stub {
-    stream: UnixStream,
+    stream: Connection,
     received: Vec<u8>,
     layout: Layout,
 }
 
 impl Stub {
-    pub(crate) fn new(stream: UnixStream) -> Stub {
-        Stub { stream, received: Vec::new(), layout: Layout::parse("") }
+    pub(crate) fn new(stream: impl Into<Connection>) -> Stub {
+        Stub { stream: stream.into(), received: Vec::new(), layout: Layout::parse("") }
+    }
+
+    /// Takes over a connection to the stub of a guest that runs. The stub stops it and says so by itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stub::stop`].
+    pub(crate) fn attach(stream: Connection) -> Result<Stub, Error> {
+        stream.set_write_timeout(ANSWER_LIMIT).map_err(Error::host("limit the gdb stub"))?;
+        let mut stub = Stub::new(stream);
+        match stub.wait_for_stop(GREETING_LIMIT) {
+            Err(Error::Silent { source, .. }) if is_late(&source) => stub.stop()?,
+            stopped => {
+                stopped?;
+                stub.describe()?;
+            }
+        }
+        Ok(stub)
+    }
+
+    /// Leaves the guest to itself: it runs, and the stub takes no more commands from here.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stub::stop`].
+    pub(crate) fn detach(mut self) -> Result<(), Error> {
+        self.succeed("D")
     }
 
     /// Stops the running guest and reads what the stub's registers are.
@@ -162,7 +192,8 @@ impl Stub {
             if answer.first() == Some(&b'E') {
                 return Ok(None);
             }
-            bytes.extend(packet::bytes(&answer).ok_or_else(|| unreadable(&command, &answer))?);
+            let part = packet::bytes(&answer).filter(|part| !part.is_empty());
+            bytes.extend(part.ok_or_else(|| unreadable(&command, &answer))?);
         }
         Ok(Some(bytes))
     }
@@ -184,7 +215,7 @@ impl Stub {
             let command = format!("qXfer:features:read:{name}:{:x},{CHUNK:x}", text.len());
             let answer = self.ask(&command)?;
             match answer.split_first() {
-                Some((b'm', part)) if !part.is_empty() => text.extend(part),
+                Some((b'm', part)) if !part.is_empty() && text.len() < LONGEST => text.extend(part),
                 Some((b'l', part)) => {
                     text.extend(part);
                     return Ok(String::from_utf8_lossy(&text).into_owned());
@@ -199,7 +230,7 @@ impl Stub {
         if answer == b"OK" {
             return Ok(());
         }
-        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let answer = crate::error::quote(&String::from_utf8_lossy(&answer));
         Err(Error::Refused { command: command.into(), answer })
     }
 
@@ -243,13 +274,16 @@ impl Stub {
                     return Ok(data);
                 }
                 Taken::Damaged => return Err(unreadable(command, &self.received)),
+                Taken::Part if self.received.len() > LONGEST => {
+                    return Err(unreadable(command, &self.received));
+                }
                 Taken::Part => {}
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(silent(io::ErrorKind::TimedOut.into()));
             }
-            self.stream.set_read_timeout(Some(left)).map_err(silent)?;
+            self.stream.set_read_timeout(left).map_err(silent)?;
             let mut buffer = [0; 0x2000];
             match self.stream.read(&mut buffer) {
                 Ok(0) => return Err(silent(io::ErrorKind::UnexpectedEof.into())),
@@ -266,13 +300,13 @@ fn is_late(error: &io::Error) -> bool {
 }
 
 fn unreadable(command: &str, answer: &[u8]) -> Error {
-    let answer = String::from_utf8_lossy(answer).into_owned();
-    Error::Unreadable { command: command.into(), missing: "sense".into(), answer }
+    Error::unreadable(command, "sense", &String::from_utf8_lossy(answer))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::net::UnixStream;
 
     /// A stub that says `script`, whatever it is asked, and then hangs up.
     fn scripted(packets: &[&str]) -> Stub {
@@ -291,6 +325,23 @@ mod tests {
         let mut stub = scripted(&["E14", "0102"]);
         assert_eq!(stub.read(0xffff_ffff_8000_0000, 2).expect("an answer"), None);
         assert_eq!(stub.read(0x1000, 2).expect("an answer"), Some(vec![1, 2]));
+    }
+
+    #[test]
+    fn nothing_at_all_is_no_memory() {
+        let mut stub = scripted(&["", ""]);
+        assert!(matches!(stub.read(0x1000, 2), Err(Error::Unreadable { .. })));
+    }
+
+    #[test]
+    fn a_description_without_end_is_given_up() {
+        let (ours, mut theirs) = UnixStream::pair().expect("a socket pair");
+        let part = packet::frame(&format!("m{}", "x".repeat(0x1000)));
+        let flood = std::thread::spawn(move || while theirs.write_all(&part).is_ok() {});
+        let mut stub = Stub::new(ours);
+        assert!(matches!(stub.document("target.xml"), Err(Error::Unreadable { .. })));
+        drop(stub);
+        flood.join().expect("an end");
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl Layout {
             let size = attribute(element, "bitsize")?.parse::<usize>().ok()? / 8;
             let name = attribute(element, "name")?.to_owned();
             let place = Place { name, offset, size };
-            offset += size;
+            offset = offset.saturating_add(size);
             Some(place)
         };
         // QEMU's has registers in comments.

@@ -1,0 +1,54 @@
+//! The looks that are taken at every scenario notice what breaks isolation, whatever the scenario is about.
+
+use std::time::Duration;
+
+use ringwall_tests::{Boot, Library, expect_broken, program};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A scenario like any other: a shell counts, and nothing in it looks at page tables.
+fn counts(boot: Boot) {
+    let script = "i=0; while [ $i -lt 30000 ]; do i=$((i + 1)); done; echo counted $i";
+    boot.looked_at().limit(LIMIT).script(script).run().powered_off().says("counted 30000\n");
+}
+
+/// A program that stays in ring 3, as many scenarios end.
+fn stays(boot: Boot, name: &str, arguments: &str) {
+    let boot = boot.looked_at().limit(LIMIT).arguments(arguments);
+    let mut running = boot.init(program(Library::Glibc, name)).start();
+    running.wait_for("READY\n", LIMIT);
+    running.look_often();
+}
+
+#[test]
+fn a_sound_kernel_passes() {
+    counts(Boot::new());
+    stays(Boot::new(), "spin", "3 2");
+    stays(Boot::new(), "ldt", "stay");
+}
+
+#[test]
+fn a_visible_task_stack_is_noticed() {
+    expect_broken("task-stack-visible", "not-declared: ", counts);
+}
+
+#[test]
+fn a_kernel_pointer_is_noticed() {
+    expect_broken("kernel-pointer", "pointers: 1, where 0 is the limit", counts);
+}
+
+#[test]
+fn a_global_page_with_two_views_is_noticed() {
+    expect_broken("global-split", "global, which is not declared", counts);
+}
+
+#[test]
+fn an_executable_user_half_is_noticed() {
+    expect_broken("user-half-nx", "user-half-executable: ", counts);
+}
+
+#[test]
+fn a_writable_ldt_is_noticed() {
+    let symptom = "rw-, where r-- is declared";
+    expect_broken("ldt-writable", symptom, |boot| stays(boot, "ldt", "stay"));
+}
