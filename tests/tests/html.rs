@@ -262,6 +262,8 @@ fn two_guests_stand_side_by_side() {
     let first = browser.text("document.querySelector('#differences tbody').innerText");
     assert!(first.starts_with("Settings") && first.contains("isolation"), "{first}");
     assert!(first.contains("kernel-mapped-whole") && first.contains("not visible"), "{first}");
+    let heads = browser.text("document.querySelector('#differences thead').innerText");
+    assert!(heads.contains(&isolated.source) && heads.contains(&open.source), "{heads}");
     assert_eq!(browser.value("document.querySelectorAll('#findings .guest').length"), 2);
     browser.click("#findings .guest:nth-child(2) .place");
     let chosen = browser.text("document.getElementById('map').dataset.chosen");

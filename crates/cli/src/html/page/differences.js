@@ -10,19 +10,20 @@ function sideText(group, what, side) {
   return `${size(bytes)} ${letters}${rights & 8 ? ' global' : ''}${rights & 1 ? ' user' : ''} at ${hex(address(at))}`;
 }
 
-/** Names that differ in the number of the CPU alone are one line: `stack of CPU 0`, `1`, ... */
+/** What makes regions one line: name but for the number of the CPU, and on both sides length and rights. */
+function alike([, what, left, right, differs]) {
+  const same = (side) => side && side.slice(0, 2);
+  return JSON.stringify([what.replace(/\bCPU \d+/, 'CPU'), same(left), same(right), differs]);
+}
+
+/** Regions that are alike are one line, with how many more there are; all else is a line each. */
 function byCpu(lines) {
   const groups = new Map();
-  for (const line of lines) {
-    const [group, what, left, right, differs] = line;
-    const alike =
-      group === 'User mode sees'
-        ? `${what.replace(/\bCPU \d+/, 'CPU')}|${left && left.slice(0, 2)}|${right && right.slice(0, 2)}`
-        : what;
-    const key = `${group}|${alike}|${differs}`;
+  lines.forEach((line, index) => {
+    const key = line[0] === 'User mode sees' ? alike(line) : index;
     if (groups.has(key)) groups.get(key).more += 1;
     else groups.set(key, { line, more: 0 });
-  }
+  });
   return [...groups.values()];
 }
 
@@ -54,8 +55,11 @@ function showDifferences() {
     const sides = [left, right].map((side) => sideText(group, what, side));
     return { group, what, more, severity, differs, sides };
   });
-  const heads = ['', ...guests.map((guest, side) => make('span', {}, sideLetter(side), guestText(guest.source)))];
-  const table = (some) => plainTable(heads, differenceRows(some), { class: 'compare' });
+  const heads = () => [
+    '',
+    ...guests.map((guest, side) => make('span', {}, sideLetter(side), guestText(guest.source))),
+  ];
+  const table = (some) => plainTable(heads(), differenceRows(some), { class: 'compare' });
   const different = lines.filter((line) => line.differs);
   const same = lines.filter((line) => !line.differs);
   const more = DATA.differences.left_out;
