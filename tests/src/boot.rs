@@ -270,14 +270,22 @@ impl Boot {
     ///
     /// When the guest cannot be started.
     pub fn launch(&self, more: &[&str]) -> (Launched, NamedTempFile) {
+        let (mut arguments, image) = self.arguments_for_qemu();
+        arguments.extend(more.iter().map(OsString::from));
+        let launched = Launched::start(&arguments, self.limit);
+        (launched.unwrap_or_else(|error| panic!("{error}")), image)
+    }
+
+    /// The arguments for QEMU that say what is booted, for `ringwall audit --run`. What the second half of the result
+    /// holds must exist as long as the guest.
+    pub fn arguments_for_qemu(&self) -> (Vec<OsString>, NamedTempFile) {
         let (kernel, line, image) = self.parts();
         let (cpus, memory) = (self.cpus.to_string(), format!("{}M", self.memory));
         let mut arguments: Vec<OsString> = vec!["-kernel".into(), kernel.into()];
         arguments.extend(["-initrd".into(), image.path().into()]);
         let words = ["-append", &line, "-cpu", &self.cpu, "-smp", &cpus, "-m", &memory];
-        arguments.extend(words.iter().chain(more).map(OsString::from));
-        let launched = Launched::start(&arguments, self.limit);
-        (launched.unwrap_or_else(|error| panic!("{error}")), image)
+        arguments.extend(words.map(OsString::from));
+        (arguments, image)
     }
 
     /// Boots in Bochs, from a CD with GRUB, and waits for the end. What is QEMU's own (number and model of

@@ -32,6 +32,8 @@ pub mod names;
 mod pair;
 mod regions;
 #[cfg(test)]
+mod sound;
+#[cfg(test)]
 mod synthetic;
 mod tables;
 mod tell;
