@@ -206,7 +206,7 @@ impl Boot {
         self
     }
 
-    /// Has the guest looked at while it runs, though it is broken on purpose: see [`crate::looks`].
+    /// Has the guest looked at while it runs, though it is broken on purpose or does not scrub: see [`crate::looks`].
     #[must_use]
     pub fn looked_at(mut self) -> Boot {
         self.looked_at = true;
@@ -312,8 +312,8 @@ impl Boot {
             None => !made::other_kernel(),
         };
         let isolated = self.pti == "on" && !self.append.contains("pti");
-        let sound = self.broken.is_none() || self.looked_at;
-        ours && isolated && sound && !self.counted && !self.stub
+        let sound = self.broken.is_none() && !self.append.contains("scrub=off");
+        ours && isolated && (sound || self.looked_at) && !self.counted && !self.stub
     }
 
     /// The kernel, its command line, and the initramfs in a file.

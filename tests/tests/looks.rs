@@ -1,8 +1,9 @@
 //! The looks that are taken at every scenario notice what breaks isolation, whatever the scenario is about.
 
+use std::panic::catch_unwind;
 use std::time::Duration;
 
-use ringwall_tests::{Boot, Library, expect_broken, program};
+use ringwall_tests::{Boot, Library, expect_broken, other_kernel, program};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -40,6 +41,19 @@ fn a_kernel_pointer_is_noticed() {
 #[test]
 fn a_global_page_with_two_views_is_noticed() {
     expect_broken("global-split", "global, which is not declared", counts);
+}
+
+/// No break of the code but a switch of the kernel: what entries leave behind stays on the stacks.
+#[test]
+fn a_stack_that_nobody_scrubs_is_noticed() {
+    if other_kernel() {
+        println!("not our kernel, so there is no such switch: nothing to test");
+        return;
+    }
+    let unscrubbed = || counts(Boot::new().append("ringwall.scrub=off"));
+    let noticed = catch_unwind(unscrubbed).expect_err("something is left on the stacks");
+    let said = noticed.downcast_ref::<String>().expect("words");
+    assert!(said.contains("contents-not-declared: "), "{said}");
 }
 
 #[test]

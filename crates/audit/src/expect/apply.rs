@@ -70,7 +70,9 @@ impl Expectations {
             let Verdict::Undeclared(why) = verdict else { continue };
             // Each view shows it; once is enough.
             if known.insert((region.address, region.physical, region.bytes, region.rights)) {
-                bytes = bytes.saturating_add(region.bytes);
+                // The same memory again is no more bytes.
+                let more = if region.repeats.is_none() { region.bytes } else { 0 };
+                bytes = bytes.saturating_add(more);
                 places.push(place(view, region.address, region.bytes, why.clone()));
             }
         }

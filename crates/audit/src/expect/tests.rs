@@ -366,6 +366,12 @@ fn hostile_text_is_refused_soon() {
     assert!(error.to_string().contains("more than 1024 entries"), "{error}");
 }
 
+#[test]
+fn the_example_for_another_kernel_can_be_read() {
+    let expectations = expectations(include_str!("../../../../docs/expectations/linux-6.1.toml"));
+    assert!(expectations.visible.len() > 5 && !expectations.accept.is_empty());
+}
+
 proptest::proptest! {
     #[test]
     fn no_text_and_no_audit_panics(
