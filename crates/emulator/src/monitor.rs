@@ -11,8 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::error::quote;
-use crate::ranges::{self, MemoryRange};
-use crate::{Connection, Error, Registers};
+use crate::{Connection, Error, MemoryRange, Registers};
 
 /// How long an answer may take. `stop` waits for every virtual CPU to leave its translated code.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
@@ -231,7 +230,7 @@ impl Monitor {
     ///
     /// As [`Monitor::registers`].
     pub fn memory_ranges(&mut self) -> Result<Vec<MemoryRange>, Error> {
-        ranges::parse(&self.human("info mtree -f", 0)?)
+        MemoryRange::parse_all(&self.human("info mtree -f", 0)?)
     }
 
     /// Whether the guest runs: its CPUs are not stopped by anybody.
