@@ -17,6 +17,8 @@ use crate::{Connection, Error, MemoryRange, Registers};
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// How long the greeting of a QEMU that runs already may take. It serves one client at a time and lets others wait.
 const GREETING_LIMIT: Duration = Duration::from_secs(10);
+/// How long the answer to the last command may take, when another one is missing already.
+const LAST_LIMIT: Duration = Duration::from_secs(5);
 /// The longest answer. `info tlb` of a kernel with all of its memory mapped is a few MiB.
 const LONGEST_ANSWER: usize = 48 << 20;
 /// The longest answer that is read as any JSON: a value takes many times the space of its text. Longer ones can only
@@ -173,6 +175,20 @@ impl Monitor {
     /// As [`Monitor::execute`].
     pub fn resume(&mut self) -> Result<(), Error> {
         self.execute("cont", json!({})).map(drop)
+    }
+
+    /// Lets all virtual CPUs run, though an answer may be missing and nothing else can be asked any more: QEMU reads
+    /// what is sent to it in order, so this is obeyed once it is done with what kept it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Monitor::execute`]. The command was sent then, unless nobody is there.
+    pub(crate) fn resume_at_last(&mut self) -> Result<(), Error> {
+        if !self.closed {
+            return self.resume();
+        }
+        let answer = self.ask("cont", json!({}), Instant::now() + LAST_LIMIT);
+        answer.map(drop).map_err(|source| Error::Silent { command: "cont".into(), source })
     }
 
     /// Sends the first CPU a non-maskable interrupt. It is dropped if the guest has masked LINT1 of its local
