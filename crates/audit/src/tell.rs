@@ -6,8 +6,8 @@
 
 use crate::contents::{Contents, search};
 use crate::cpu::Cpu;
-use crate::document::{CpuView, Finding, Place, Region, View};
-use crate::findings::{Seen, find};
+use crate::document::{CpuView, Finding, Region, View};
+use crate::findings::{Differences, Seen, find};
 use crate::names::symbols::Symbols;
 use crate::names::{Names, Scene};
 use crate::tables::{TableCache, Tables};
@@ -16,7 +16,7 @@ use crate::tables::{TableCache, Tables};
 #[derive(Default)]
 pub struct Halves {
     /// Where the two roots disagree about user memory.
-    pub differences: Vec<Place>,
+    pub differences: Differences,
     /// User memory that the kernel's root leaves executable.
     pub executable: Vec<Region>,
 }

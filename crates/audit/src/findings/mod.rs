@@ -22,7 +22,7 @@ use crate::names::Names;
 use crate::tables::Tables;
 use crate::tell::Halves;
 
-pub use isolation::differences;
+pub use isolation::{Differences, differences};
 
 /// One view, with all that was found out about it.
 pub struct Seen<'a> {
