@@ -20,6 +20,7 @@ impl Rule {
     pub fn finding(&self, title: impl Into<String>, mut places: Vec<Place>) -> Finding {
         let count = places.len() as u64;
         places.truncate(Finding::PLACES);
+        places.shrink_to_fit();
         Finding {
             id: self.id.into(),
             severity: self.severity,
