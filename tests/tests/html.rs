@@ -109,6 +109,11 @@ fn places_lead_to_regions_and_back() {
     browser.click("#details .plain button");
     let focused = "document.activeElement.id";
     assert_eq!(browser.text(focused), "finding-a-0");
+    // To an address that is typed.
+    browser.click("#go");
+    browser.command("Input.insertText", json!({ "text": "0xffff_ffff_81e0_1234" }));
+    browser.key("Enter");
+    assert_eq!(browser.text(chosen), "ffffffff81e00000");
     // From a row of the table, sorted and filtered, to the map.
     browser.click("#table th[data-column=size] button");
     browser.click("#table th[data-column=size] button");
@@ -257,6 +262,8 @@ fn two_guests_stand_side_by_side() {
     let first = browser.text("document.querySelector('#differences tbody').innerText");
     assert!(first.starts_with("Settings") && first.contains("isolation"), "{first}");
     assert!(first.contains("kernel-mapped-whole") && first.contains("not visible"), "{first}");
+    let heads = browser.text("document.querySelector('#differences thead').innerText");
+    assert!(heads.contains(&isolated.source) && heads.contains(&open.source), "{heads}");
     assert_eq!(browser.value("document.querySelectorAll('#findings .guest').length"), 2);
     browser.click("#findings .guest:nth-child(2) .place");
     let chosen = browser.text("document.getElementById('map').dataset.chosen");

@@ -23,6 +23,8 @@ mod schema;
 mod source;
 pub mod terminal;
 
+pub use source::cpu::cpu;
+
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
