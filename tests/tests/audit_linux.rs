@@ -51,9 +51,11 @@ fn start(setting: Setting) -> Option<Running> {
     let address = if setting.random { "vsyscall=emulate" } else { "nokaslr" };
     let names =
         "_text|_etext|__entry_text_(start|end)|entry_[A-Za-z0-9_]*|asm_[a-z0-9_]*|idt_table";
+    // Names are of interest with isolation only.
+    let names = if setting.isolated { names } else { "_text" };
     let script = format!(
         "mount -t devtmpfs dev /dev\ngrep -E ' ({names})$' /proc/kallsyms\n\
-         dd if=/dev/zero of=/dev/null bs=1 &\n/bin/ldt stay &\nsleep 1\necho ALL READY\nexec /bin/spin"
+         dd if=/dev/zero of=/dev/null bs=1 &\n/bin/ldt stay &\necho ALL READY\nexec /bin/spin"
     );
     let boot = Boot::new()
         .kernel(kernel)

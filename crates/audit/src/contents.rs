@@ -167,7 +167,9 @@ impl Search<'_> {
             let Some(tally) = tally.as_deref_mut() else { continue };
             self.pointers(address, chunk, own.len(), &declared);
             if region.rights.executable {
-                count_code(address, own, &declared, &mut tally.beyond);
+                if tally.remains.kind == Some(Kind::EntryText) {
+                    count_code(address, own, &declared, &mut tally.beyond);
+                }
             } else {
                 count_remains(address, own, &declared, &mut tally.remains);
             }

@@ -38,6 +38,8 @@ mod pair;
 mod regions;
 mod report;
 #[cfg(test)]
+mod sound;
+#[cfg(test)]
 mod synthetic;
 mod tables;
 mod tell;

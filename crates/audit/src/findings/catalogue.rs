@@ -91,7 +91,7 @@ catalogue! {
     TASK_STACK_VISIBLE = "task-stack-visible", Serious,
         "User mode's tables show a stack that the kernel runs system calls or tasks on. It holds return addresses, \
          pointers and data of other system calls. Enter on a small stack per CPU and go over to the task's stack after \
-         the switch of tables. (The first KAISER patches mapped every stack; Linux has not since 4.15.)";
+         the switch of tables. The first KAISER patches mapped every stack; Linux has not done so since 4.15.";
     /// Bytes without an excuse.
     CONTENTS_NOT_DECLARED = "contents-not-declared", Note,
         "Memory that user mode's tables show holds bytes that are not zero, and the CPU needs none of them there: what \

@@ -13,6 +13,8 @@ pub mod catalogue;
 mod isolation;
 mod rights;
 mod secrets;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashSet;
 

@@ -29,6 +29,9 @@ const LIST: usize = 1 << 16;
 /// Most regions of one audit: 32 MiB of them.
 const REGIONS: usize = 1 << 18;
 
+/// Most views of one audit. A core may tell of more CPUs, and more roots, than any machine has.
+const VIEWS: usize = 256;
+
 /// A stopped guest.
 pub struct Subject<'a> {
     /// Its physical memory.
@@ -75,7 +78,6 @@ pub fn look(subject: &Subject) -> Result<Audit, Error> {
             !idle(pair)
         });
     }
-    unseen.sort_by_key(|unseen| unseen.index);
 
     let mut pairs: Vec<(Pair, &Cpu)> = Vec::new();
     let mut views = Vec::new();
@@ -84,12 +86,21 @@ pub fn look(subject: &Subject) -> Result<Audit, Error> {
             (other.0.user, other.0.kernel) == (pair.user, pair.kernel)
                 && other.1.paging() == cpu.paging()
         };
-        let view = pairs.iter().position(same).unwrap_or_else(|| {
-            pairs.push((pair, cpu));
-            pairs.len() - 1
-        });
+        let view = match pairs.iter().position(same) {
+            Some(known) => known,
+            None if pairs.len() == VIEWS => {
+                let reason = format!("{VIEWS} other roots are looked at, and no more");
+                unseen.push(Unseen { index: cpu.index, reason });
+                continue;
+            }
+            None => {
+                pairs.push((pair, cpu));
+                pairs.len() - 1
+            }
+        };
         views.push(CpuView { cpu: cpu.clone(), paging: cpu.paging(), caught: pair.caught, view });
     }
+    unseen.sort_by_key(|unseen| unseen.index);
     let Some((first, _)) = pairs.first() else { return Err(Error::NoTables) };
     if pairs.iter().all(|(pair, _)| cache.table(pair.user).is_none()) {
         return Err(Error::Root { address: first.user });

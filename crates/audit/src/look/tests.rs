@@ -123,3 +123,17 @@ fn a_visible_page_outside_of_memory_is_told() {
     let told: Vec<_> = view.anomalies.iter().map(|one| (one.kind, one.address)).collect();
     assert_eq!(told, [(AnomalyKind::PageOutsideMemory, ENTRY + 0x1000)]);
 }
+
+#[test]
+fn more_roots_than_are_looked_at_are_named() {
+    let guest = isolated();
+    let cpus: Vec<Cpu> = (0..VIEWS as u32 + 1)
+        .map(|index| {
+            // All but the first roots lie outside of memory.
+            cpu(index, USER + (u64::from(index) << 32), RING_3)
+        })
+        .collect();
+    let audit = audit(&guest, &cpus).expect("tables");
+    assert_eq!((audit.views.len(), audit.unseen.len()), (VIEWS, 1));
+    assert_eq!(audit.unseen[0].index, VIEWS as u32);
+}
