@@ -5,10 +5,11 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use ringwall_audit::{Report, audit};
+use ringwall_audit::document::{Audit, Place, View};
 use ringwall_emulator::{Bochs, Ending, Guest, INTEL_CPU, Initramfs, Launched, Machine, Model};
 use tempfile::NamedTempFile;
 
+use crate::looking;
 use crate::looks::Looks;
 use crate::made::{self, Library};
 use crate::output::Output;
@@ -258,7 +259,8 @@ impl Boot {
             machine = machine.stub();
         }
         let guest = machine.start().unwrap_or_else(|error| panic!("{error}"));
-        Running { guest, looks: self.is_looked_at().then(Looks::new), _image: image }
+        let looks = self.is_looked_at().then(Looks::new);
+        Running { guest, cpus: self.cpus, looks, _image: image }
     }
 
     /// Boots as `ringwall audit --run` does, with more arguments for QEMU. Size and number of CPUs are this boot's; what
@@ -268,14 +270,22 @@ impl Boot {
     ///
     /// When the guest cannot be started.
     pub fn launch(&self, more: &[&str]) -> (Launched, NamedTempFile) {
+        let (mut arguments, image) = self.arguments_for_qemu();
+        arguments.extend(more.iter().map(OsString::from));
+        let launched = Launched::start(&arguments, self.limit);
+        (launched.unwrap_or_else(|error| panic!("{error}")), image)
+    }
+
+    /// The arguments for QEMU that say what is booted, for `ringwall audit --run`. What the second half of the result
+    /// holds must exist as long as the guest.
+    pub fn arguments_for_qemu(&self) -> (Vec<OsString>, NamedTempFile) {
         let (kernel, line, image) = self.parts();
         let (cpus, memory) = (self.cpus.to_string(), format!("{}M", self.memory));
         let mut arguments: Vec<OsString> = vec!["-kernel".into(), kernel.into()];
         arguments.extend(["-initrd".into(), image.path().into()]);
         let words = ["-append", &line, "-cpu", &self.cpu, "-smp", &cpus, "-m", &memory];
-        arguments.extend(words.iter().chain(more).map(OsString::from));
-        let launched = Launched::start(&arguments, self.limit);
-        (launched.unwrap_or_else(|error| panic!("{error}")), image)
+        arguments.extend(words.map(OsString::from));
+        (arguments, image)
     }
 
     /// Boots in Bochs, from a CD with GRUB, and waits for the end. What is QEMU's own (number and model of
@@ -325,12 +335,71 @@ impl Boot {
 /// What was seen of a guest in user mode.
 #[derive(Clone, Debug)]
 pub struct Sight {
-    /// What user mode can see of the kernel.
-    pub report: Report,
+    /// What user mode can see of the kernel, and what is wrong with it.
+    pub audit: Audit,
     /// The root that user mode ran under, which tells processes apart.
     pub cr3: u64,
     /// The upper half of that root's top-level table: 256 entries.
     pub kernel_half: Vec<u64>,
+}
+
+impl Sight {
+    /// The pair of roots that CPU 0 ran under.
+    ///
+    /// # Panics
+    ///
+    /// Not with an audit of that CPU.
+    pub fn view(&self) -> &View {
+        let cpu = self
+            .audit
+            .cpus
+            .iter()
+            .find(|seen| seen.cpu.index == 0)
+            .expect("the CPU that was caught");
+        &self.audit.views[cpu.view]
+    }
+
+    /// Whether there are two roots.
+    pub fn isolated(&self) -> bool {
+        self.view().kernel_root.is_some()
+    }
+
+    /// Bytes of supervisor memory that are visible.
+    pub fn total(&self) -> u64 {
+        self.view().totals.visible_bytes
+    }
+
+    /// Checks that `bytes` are visible, and nothing in them leads to the kernel.
+    ///
+    /// # Panics
+    ///
+    /// When it is otherwise.
+    pub fn shows(&self, bytes: u64) -> &Sight {
+        let (total, visible) = (self.total(), &self.view().visible);
+        assert!(total == bytes, "user mode sees {total} bytes of the kernel: {visible:#x?}");
+        self.no_pointers()
+    }
+
+    /// Checks that nothing that is visible leads to the kernel.
+    ///
+    /// # Panics
+    ///
+    /// When something does.
+    pub fn no_pointers(&self) -> &Sight {
+        assert!(self.isolated(), "there is one root for all: nothing is hidden");
+        let pointers = self.places("kernel-pointer");
+        assert!(
+            pointers.is_empty() && self.view().totals.pointers == 0,
+            "user mode sees pointers to kernel memory: {pointers:#x?}"
+        );
+        self
+    }
+
+    /// Where the audit has found this.
+    pub fn places(&self, finding: &str) -> Vec<&Place> {
+        let found = self.audit.findings.iter().filter(|found| found.id == finding);
+        found.flat_map(|found| &found.places).collect()
+    }
 }
 
 /// A guest that runs. Dropping it ends it.
@@ -338,6 +407,7 @@ pub struct Sight {
 pub struct Running {
     /// The guest itself: console, monitor, memory.
     pub guest: Guest,
+    cpus: u32,
     /// What goes on while the scenario waits.
     looks: Option<Looks>,
     /// QEMU reads the file when it starts, and again at a reset.
@@ -388,39 +458,26 @@ impl Running {
         }
     }
 
-    /// Stops the guest in user mode, reports what that can see of the kernel, and lets it go on.
+    /// Stops the guest while CPU 0 is in user mode, audits it, and lets it go on.
     ///
     /// # Panics
     ///
     /// When the CPU is not seen in user mode, or its page tables make no sense.
-    pub fn audit(&mut self) -> Report {
-        self.look().report
-    }
-
-    /// As [`Running::audit`], with the root that was in use.
-    ///
-    /// # Panics
-    ///
-    /// As [`Running::audit`].
     pub fn look(&mut self) -> Sight {
         let caught = self.guest.stop_in_user_mode(CATCH_LIMIT).expect("a monitor that answers");
         let Some(registers) = caught else {
             panic!("the CPU is never in user mode; its log:\n{}", self.guest.console.text());
         };
+        let cpus = looking::cpus(&mut self.guest, self.cpus);
         let memory = &self.guest.memory;
-        let read = |address: u64, buffer: &mut [u8]| memory.read(address, buffer);
-        let report = audit(&read, registers.cr3, registers.levels());
+        let audit = looking::audit(memory, &cpus);
         let mut upper_half = [0; PAGE / 2];
         let inside = memory.read((registers.cr3 & !PAGE_BITS) + PAGE as u64 / 2, &mut upper_half);
         assert!(inside, "CR3 is {:#x}, outside of memory", registers.cr3);
         self.guest.monitor.resume().expect("a monitor that answers");
         let words = upper_half.chunks_exact(8);
         let words = words.map(|word| u64::from_le_bytes(word.try_into().expect("eight bytes")));
-        Sight {
-            report: report.unwrap_or_else(|error| panic!("{error}; CR3 was {:#x}", registers.cr3)),
-            cr3: registers.cr3,
-            kernel_half: words.collect(),
-        }
+        Sight { audit, cr3: registers.cr3, kernel_half: words.collect() }
     }
 
     /// Types a line to the guest.

@@ -1,9 +1,10 @@
 //! From a stopped guest to an audit.
 
-use ringwall_audit::cpu::{Cpu, Table};
+use ringwall_audit::cpu::Cpu;
 use ringwall_audit::document::Audit;
 use ringwall_audit::{Subject, Symbols, look};
-use ringwall_emulator::{Guest, GuestMemory, Registers};
+use ringwall_cli::cpu;
+use ringwall_emulator::{Guest, GuestMemory};
 
 /// The registers of the first `count` CPUs of a stopped guest.
 ///
@@ -13,28 +14,6 @@ use ringwall_emulator::{Guest, GuestMemory, Registers};
 pub fn cpus(guest: &mut Guest, count: u32) -> Vec<Cpu> {
     let registers = guest.monitor.all_registers().expect("registers");
     registers.iter().take(count as usize).map(cpu).collect()
-}
-
-/// What an emulator says of a CPU, in the audit's words.
-pub fn cpu(registers: &Registers) -> Cpu {
-    let table = |table: ringwall_emulator::Table| Table { base: table.base, limit: table.limit };
-    Cpu {
-        index: registers.index,
-        cpl: registers.cpl,
-        rip: registers.rip,
-        rsp: registers.rsp,
-        cr0: registers.cr0,
-        cr3: registers.cr3,
-        cr4: registers.cr4,
-        efer: registers.efer,
-        gs_base: registers.gs_base,
-        kernel_gs_base: registers.kernel_gs_base,
-        lstar: registers.lstar,
-        idt: table(registers.idt),
-        gdt: table(registers.gdt),
-        tss: table(registers.tss),
-        ldt: table(registers.ldt),
-    }
 }
 
 /// The audit of a stopped guest, without symbols.

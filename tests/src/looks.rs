@@ -25,9 +25,10 @@ use std::time::{Duration, Instant};
 
 use ringwall_audit::Expectations;
 use ringwall_audit::document::{Audit, Finding};
+use ringwall_cli::cpu;
 use ringwall_emulator::{Error, Guest};
 
-use crate::looking::{audit, cpu};
+use crate::looking::audit;
 use crate::made;
 
 /// What may be visible.

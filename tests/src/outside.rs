@@ -9,10 +9,12 @@ use std::ops::Range;
 use std::time::Duration;
 
 use ringwall::entry::layout::DATA;
-use ringwall_audit::{Leaf, USER_ROOT, leaves};
+use ringwall_audit::{Page, PhysicalMemory, TableCache, Tables, USER_ROOT};
+use ringwall_cli::cpu;
 use ringwall_emulator::{GuestMemory, Registers};
 
 use crate::Running;
+use crate::looking::audit;
 
 /// How long a guest may take to run something in user mode.
 const CATCH_LIMIT: Duration = Duration::from_secs(20);
@@ -23,7 +25,7 @@ pub struct Visible {
     /// The CPU's registers.
     pub registers: Registers,
     /// The supervisor pages of the user root, with their contents.
-    pub pages: Vec<(Leaf, Vec<u8>)>,
+    pub pages: Vec<(Page, Vec<u8>)>,
     /// The kernel view of the entry text.
     pub kernel_text: Vec<u8>,
     /// The CPU's kernel-only data.
@@ -39,7 +41,7 @@ impl Visible {
     ///
     /// When there is none.
     pub fn text(&self) -> (u64, &[u8]) {
-        let found = self.pages.iter().find(|(page, _)| page.executable);
+        let found = self.pages.iter().find(|(page, _)| page.rights.executable);
         found.map(|(page, bytes)| (page.address, &bytes[..])).expect("an entry text")
     }
 
@@ -49,7 +51,7 @@ impl Visible {
     ///
     /// When there is none.
     pub fn stack(&self) -> &[u8] {
-        let found = self.pages.iter().find(|(page, _)| page.writable);
+        let found = self.pages.iter().find(|(page, _)| page.rights.writable);
         found.map(|(_, bytes)| &bytes[..]).expect("a stack page")
     }
 
@@ -59,13 +61,13 @@ impl Visible {
     ///
     /// When there is none.
     pub fn stack_address(&self) -> u64 {
-        let found = self.pages.iter().find(|(page, _)| page.writable);
+        let found = self.pages.iter().find(|(page, _)| page.rights.writable);
         found.map(|(page, _)| page.address).expect("a stack page")
     }
 
     /// Every address at which `bytes` stand in one of the pages, at any alignment.
     pub fn find(&self, bytes: &[u8]) -> Vec<u64> {
-        let in_page = |(page, contents): &(Leaf, Vec<u8>)| {
+        let in_page = |(page, contents): &(Page, Vec<u8>)| {
             let places = contents.windows(bytes.len()).zip(page.address..);
             let found = places.filter(|(window, _)| *window == bytes);
             found.map(|(_, address)| address).collect::<Vec<_>>()
@@ -103,10 +105,12 @@ impl Running {
     /// As [`Running::visible`], but any root will do.
     pub fn entry_text(&mut self) -> EntryText {
         self.stopped(|memory, registers| {
-            let kernel = walk(memory, registers, registers.cr3 & !USER_ROOT);
+            let read = reader(memory);
+            let cache = TableCache::new(&read);
+            let kernel = Tables::new(&cache, registers.cr3 & !USER_ROOT, cpu(&registers).paging());
             let page = |address: u64| {
-                let page = kernel.iter().find(|page| page.address == address);
-                page.map(|page| contents(memory, page)).expect("a page of 4 KiB in the entry area")
+                let page = kernel.translate(address).filter(|page| page.address == address);
+                page.map(|page| contents(memory, &page)).expect("a page of 4 KiB in the entry area")
             };
             let gates = gates(&page(registers.idt.base));
             let base = gates[0] & !0xfff;
@@ -126,12 +130,11 @@ impl Running {
     }
 }
 
-fn walk(memory: &GuestMemory, registers: Registers, root: u64) -> Vec<Leaf> {
-    let read = |address: u64, buffer: &mut [u8]| memory.read(address, buffer);
-    leaves(&read, root, registers.levels()).unwrap_or_else(|error| panic!("{error}"))
+fn reader(memory: &GuestMemory) -> impl PhysicalMemory {
+    |address: u64, buffer: &mut [u8]| memory.read(address, buffer)
 }
 
-fn contents(memory: &GuestMemory, page: &Leaf) -> Vec<u8> {
+fn contents(memory: &GuestMemory, page: &Page) -> Vec<u8> {
     let mut bytes = vec![0; page.size as usize];
     assert!(memory.read(page.physical, &mut bytes), "{page:x?} is not in memory");
     bytes
@@ -149,23 +152,29 @@ fn gates(idt: &[u8]) -> Vec<u64> {
 }
 
 fn read(memory: &GuestMemory, registers: Registers) -> Visible {
-    let walk = |root| walk(memory, registers, root);
-    let contents = |page: &Leaf| contents(memory, page);
-    let (user, kernel) = (walk(registers.cr3), walk(registers.cr3 & !USER_ROOT));
-    let kernel_page = |address| {
-        let page = kernel.iter().find(|page| page.address == address);
-        page.map(contents).unwrap_or_else(|| panic!("the kernel root has no page {address:#x}"))
+    let read = reader(memory);
+    let cache = TableCache::new(&read);
+    let tables = |root| Tables::new(&cache, root, cpu(&registers).paging());
+    let (user, kernel) = (tables(registers.cr3), tables(registers.cr3 & !USER_ROOT));
+    let kernel_page = |address: u64| {
+        let page = kernel.translate(address).map(|page| contents(memory, &page));
+        page.unwrap_or_else(|| panic!("the kernel root has no page {address:#x}"))
     };
-    let supervisor = user.iter().filter(|page| !page.user);
-    let pages: Vec<_> = supervisor.map(|page| (*page, contents(page))).collect();
-    let address = |wanted: fn(&Leaf) -> bool| {
+    let audit = audit(memory, &[cpu(&registers)]);
+    let regions = audit.views[0].visible.iter().filter(|region| !region.rights.user);
+    let addresses = regions
+        .flat_map(|region| (0..region.pages).map(|page| region.address + page * region.page_size));
+    let pages = addresses.filter_map(|address| user.translate(address));
+    let pages: Vec<_> = pages.map(|page| (page, contents(memory, &page))).collect();
+    let address = |wanted: fn(&Page) -> bool| {
         let found = pages.iter().find(|(page, _)| wanted(page));
         found.map(|(page, _)| page.address).expect("a page of each kind in the entry area")
     };
-    let (text, stack) = (address(|page| page.executable), address(|page| page.writable));
-    let program = user.iter().find(|page| page.contains(registers.rip)).map(|page| {
+    let text = address(|page| page.rights.executable);
+    let stack = address(|page| page.rights.writable);
+    let program = user.translate(registers.rip).map(|page| {
         const INSTRUCTIONS: usize = 16;
-        let bytes = contents(page)[(registers.rip - page.address) as usize..].to_vec();
+        let bytes = contents(memory, &page)[(registers.rip - page.address) as usize..].to_vec();
         bytes.into_iter().take(INSTRUCTIONS).collect()
     });
     Visible {

@@ -15,7 +15,7 @@ use ringwall_audit::{Page, Symbols, TableCache, Tables, USER_ROOT};
 use ringwall_emulator::{GuestMemory, INTEL_CPU};
 use ringwall_tests::independent::{Listed, Raw, listing};
 use ringwall_tests::looking::{audit, audit_with, cpus};
-use ringwall_tests::{Boot, Library, Running, linux, program};
+use ringwall_tests::{Boot, Library, Running, linux_or_skip, program};
 
 const KERNEL_HALF: u64 = 1 << 63;
 /// How long a boot may take when others run beside it.
@@ -43,23 +43,24 @@ fn compare(isolated: bool, cpus: u32, random: bool) {
 /// Boots into a process in ring 3, one that calls the kernel all the time, and one with an LDT, with a child in ring 3
 /// without one. With a random address, the vsyscall page can be read.
 fn start(setting: Setting) -> Option<Running> {
-    let Some(kernel) = linux() else {
-        println!("skipped: Debian's Linux was not fetched");
+    let Some(kernel) = linux_or_skip() else {
         return None;
     };
     let width = if setting.levels == 4 { ",-la57" } else { "" };
     let address = if setting.random { "vsyscall=emulate" } else { "nokaslr" };
     let names =
         "_text|_etext|__entry_text_(start|end)|entry_[A-Za-z0-9_]*|asm_[a-z0-9_]*|idt_table";
+    // Names are of interest with isolation only.
+    let names = if setting.isolated { names } else { "_text" };
     let script = format!(
         "mount -t devtmpfs dev /dev\ngrep -E ' ({names})$' /proc/kallsyms\n\
-         dd if=/dev/zero of=/dev/null bs=1 &\n/bin/ldt stay &\nsleep 1\necho ALL READY\nexec /bin/spin"
+         dd if=/dev/zero of=/dev/null bs=1 &\n/bin/ldt stay &\necho ALL READY\nexec /bin/spin"
     );
     let boot = Boot::new()
         .kernel(kernel)
         .limit(BOOT_LIMIT * 2)
         .pti(if setting.isolated { "on" } else { "off" })
-        .append(&format!("{address} cryptomgr.notests"))
+        .append(&format!("{address} no_timer_check cryptomgr.notests"))
         .cpu(&format!("{INTEL_CPU}{width}"))
         .cpus(setting.cpus)
         .memory(256)

@@ -50,10 +50,10 @@ fn nothing_more_shows_afterwards() {
     let boot = boot.file("/exhaust", 0o755, program(Library::Glibc, "exhaust"));
     let mut running = boot.script("/exhaust; echo over; while :; do :; done").start();
     running.wait_for("over\n", Duration::from_secs(140));
-    let report = running.audit();
-    assert_eq!(report.total(), VISIBLE, "{:#x?}", report.pages);
-    assert!(report.pointers.is_empty(), "{:#x?}", report.pointers);
-    assert!(report.executable.is_empty(), "{:#x?}", report.executable);
+    let sight = running.look();
+    sight.shows(VISIBLE);
+    let executable = sight.places("user-half-executable");
+    assert!(executable.is_empty(), "{executable:#x?}");
 }
 
 /// From far too little to enough: words, an end, and no kernel bug.

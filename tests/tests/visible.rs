@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ringwall_audit::{Leaf, Report};
+use ringwall_audit::document::{Kind, Region};
 use ringwall_tests::{Boot, Library, Sight, expect_broken, other_kernel, program};
 
 /// The entry text, the IDT, the GDT with the TSS, and the stacks: one page each.
@@ -19,7 +19,7 @@ const PRIVATE_SLOT: usize = 510;
 const LDT: u64 = 8 * 1024;
 
 /// The stack page repeats so often for 16-bit stacks, once for each value of bits 16 to 31.
-const ALIASES: usize = 1 << 16;
+const ALIASES: u64 = 1 << 16;
 
 /// A boot whose process 1 stays in user mode, with these arguments: how many other processes there
 /// are, and how many more threads each has.
@@ -28,35 +28,32 @@ fn spinning(boot: Boot, arguments: &str) -> Boot {
     if arguments.is_empty() { boot } else { boot.arguments(arguments) }
 }
 
-fn report(boot: &Boot) -> Report {
+fn look(boot: &Boot) -> Sight {
     let mut running = boot.start();
     running.wait_for("READY\n", Duration::from_secs(80));
-    running.audit()
+    running.look()
 }
 
 fn shows_four_pages(boot: Boot) {
-    let report = report(&spinning(boot, ""));
-    assert!(report.isolated);
-    shows_no_more(&report);
+    let sight = look(&spinning(boot, ""));
+    assert!(sight.isolated());
+    shows_no_more(&sight);
 }
 
-fn shows_no_more(report: &Report) {
-    let total = report.total();
-    assert!(total == VISIBLE, "user mode sees {total} bytes of the kernel: {:#x?}", report.pages);
+fn shows_no_more(sight: &Sight) {
+    let (total, pages) = (sight.total(), &sight.view().visible);
+    assert!(total == VISIBLE, "user mode sees {total} bytes of the kernel: {pages:#x?}");
 }
 
 fn shows_no_kernel_pointer(boot: Boot) {
     // Calls, faults and ticks leave their traces on the entry stack, if they leave any.
-    let report = report(&spinning(boot, "20 4"));
-    assert!(report.isolated);
-    let pointers = &report.pointers;
-    assert!(pointers.is_empty(), "user mode sees pointers to kernel memory: {pointers:#x?}");
+    look(&spinning(boot, "20 4")).no_pointers();
 }
 
 fn executes_no_user_page(boot: Boot) {
-    let report = report(&spinning(boot, ""));
-    assert!(report.isolated);
-    let pages = &report.executable;
+    let sight = look(&spinning(boot, ""));
+    assert!(sight.isolated());
+    let pages = sight.places("user-half-executable");
     assert!(pages.is_empty(), "the kernel root would execute user pages: {pages:#x?}");
 }
 
@@ -77,8 +74,7 @@ fn no_executable_user_page_in_the_kernel_root() {
 
 #[test]
 fn many_processes_and_threads_show_no_more() {
-    let report = report(&spinning(Boot::new(), "200 5"));
-    shows_no_more(&report);
+    shows_no_more(&look(&spinning(Boot::new(), "200 5")));
 }
 
 /// How often a root is looked at while threads and processes come and go.
@@ -103,7 +99,9 @@ fn neither_threads_nor_processes_change_a_user_root() {
         for _ in 0..LOOKS {
             let sight = running.look();
             assert_eq!(sight.kernel_half, alone.kernel_half, "a user root has changed: {phase}");
-            assert_eq!(sight.report, alone.report, "user mode sees something else: {phase}");
+            let (now, before) = (&sight.view().visible, &alone.view().visible);
+            assert_eq!(now, before, "user mode sees something else: {phase}");
+            sight.no_pointers();
             roots.insert(sight.cr3);
         }
     }
@@ -125,35 +123,40 @@ fn an_ldt_shows_to_its_own_process(boot: Boot) {
     let (mut with, mut without) = (0, 0);
     for _ in 0..10 * LOOKS {
         let sight = running.look();
-        let pages = &sight.report.pages;
-        let private = |page: &&Leaf| (page.address >> 39) as usize % 512 == PRIVATE_SLOT;
+        let private = |region: &&Region| (region.address >> 39) as usize % 512 == PRIVATE_SLOT;
         match used_slots(&sight)[..] {
             [ENTRY_SLOT] => {
-                shows_no_more(&sight.report);
+                shows_no_more(&sight);
                 without += 1;
             }
             [PRIVATE_SLOT, ENTRY_SLOT] => {
-                for page in pages.iter().filter(private) {
-                    let (address, rights) = (page.address, page.rights());
+                let regions: Vec<&Region> = sight.view().visible.iter().filter(private).collect();
+                for region in &regions {
+                    let (address, rights) = (region.address, region.rights);
+                    let text = rights.text();
                     assert!(
-                        !page.writable,
-                        "a page for an LDT can be written: {address:#x} {rights}"
+                        !rights.writable,
+                        "a page for an LDT can be written: {address:#x} {text}"
                     );
                     assert!(
-                        !page.executable,
-                        "a page for an LDT can be run: {address:#x} {rights}"
+                        !rights.executable,
+                        "a page for an LDT can be run: {address:#x} {text}"
                     );
                 }
-                let total = sight.report.total();
-                assert_eq!(total, VISIBLE + LDT, "bytes, with each page counted once");
-                let repeats = pages.iter().filter(private).count() - (LDT / 4096) as usize;
-                assert_eq!(repeats, ALIASES, "addresses of the stack page");
+                assert_eq!(sight.total(), VISIBLE + LDT, "bytes, with each page counted once");
+                let of = |kind: Kind| {
+                    let named = |region: &&&Region| {
+                        region.name.as_ref().is_some_and(|name| name.kind == kind)
+                    };
+                    regions.iter().filter(named).map(|region| region.pages).sum::<u64>()
+                };
+                assert_eq!(of(Kind::Ldt), LDT / 4096, "pages of the LDT");
+                assert_eq!(of(Kind::Espfix), ALIASES, "addresses of the stack page");
                 with += 1;
             }
             ref other => panic!("top-level entries of the kernel half of a user root: {other:?}"),
         }
-        let pointers = &sight.report.pointers;
-        assert!(pointers.is_empty(), "user mode sees pointers to kernel memory: {pointers:#x?}");
+        sight.no_pointers();
         if with > 2 && without > 2 {
             return;
         }
@@ -173,9 +176,7 @@ fn an_ldt_shows_to_its_own_process_alone_and_cannot_be_written() {
 #[test]
 fn nothing_is_left_of_an_ldt_that_is_gone() {
     let boot = Boot::new().limit(Duration::from_secs(90)).arguments("leave");
-    let report = report(&boot.init(program(Library::Glibc, "ldt")));
-    assert!(report.isolated);
-    shows_no_more(&report);
+    look(&boot.init(program(Library::Glibc, "ldt"))).shows(VISIBLE);
 }
 
 #[test]
@@ -204,18 +205,15 @@ fn a_million_random_signal_frames_leave_nothing_behind() {
     let mut running = boot.start();
     running.wait_for("PASS sigreturnstorm\n", Duration::from_secs(1400));
     running.wait_for("READY\n", Duration::from_secs(60));
-    let report = running.audit();
-    assert!(report.isolated);
-    shows_no_more(&report);
-    let pointers = &report.pointers;
-    assert!(pointers.is_empty(), "user mode sees pointers to kernel memory: {pointers:#x?}");
+    running.look().shows(VISIBLE);
 }
 
 #[test]
 fn without_isolation_the_kernel_shows() {
-    let report = report(&spinning(Boot::new().pti("off"), ""));
-    assert!(!report.isolated);
-    assert!(report.total() > VISIBLE);
+    let sight = look(&spinning(Boot::new().pti("off"), ""));
+    assert!(!sight.isolated());
+    assert!(sight.total() > VISIBLE);
+    assert!(!sight.places("kernel-mapped-whole").is_empty(), "{:#x?}", sight.audit.findings);
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! line has the form of cargo's own test results and counts all of them; a step that is no test run
 //! (formatting, a build) counts as one test.
 
+mod looks;
 mod tally;
 
 use std::fs;
@@ -142,6 +143,7 @@ impl Options {
                     arguments.extend(["--", "--ignored"]);
                 }
                 remove_tables();
+                looks::remove();
                 let result = cargo_test(&arguments, self.other_kernel()?, tally);
                 show_tables();
                 result
@@ -259,6 +261,10 @@ fn summary(times: &[(Step, Duration, bool)], total: &Tally, elapsed: Duration) {
     for (step, time, passed) in times {
         let mark = if *passed { "passed" } else { "FAILED" };
         println!("  {mark}  {:>8}  {}", seconds(*time), step.title());
+    }
+    let scenarios = times.iter().any(|(step, ..)| *step == Step::Scenarios);
+    if let Some(looks) = scenarios.then(looks::summary).flatten() {
+        println!("\n  {looks}");
     }
     println!("\n{}", total.line(elapsed));
 }

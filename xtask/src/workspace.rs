@@ -8,6 +8,7 @@
 //!     selftests/LIBC/    Linux's x86 selftests
 //!     tables/            what scenarios leave to be printed
 //!     images/            initramfs archives
+//!     screenshots/       the audit's HTML page, as a browser shows it
 //! ```
 
 use std::path::{Path, PathBuf};

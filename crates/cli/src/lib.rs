@@ -23,6 +23,8 @@ mod schema;
 mod source;
 pub mod terminal;
 
+pub use source::cpu::cpu;
+
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, error::ErrorKind};
@@ -40,7 +42,32 @@ pub fn main() -> ExitCode {
         audit.error(ErrorKind::ArgumentConflict, words).exit()
     });
     audit::run(options, &request).unwrap_or_else(|error| {
-        eprintln!("ringwall: {}", terminal::plain(&format!("{error:#}")));
+        terminal::note(&words(&error));
         ExitCode::from(2)
     })
+}
+
+/// An error with its causes. Those that the words before them repeat already are left out.
+fn words(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text.push_str(&format!(": {cause}"));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::{Context, anyhow};
+
+    #[test]
+    fn an_error_says_everything_once() {
+        let cause = anyhow!("no such file").context("cannot read it: no such file");
+        let error = Err::<(), _>(cause).context("a.elf").expect_err("an error");
+        assert_eq!(super::words(&error), "a.elf: cannot read it: no such file");
+    }
 }

@@ -92,6 +92,11 @@ pub fn run(options: &Options) -> Result<()> {
 }
 
 impl Options {
+    /// Whether it is our kernel that boots.
+    fn is_reference_kernel(&self) -> bool {
+        self.kernel.is_none() && !self.linux
+    }
+
     /// The machine with a whole command line.
     fn on(&self, machine: Machine, pti: Pti) -> Machine {
         // Linux has hundreds of lines to say about a boot.

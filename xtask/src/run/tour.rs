@@ -38,7 +38,7 @@ pub fn run(options: &Options, machine: Machine) -> Result<()> {
     let image = userland::in_file(&image)?;
     let tour = options.on(machine.clone(), options.pti).initrd(image.path()).limit(LIMIT);
     let mut guest = tour.start()?;
-    let view = follow(&mut guest)?;
+    let view = follow(options, &mut guest)?;
     let exit = guest.wait();
     ensure!(exit == Exit::PoweredOff, "the guest ended with {exit:?} instead of powering off");
     let view = view.context("the guest ended before its script asked to be looked at")?;
@@ -49,7 +49,7 @@ pub fn run(options: &Options, machine: Machine) -> Result<()> {
 }
 
 /// Shows what the guest writes until it ends; looks at it when it asks.
-fn follow(guest: &mut Guest) -> Result<Option<View>> {
+fn follow(options: &Options, guest: &mut Guest) -> Result<Option<View>> {
     let mut view = None;
     let mut measures = Vec::new();
     while let Some(line) = guest.console.next_line(SILENCE) {
@@ -59,7 +59,7 @@ fn follow(guest: &mut Guest) -> Result<Option<View>> {
             show_hardening(&mut measures);
             heading(title);
         } else if line == LOOK {
-            let seen = outside::look(guest)?;
+            let seen = outside::look(guest, options.is_reference_kernel())?;
             seen.print();
             view = Some(seen);
             guest.console.send("\n")?;

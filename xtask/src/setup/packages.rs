@@ -113,7 +113,13 @@ pub fn bochs() -> Result<PathBuf> {
 /// As [`debian::unpacked`].
 pub fn chromium() -> Result<PathBuf> {
     const PACKAGES: [&str; 2] = ["chromium-headless-shell", "fonts-dejavu-core"];
-    debian::unpacked("chromium", || debian::with_dependencies(&PACKAGES))
+    // Drivers of graphics cards and the compiler in them: a quarter of it all, and never loaded.
+    const DRIVERS: [&str; 3] = ["libllvm", "libz3", "libgl1-mesa-dri"];
+    let needed = |package: &String| !DRIVERS.iter().any(|driver| package.starts_with(driver));
+    debian::unpacked("chromium", || {
+        let packages = debian::with_dependencies(&PACKAGES)?;
+        Ok(packages.into_iter().filter(needed).collect())
+    })
 }
 
 /// The files of Linux's x86 selftests, and of the headers beside them that they include.

@@ -91,9 +91,14 @@ impl<'a> Names<'a> {
         marks.extend(ways_in::find(scene.visible, &found.gates, &syscalls));
         marks.extend(linux::marks(scene.user, scene.visible, scene.cpus, &marks));
         let known = Marks::new(marks.clone());
+        let shown = |address| scene.user.is_supervisor(address);
+        let isolated = !scene.hidden.is_empty();
+        // Text that user mode's tables show from end to end is entry text, wherever it is. The image has more.
         let entry = |run: &Region| {
-            let touching = known.touching(run.address, run.last());
-            touching.iter().any(|mark| mark.kind == Kind::EntryText) && run.bytes <= 1 << 20
+            let covered = |mark: &&Mark| mark.first <= run.address && mark.last >= run.last();
+            let mut touching = known.touching(run.address, run.last()).into_iter();
+            (isolated && shown(run.address) && shown(run.last()))
+                || touching.any(|mark| mark.kind == Kind::EntryText && covered(&mark))
         };
         let distances = shape::distances(all, &entry);
 

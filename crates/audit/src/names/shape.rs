@@ -75,8 +75,11 @@ pub fn distances(runs: &[Region], entry: &dyn Fn(&Region) -> bool) -> Distances 
     });
     for run in linear {
         let sum = sums.entry(run.address.wrapping_sub(run.physical)).or_default();
+        if run.rights.executable && entry(run) {
+            continue;
+        }
         sum.bytes = sum.bytes.saturating_add(run.bytes);
-        if run.rights.executable && !entry(run) && run.bytes > sum.text.0 {
+        if run.rights.executable && run.bytes > sum.text.0 {
             sum.text = (run.bytes, run.address);
         }
     }

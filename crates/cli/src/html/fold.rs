@@ -101,8 +101,8 @@ mod tests {
             bytes: 0x1000,
             page_size: 0x1000,
             pages: 1,
-            rights: Rights { writable: index % 2 == 0, ..Rights::default() },
-            name: (index % 3 == 0).then(|| Name {
+            rights: Rights { writable: index.is_multiple_of(2), ..Rights::default() },
+            name: index.is_multiple_of(3).then(|| Name {
                 kind: Kind::Data,
                 text: format!("{index}"),
                 cpu: None,

@@ -31,7 +31,7 @@ const STYLES: [&str; 4] = [
 ];
 
 /// Each may use what stands above it; functions may be used anywhere.
-const SCRIPTS: [&str; 17] = [
+const SCRIPTS: [&str; 20] = [
     include_str!("page/elements.js"),
     include_str!("page/numbers.js"),
     include_str!("page/palette.js"),
@@ -45,9 +45,12 @@ const SCRIPTS: [&str; 17] = [
     include_str!("page/rows.js"),
     include_str!("page/map.js"),
     include_str!("page/input.js"),
+    include_str!("page/legend.js"),
     include_str!("page/details.js"),
     include_str!("page/table.js"),
     include_str!("page/boots.js"),
+    include_str!("page/cpus.js"),
+    include_str!("page/controls.js"),
     include_str!("page/main.js"),
 ];
 

@@ -144,11 +144,14 @@ pub fn hex(value: u64) -> String {
     format!("{value:x}")
 }
 
+/// Text, symbol, CPU, kind.
+type Key<'a> = (&'a str, Option<&'a str>, Option<u32>, u8);
+
 /// The different names, in the order in which they were met.
 #[derive(Default)]
 struct Names<'a> {
     list: Vec<Value>,
-    known: HashMap<(&'a str, Option<&'a str>, Option<u32>, u8), usize>,
+    known: HashMap<Key<'a>, usize>,
 }
 
 impl<'a> Names<'a> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use ringwall_audit::document::Audit;
+use ringwall_audit::document::{Audit, Motion};
 use ringwall_emulator::{Attached, Held, Launched};
 
 use super::Looker;
@@ -51,6 +51,10 @@ impl Looker {
             for finding in &mut findings {
                 // A place that only a later boot has is in a view that is not shown.
                 finding.places.retain(|place| place.view < audit.views.len());
+            }
+            // What one boot made likely, several have shown or refuted.
+            if boots.tracks.iter().all(|track| track.motion != Motion::Undecided) {
+                audit.findings.retain(|finding| finding.id != "moves-with-kernel");
             }
             audit.boots = Some(boots);
             audit.findings.extend(findings);

@@ -10,7 +10,7 @@
 //!
 //! An error names what could not be looked at, why, and what to do.
 
-mod cpu;
+pub mod cpu;
 mod files;
 mod guests;
 pub mod symbols;

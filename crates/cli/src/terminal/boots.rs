@@ -44,6 +44,11 @@ fn bases(boots: &Boots, format: &Format) -> String {
 }
 
 fn addresses(addresses: &[Option<String>]) -> String {
+    if let [Some(first), rest @ ..] = addresses
+        && rest.iter().all(|address| address.as_ref() == Some(first))
+    {
+        return plain(first).into();
+    }
     let words = addresses.iter().map(|address| address.as_deref().unwrap_or("-"));
     plain(&words.collect::<Vec<_>>().join(" ")).into()
 }

@@ -7,16 +7,30 @@
 
 /** The true scale. */
 function trueAxis(half) {
-  return { folded: false, half, total: 2 * half, toUnit: (page) => page, toPage: (unit) => unit, edges: null };
+  return {
+    folded: false,
+    half,
+    total: 2 * half,
+    toUnit: (page) => page,
+    toPage: (unit) => unit,
+    edges: null,
+  };
 }
 
-const HOLE = 0, USER = 1, KERNEL = 2, VISIBLE = 3;
+const HOLE = 0,
+  USER = 1,
+  KERNEL = 2,
+  VISIBLE = 3;
 
 /** Cuts the whole space where any region begins or ends: [first page, class] each. */
 function cuts(views, half) {
   const events = [];
   for (const view of views) {
-    for (const [list, kind] of [[view.user, USER], [view.kernel, KERNEL], [view.visible, VISIBLE]]) {
+    for (const [list, kind] of [
+      [view.user, USER],
+      [view.kernel, KERNEL],
+      [view.visible, VISIBLE],
+    ]) {
       for (const region of list) {
         // More room is for what stays visible behind isolation, once each.
         const rank = kind === VISIBLE && (view.kernel_root === null || region.repeats !== null) ? KERNEL : kind;
@@ -90,7 +104,11 @@ function foldedAxis(views, half) {
     return to[index] + ((value - from[index]) / (from[index + 1] - from[index])) * (to[index + 1] - to[index]);
   };
   return {
-    folded: true, half, total: units[units.length - 1], edges: found.map(([page, kind]) => ({ page, hole: kind === HOLE })),
-    toUnit: (page) => between(page, pages, units), toPage: (unit) => between(unit, units, pages),
+    folded: true,
+    half,
+    total: units[units.length - 1],
+    edges: found.map(([page, kind]) => ({ page, hole: kind === HOLE })),
+    toUnit: (page) => between(page, pages, units),
+    toPage: (unit) => between(unit, units, pages),
   };
 }

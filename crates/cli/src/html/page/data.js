@@ -8,10 +8,24 @@ const address = (text) => BigInt('0x' + text);
 function readRegion(row, list, guest, half) {
   const [first, last, mapped, pages, pageSize, at, contiguous, rights, name, repeats, parts, mixed] = row;
   const region = {
-    list, address: address(first), last: address(last), mapped, pages, pageSize, physical: address(at),
-    contiguous: contiguous === 1, parts, mixed: mixed === 1, findings: [],
-    user: (rights & 1) !== 0, writable: (rights & 2) !== 0, executable: (rights & 4) !== 0, global: (rights & 8) !== 0,
-    key: rights >> 4, name: name === null ? null : guest.names[name], repeats: repeats === null ? null : address(repeats),
+    list,
+    address: address(first),
+    last: address(last),
+    mapped,
+    pages,
+    pageSize,
+    physical: address(at),
+    contiguous: contiguous === 1,
+    parts,
+    mixed: mixed === 1,
+    findings: [],
+    user: (rights & 1) !== 0,
+    writable: (rights & 2) !== 0,
+    executable: (rights & 4) !== 0,
+    global: (rights & 8) !== 0,
+    key: rights >> 4,
+    name: name === null ? null : guest.names[name],
+    repeats: repeats === null ? null : address(repeats),
   };
   region.kind = list === 'user' ? 'user' : region.name ? region.name.kind : 'unknown';
   if (!(region.kind in KINDS)) region.kind = 'unknown';
@@ -28,8 +42,15 @@ function readView(view, index, guest) {
     lists[list] = view[list].rows.map((row) => readRegion(row, list, guest, half));
   }
   const cpus = guest.cpus.filter((cpu) => cpu.view === index).map((cpu) => cpu.cpu.index);
-  return { ...view, ...lists, counts: Object.fromEntries(Object.keys(lists).map((list) => [list, view[list].count])),
-    index, levels, half, cpus };
+  return {
+    ...view,
+    ...lists,
+    counts: Object.fromEntries(Object.keys(lists).map((list) => [list, view[list].count])),
+    index,
+    levels,
+    half,
+    cpus,
+  };
 }
 
 /** The region of a sorted list that holds a page, if one does. */
@@ -46,7 +67,11 @@ function lookUp(view, at) {
 
 function readFinding(finding, index, guest) {
   const places = finding.places.map(([view, at, bytes, value, note]) => ({
-    view: guest.views[view] || null, address: address(at), bytes, value: value === null ? null : address(value), note,
+    view: guest.views[view] || null,
+    address: address(at),
+    bytes,
+    value: value === null ? null : address(value),
+    note,
   }));
   const result = { ...finding, index, places };
   for (const place of places) {
@@ -66,6 +91,15 @@ function readGuest(guest) {
 
 /** One guest, or two to compare. */
 const guests = DATA.guests.map(readGuest);
+
+/** Which of two guests, before what belongs to it; nothing if there is one only. */
+const sideLetter = (guest) => (guests.length > 1 ? `${'AB'[guest]} ` : '');
+
+/** Says above a part of the page which of two guests it is about. */
+function sideHeading(guest) {
+  if (guests.length < 2) return null;
+  return make('p', { class: 'side' }, make('b', {}, 'AB'[guest]), ' ', guestText(guests[guest].source));
+}
 
 /** Bytes of a region that are not zero, or null if nobody searched. */
 function filledBytes(region, view) {

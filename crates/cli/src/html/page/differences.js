@@ -10,38 +10,71 @@ function sideText(group, what, side) {
   return `${size(bytes)} ${letters}${rights & 8 ? ' global' : ''}${rights & 1 ? ' user' : ''} at ${hex(address(at))}`;
 }
 
-/** Names that differ in the number of the CPU alone are one line: `stack of CPU 0`, `1`, ... */
+/** What makes regions one line: name but for the number of the CPU, and on both sides length and rights. */
+function alike([, what, left, right, differs]) {
+  const same = (side) => side && side.slice(0, 2);
+  return JSON.stringify([what.replace(/\bCPU \d+/, 'CPU'), same(left), same(right), differs]);
+}
+
+/** Regions that are alike are one line, with how many more there are; all else is a line each. */
 function byCpu(lines) {
   const groups = new Map();
-  for (const line of lines) {
-    const [group, what, left, right, differs] = line;
-    const alike = group === 'User mode sees' ? `${what.replace(/\bCPU \d+/, 'CPU')}|${left && left.slice(0, 2)}|${right && right.slice(0, 2)}` : what;
-    const key = `${group}|${alike}|${differs}`;
+  lines.forEach((line, index) => {
+    const key = line[0] === 'User mode sees' ? alike(line) : index;
     if (groups.has(key)) groups.get(key).more += 1;
     else groups.set(key, { line, more: 0 });
-  }
+  });
   return [...groups.values()];
+}
+
+/** Lines of a group below its name. */
+function differenceRows(lines) {
+  const groups = [...new Set(lines.map((line) => line.group))];
+  return groups.flatMap((group) => [
+    make('tr', { class: 'group' }, make('th', { colspan: '3', scope: 'rowgroup' }, group)),
+    ...lines.filter((line) => line.group === group).map(differenceRow),
+  ]);
+}
+
+function differenceRow({ what, more, severity, sides }) {
+  const head = rowHead(
+    severity && [severityMark(severity, false), ' '],
+    guestText(what),
+    more > 0 && quiet(` and ${more} more alike`),
+  );
+  return row(
+    head,
+    sides.map((text) => cell(guestText(text))),
+  );
 }
 
 function showDifferences() {
   if (guests.length < 2) return;
-  const section = byId('differences');
-  section.hidden = false;
-  const rows = byCpu(DATA.differences.lines).map(({ line: [group, what, left, right, differs, severity], more }) => ({
-    group, what, more, severity, same: !differs, texts: [left, right].map((side) => sideText(group, what, side)),
-  }));
-  const body = (list) => [...new Set(list.map((row) => row.group))].flatMap((group) => [
-    make('tr', { class: 'group' }, make('th', { colspan: '3', scope: 'rowgroup' }, group)),
-    ...list.filter((row) => row.group === group).map((row) => make('tr', {},
-      make('th', { scope: 'row' }, row.severity && [severityMark(row.severity, false), ' '], guestText(row.what),
-        row.more > 0 && make('span', { class: 'quietly' }, ` and ${row.more} more alike`)), row.texts.map((text) => make('td', {}, guestText(text)))))]);
-  const table = (list) => make('div', { class: 'scroll', tabindex: '0' }, make('table', { class: 'compare' },
-    make('thead', {}, make('tr', {}, make('th', { scope: 'col' }, ''), guests.map((guest, index) =>
-      make('th', { scope: 'col' }, `${'AB'[index]}  `, guestText(guest.source))))),
-    make('tbody', {}, body(list))));
-  const [different, same] = [rows.filter((row) => !row.same), rows.filter((row) => row.same)];
-  fill(section, make('h2', { id: 'differences-title' }, 'Differences'),
+  const lines = byCpu(DATA.differences.lines).map(({ line, more }) => {
+    const [group, what, left, right, differs, severity] = line;
+    const sides = [left, right].map((side) => sideText(group, what, side));
+    return { group, what, more, severity, differs, sides };
+  });
+  const heads = () => [
+    '',
+    ...guests.map((guest, side) => make('span', {}, sideLetter(side), guestText(guest.source))),
+  ];
+  const table = (some) => plainTable(heads(), differenceRows(some), { class: 'compare' });
+  const different = lines.filter((line) => line.differs);
+  const same = lines.filter((line) => !line.differs);
+  const more = DATA.differences.left_out;
+  byId('differences').hidden = false;
+  fill(
+    byId('differences'),
+    make('h2', { id: 'differences-title' }, 'Differences'),
     different.length > 0 ? table(different) : make('p', {}, 'None.'),
-    DATA.differences.left_out > 0 && make('p', { class: 'help' }, `${plural(DATA.differences.left_out, 'more region')} that differ are not listed.`),
-    same.length > 0 && make('details', {}, make('summary', {}, `${plural(same.length, 'line')} the same on both sides`), table(same)));
+    more > 0 && help(`${plural(more, 'more region')} that differ are not listed.`),
+    same.length > 0 &&
+      make(
+        'details',
+        {},
+        make('summary', {}, `${plural(same.length, 'line')} the same on both sides`),
+        table(same),
+      ),
+  );
 }

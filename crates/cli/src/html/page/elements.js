@@ -15,7 +15,8 @@ function make(tag, attributes = {}, ...children) {
 }
 
 /** Children without those that are left out: `condition && element` is how that is written. */
-const shown = (children) => children.flat(2).filter((child) => child !== null && child !== undefined && child !== false);
+const shown = (children) =>
+  children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
 
 /** Replaces what is in an element. */
 const fill = (element, ...children) => element.replaceChildren(...shown(children));
@@ -33,7 +34,46 @@ const guestText = (text) => make('bdi', {}, text);
 
 /** A group of buttons of which one is pressed; `choose` gets the value. */
 function segments(parent, options, current, choose) {
-  parent.replaceChildren(...options.map(([value, label, title]) => make('button', {
-    type: 'button', title, 'aria-pressed': String(value === current), 'data-value': value, click: () => choose(value),
-  }, label)));
+  parent.replaceChildren(
+    ...options.map(([value, label, title]) =>
+      make(
+        'button',
+        {
+          type: 'button',
+          title,
+          'aria-pressed': String(value === current),
+          'data-value': value,
+          click: () => choose(value),
+        },
+        label,
+      ),
+    ),
+  );
 }
+
+const row = (...cells) => make('tr', {}, cells);
+const cell = (...children) => make('td', {}, children);
+const numberCell = (text) => make('td', { class: 'number' }, text);
+const monoCell = (text) => make('td', { class: 'mono' }, text ?? '–');
+const rowHead = (...children) => make('th', { scope: 'row' }, children);
+
+/** A table that scrolls sideways by itself where it is wider than the page. `bodies` are rows, or whole bodies. */
+function plainTable(heads, bodies, attributes = {}) {
+  const cells = heads.map((head) => make('th', { scope: 'col' }, head));
+  const whole = bodies.length > 0 && bodies[0].tagName === 'TBODY';
+  const table = make(
+    'table',
+    attributes,
+    make('thead', {}, row(cells)),
+    whole ? bodies : make('tbody', {}, bodies),
+  );
+  return make('div', { class: 'scroll', tabindex: '0' }, table);
+}
+
+const help = (...children) => make('p', { class: 'help' }, children);
+
+const quiet = (...children) => make('span', { class: 'quietly' }, children);
+
+/** A button; `link` for one that looks like a link. */
+const press = (text, click, attributes = {}) => make('button', { type: 'button', click, ...attributes }, text);
+const link = (text, click, attributes = {}) => press(text, click, { class: 'link', ...attributes });

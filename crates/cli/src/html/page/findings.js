@@ -3,7 +3,7 @@
 /** Places that are listed before somebody asks for all. */
 const FIRST_PLACES = 6;
 
-function placeButton(place, guest) {
+function placeItem(place, guest) {
   const { region, view, note } = place;
   const name = region && region.name ? nameOf(region) : '';
   const go = () => {
@@ -13,50 +13,75 @@ function placeButton(place, guest) {
     else showPages(pageOf(place.address, view.half), pageOf(place.address, view.half) + 1, 4);
     bringMap();
   };
-  return make('li', {},
-    make('button', { type: 'button', class: 'link mono place', click: go, 'data-address': hex(place.address) }, hex(place.address)),
-    ' ', name && !note.includes(name) ? guestText(name) : null,
-    guests[guest].views.length > 1 && view ? make('span', { class: 'quietly' }, ` view ${view.index + 1}`) : null,
-    place.value !== null ? make('span', {}, ' holds ', make('code', {}, hex(place.value))) : null,
-    note ? make('span', { class: 'quietly' }, ' ', guestText(note)) : null);
+  const several = guests[guest].views.length > 1 && view;
+  return make(
+    'li',
+    {},
+    link(hex(place.address), go, { class: 'link mono place', 'data-address': hex(place.address) }),
+    ' ',
+    name && !note.includes(name) && guestText(name),
+    several && quiet(` view ${view.index + 1}`),
+    place.value !== null && [' holds ', make('code', {}, hex(place.value))],
+    note && quiet(' ', guestText(note)),
+  );
 }
+
+/** The first places, and at the end the way to all of them, or how many are not there. */
+function fillPlaces(list, finding, guest, all) {
+  const { places, count } = finding;
+  const listed = all ? places : places.slice(0, FIRST_PLACES);
+  const more = places.length > listed.length;
+  const rest = count - places.length;
+  fill(
+    list,
+    listed.map((place) => placeItem(place, guest)),
+    more &&
+      make(
+        'li',
+        {},
+        link(`all ${plural(places.length, 'place')}`, () => fillPlaces(list, finding, guest, true)),
+      ),
+    !more && rest > 0 && make('li', {}, quiet(`${plural(rest, 'more place')} not listed`)),
+  );
+}
+
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+const findingId = (finding, guest) => `finding-${'ab'[guest]}-${finding.index}`;
 
 function findingItem(finding, guest) {
   const list = make('ol', { class: 'places' });
-  const show = (all) => {
-    const places = all ? finding.places : finding.places.slice(0, FIRST_PLACES);
-    fill(list, ...places.map((place) => placeButton(place, guest)));
-    if (!all && finding.places.length > FIRST_PLACES) {
-      list.append(make('li', {}, make('button', { type: 'button', class: 'link', click: () => show(true) },
-        `all ${plural(finding.places.length, 'place')}`)));
-    } else if (finding.count > finding.places.length) {
-      list.append(make('li', { class: 'quietly' }, `${plural(finding.count - finding.places.length, 'more place')} not listed`));
-    }
-  };
-  show(false);
-  const anchor = `finding-${'ab'[guest]}-${finding.index}`;
-  return make('article', { class: `finding ${finding.severity}`, id: anchor, tabindex: '-1' },
-    make('h3', {}, severityMark(finding.severity), ' ', guestText(finding.title.charAt(0).toUpperCase() + finding.title.slice(1))),
+  fillPlaces(list, finding, guest, false);
+  return make(
+    'article',
+    { class: 'finding', id: findingId(finding, guest), tabindex: '-1' },
+    make('h3', {}, severityMark(finding.severity), ' ', guestText(capital(finding.title))),
     make('p', {}, guestText(finding.explanation)),
     make('p', { class: 'reference' }, make('code', {}, finding.id), '  ', guestText(finding.reference)),
-    finding.places.length > 0 && list);
+    finding.places.length > 0 && list,
+  );
 }
 
 /** Goes to a finding in the list. */
 function openFinding(finding, guest) {
-  const item = byId(`finding-${'ab'[guest]}-${finding.index}`);
-  if (!item) return;
+  const item = byId(findingId(finding, guest));
   item.scrollIntoView({ block: 'center' });
   item.focus({ preventScroll: true });
 }
 
 function showFindings() {
-  const lists = guests.map((guest, index) => make('div', { class: 'guest' },
-    guests.length > 1 && make('p', { class: 'side' }, make('b', {}, 'AB'[index]), ' ', guestText(guest.source)),
-    guest.findings.length === 0 && make('p', { class: 'none' }, 'None.'),
-    guest.findings.map((finding) => findingItem(finding, index)),
-    guest.findingCount > guest.findings.length && make('p', { class: 'help' }, `${plural(guest.findingCount - guest.findings.length, 'more finding')} not listed.`)));
-  fill(byId('findings'), make('h2', { id: 'findings-title' }, 'Findings'), make('div', { class: guests.length > 1 ? 'two' : '' }, lists));
+  const lists = guests.map((guest, side) => {
+    const more = guest.findingCount - guest.findings.length;
+    return make(
+      'div',
+      { class: 'guest' },
+      sideHeading(side),
+      guest.findings.length === 0 && make('p', {}, 'None.'),
+      guest.findings.map((finding) => findingItem(finding, side)),
+      more > 0 && help(`${plural(more, 'more finding')} not listed.`),
+    );
+  });
+  const title = make('h2', { id: 'findings-title' }, 'Findings');
+  fill(byId('findings'), title, make('div', { class: guests.length > 1 ? 'two' : '' }, lists));
 }
 
 /** Scrolls the map into sight if it is not. */

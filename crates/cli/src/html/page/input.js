@@ -91,12 +91,31 @@ function showTip(found, x, y) {
   const { region, view } = found;
   const tip = byId('tip');
   const side = otherSide(region, view);
-  fill(tip, make('b', {}, swatch(region.kind), ' ', guestText(nameOf(region))),
+  fill(
+    tip,
+    make('b', {}, swatch(region.kind), ' ', guestText(nameOf(region))),
     make('span', { class: 'mono' }, `${hex(region.address)} – ${hex(region.last)}`),
-    make('span', {}, `${size(region.mapped)}, ${plural(region.pages, 'page')} · `, make('code', {}, rightsText(region)), rightsMore(region) && ` · ${rightsMore(region)}`),
-    make('span', { class: 'mono' }, `physical ${physical(region.physical)}${region.contiguous || region.pages === 1 ? '' : ' …'}`),
+    make(
+      'span',
+      {},
+      `${size(region.mapped)}, ${plural(region.pages, 'page')} · `,
+      make('code', {}, rightsText(region)),
+      rightsMore(region) && ` · ${rightsMore(region)}`,
+    ),
+    make(
+      'span',
+      { class: 'mono' },
+      `physical ${physical(region.physical)}${region.contiguous || region.pages === 1 ? '' : ' …'}`,
+    ),
     side && make('span', {}, SIDES[side] || side),
-    region.findings.length > 0 && make('span', {}, [...new Set(region.findings.map((finding) => finding.severity))].map((severity) => severityMark(severity)), ` ${plural(region.findings.length, 'finding')}`));
+    region.findings.length > 0 &&
+      make(
+        'span',
+        {},
+        [...new Set(region.findings.map((finding) => finding.severity))].map((severity) => severityMark(severity)),
+        ` ${plural(region.findings.length, 'finding')}`,
+      ),
+  );
   tip.hidden = false;
   const room = byId('map').clientWidth;
   tip.style.left = `${Math.max(0, Math.min(x + 14, room - tip.offsetWidth))}px`;
@@ -117,8 +136,10 @@ function step(direction) {
   const view = viewOf(guest);
   if (!view) return;
   const { region } = state.chosen || {};
-  const list = region && region.list === 'kernel' ? view.kernel : view.visible.length > 0 ? view.visible : view.seen;
-  const index = region && list.includes(region) ? list.indexOf(region) + direction : direction > 0 ? 0 : list.length - 1;
+  const list =
+    region && region.list === 'kernel' ? view.kernel : view.visible.length > 0 ? view.visible : view.seen;
+  const index =
+    region && list.includes(region) ? list.indexOf(region) + direction : direction > 0 ? 0 : list.length - 1;
   if (index < 0 || index >= list.length) return;
   choose(guest, list[index]);
   const { start, end } = list[index];
@@ -126,23 +147,35 @@ function step(direction) {
 }
 
 const KEYS = {
-  '+': () => zoom(0.5, undefined, true), '=': () => zoom(0.5, undefined, true), '-': () => zoom(2, undefined, true),
-  'ArrowLeft': () => pan(-0.2, true), 'ArrowRight': () => pan(0.2, true),
-  'ArrowUp': () => zoom(0.5, undefined, true), 'ArrowDown': () => zoom(2, undefined, true),
-  'n': () => step(1), 'p': () => step(-1), '0': showKernelHalf, 'Home': showKernelHalf, 'v': showVisible,
-  'Enter': () => state.chosen && showRegion(state.chosen.region, state.chosen.view),
-  'Escape': () => choose(0, null),
+  '+': () => zoom(0.5, undefined, true),
+  '=': () => zoom(0.5, undefined, true),
+  '-': () => zoom(2, undefined, true),
+  ArrowLeft: () => pan(-0.2, true),
+  ArrowRight: () => pan(0.2, true),
+  ArrowUp: () => zoom(0.5, undefined, true),
+  ArrowDown: () => zoom(2, undefined, true),
+  n: () => step(1),
+  p: () => step(-1),
+  0: showKernelHalf,
+  Home: showKernelHalf,
+  v: showVisible,
+  Enter: () => state.chosen && showRegion(state.chosen.region, state.chosen.view),
+  Escape: () => choose(0, null),
 };
 
-function listen() {
+function listenToMap() {
   const map = byId('map');
-  map.addEventListener('wheel', (event) => {
-    event.preventDefault();
-    const [x] = place(event);
-    const lines = event.deltaMode === 1 ? 30 : 1;
-    if (Math.abs(event.deltaX) > Math.abs(event.deltaY)) return pan((event.deltaX * lines) / frame.width);
-    zoom(2 ** (Math.max(-240, Math.min(240, event.deltaY * lines)) / 160), along(x, frame));
-  }, { passive: false });
+  map.addEventListener(
+    'wheel',
+    (event) => {
+      event.preventDefault();
+      const [x] = place(event);
+      const lines = event.deltaMode === 1 ? 30 : 1;
+      if (Math.abs(event.deltaX) > Math.abs(event.deltaY)) return pan((event.deltaX * lines) / frame.width);
+      zoom(2 ** (Math.max(-240, Math.min(240, event.deltaY * lines)) / 160), along(x, frame));
+    },
+    { passive: false },
+  );
   map.addEventListener('pointerdown', pressed);
   map.addEventListener('pointermove', moved);
   for (const end of ['pointerup', 'pointercancel']) map.addEventListener(end, released);
@@ -157,8 +190,4 @@ function listen() {
     event.preventDefault();
     KEYS[event.key]();
   });
-  byId('zoom-in').addEventListener('click', () => zoom(0.4, undefined, true));
-  byId('zoom-out').addEventListener('click', () => zoom(2.5, undefined, true));
-  byId('zoom-visible').addEventListener('click', showVisible);
-  byId('zoom-whole').addEventListener('click', showKernelHalf);
 }

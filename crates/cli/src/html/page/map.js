@@ -10,12 +10,24 @@ function layOut(width) {
   const mono = style.getPropertyValue('--mono');
   const sans = style.getPropertyValue('--sans');
   const result = {
-    left: 12, width: Math.max(100, width - 13), mono: `11px ${mono}`, sans: `12px ${sans}`, small: `11px ${sans}`,
-    overview: { top: 1, bottom: 1 + OVERVIEW }, funnel: { top: 1 + OVERVIEW, bottom: 34 }, ruler: { top: 36, bottom: 62 }, guests: [],
+    left: 12,
+    width: Math.max(100, width - 13),
+    mono: `11px ${mono}`,
+    sans: `12px ${sans}`,
+    small: `11px ${sans}`,
+    overview: { top: 1, bottom: 1 + OVERVIEW },
+    funnel: { top: 1 + OVERVIEW, bottom: 34 },
+    ruler: { top: 36, bottom: 62 },
+    guests: [],
   };
   let y = 66;
   guests.forEach((_, guest) => {
-    const at = { guest, title: y + 9, pins: { top: y + 18, bottom: y + 34 }, seen: { top: y + 34, bottom: y + 80 } };
+    const at = {
+      guest,
+      title: y + 9,
+      pins: { top: y + 18, bottom: y + 34 },
+      seen: { top: y + 34, bottom: y + 80 },
+    };
     at.links = { top: y + 116, bottom: y + 128 };
     at.mapped = { top: y + 128, bottom: y + 174 };
     result.guests.push(at);
@@ -80,14 +92,24 @@ function paintGuest(context, at) {
   if (!view) return 0;
   const who = guests.length > 1 ? `${'AB'[at.guest]}: ` : '';
   const narrow = frame.width < 520;
-  title(context, at.title, `${who}User mode sees${narrow ? '' : ` · root ${view.user_root.replace(/^0*/, '0x')}`}`);
-  const kernel = view.kernel_root === null ? 'The kernel sees the same: one root' : `${who}The kernel sees${narrow ? '' : ` · root ${view.kernel_root.replace(/^0*/, '0x')}`}`;
+  title(
+    context,
+    at.title,
+    `${who}User mode sees${narrow ? '' : ` · root ${view.user_root.replace(/^0*/, '0x')}`}`,
+  );
+  const kernel =
+    view.kernel_root === null
+      ? 'The kernel sees the same: one root'
+      : `${who}The kernel sees${narrow ? '' : ` · root ${view.kernel_root.replace(/^0*/, '0x')}`}`;
   let painted = paintRow(context, frame, at.seen, view.seen);
   paintPins(context, frame, at.pins, view);
   paintLinks(context, frame, at.links, view);
   title(context, at.links.top - 9, kernel);
   painted += paintRow(context, frame, at.mapped, view.mapped);
-  for (const [choice, line] of [[state.hovered, 1.5], [state.chosen, 3]]) {
+  for (const [choice, line] of [
+    [state.hovered, 1.5],
+    [state.chosen, 3],
+  ]) {
     if (choice && choice.guest === at.guest && choice.view === view) outline(context, at, choice.region, line);
   }
   return painted;
@@ -102,8 +124,13 @@ function outline(context, at, region, line) {
   const right = Math.min(frame.left + frame.width + 2, Math.max(to, from + 2) + 1);
   context.strokeStyle = colour('ink');
   context.lineWidth = line;
-  for (const [band, list] of [[at.seen, view.seen], [at.mapped, view.mapped]]) {
-    if (list.includes(region)) context.strokeRect(left, band.top - 1, right - left, band.bottom - band.top + 2);
+  for (const [band, list] of [
+    [at.seen, view.seen],
+    [at.mapped, view.mapped],
+  ]) {
+    const there = regionAt(list, region.from);
+    if (there && there.from === region.from && there.to === region.to)
+      context.strokeRect(left, band.top - 1, right - left, band.bottom - band.top + 2);
   }
   context.lineWidth = 1;
 }
@@ -127,7 +154,9 @@ function paint() {
   canvas.dataset.painted = String(frame.guests.reduce((sum, at) => sum + paintGuest(context, at), 0));
 }
 
-const paintSoon = () => { repaint = repaint || requestAnimationFrame(paint); };
+const paintSoon = () => {
+  repaint = repaint || requestAnimationFrame(paint);
+};
 
 /** What is at a point of the canvas: { guest, region } of the row there, or of the row that is next to it. */
 function hit(x, y) {
@@ -139,7 +168,10 @@ function hit(x, y) {
     const list = pins ? view.found : y < at.links.top - 10 ? view.seen : view.mapped;
     let best = null;
     scan(list, along(x - 14, frame), along(x + 14, frame), 0, (region) => {
-      const [from, to] = [across(region.start, frame), Math.max(across(region.end, frame), across(region.start, frame) + 2)];
+      const [from, to] = [
+        across(region.start, frame),
+        Math.max(across(region.end, frame), across(region.start, frame) + 2),
+      ];
       const middle = (Math.max(from, frame.left) + Math.min(to, frame.left + frame.width)) / 2;
       const away = pins ? Math.abs(x - middle) : x < from ? from - x : x > to ? x - to : 0;
       if (away <= (pins ? 12 : 4) && (!best || away < best.away)) best = { guest: at.guest, view, region, away };

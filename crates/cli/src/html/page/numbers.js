@@ -43,7 +43,8 @@ function size(bytes) {
 }
 
 /** A count with its word: `1 page`, `2,048 pages`. */
-const plural = (count, word, many = word + 's') => `${Number(count).toLocaleString('en')} ${Number(count) === 1 ? word : many}`;
+const plural = (count, word, many = word + 's') =>
+  `${Number(count).toLocaleString('en')} ${Number(count) === 1 ? word : many}`;
 
 /** The roundest page number in [from, to]: the multiple of the greatest power of two. */
 function roundest(from, to) {

@@ -3,24 +3,24 @@
 
 /** Code for narrow places, name, explanation. In the order of the legend. */
 const KINDS = {
-  'idt': ['IDT', 'IDT', 'interrupt descriptor table'],
-  'gdt': ['GDT', 'GDT', 'global descriptor table'],
-  'tss': ['TSS', 'TSS', 'task state segment'],
+  idt: ['IDT', 'IDT', 'interrupt descriptor table'],
+  gdt: ['GDT', 'GDT', 'global descriptor table'],
+  tss: ['TSS', 'TSS', 'task state segment'],
   'gdt-and-tss': ['G+T', 'GDT and TSS', 'one page with both'],
-  'ldt': ['LDT', 'LDT', 'local descriptor table'],
+  ldt: ['LDT', 'LDT', 'local descriptor table'],
   'entry-stack': ['ES', 'entry stack', 'the stack of RSP0'],
   'interrupt-stack': ['IST', 'interrupt stack', 'a stack of the interrupt stack table'],
-  'espfix': ['FIX', 'espfix', 'one stack under many addresses, for returns to 16-bit stacks'],
+  espfix: ['FIX', 'espfix', 'one stack under many addresses, for returns to 16-bit stacks'],
   'task-stack': ['TSK', 'task stack', 'a task’s kernel stack'],
   'entry-text': ['ET', 'entry text', 'code that SYSCALL or the IDT leads to'],
-  'text': ['TXT', 'text', 'other code'],
-  'vsyscall': ['VS', 'vsyscall', 'Linux’s legacy page'],
+  text: ['TXT', 'text', 'other code'],
+  vsyscall: ['VS', 'vsyscall', 'Linux’s legacy page'],
   'per-cpu': ['PC', 'per-CPU data', 'what GS points to'],
-  'image': ['IMG', 'kernel image', 'text and data of the kernel'],
+  image: ['IMG', 'kernel image', 'text and data of the kernel'],
   'direct-map': ['DM', 'direct map', 'all of physical memory'],
-  'data': ['DAT', 'data', 'something else'],
-  'user': ['U', 'user memory', 'the program’s own pages'],
-  'unknown': ['?', 'not named', 'nothing says what this is'],
+  data: ['DAT', 'data', 'something else'],
+  user: ['U', 'user memory', 'the program’s own pages'],
+  unknown: ['?', 'not named', 'nothing says what this is'],
 };
 
 const kindCode = (kind) => KINDS[kind][0];
@@ -39,12 +39,17 @@ const worse = (a, b) => Object.keys(SEVERITIES).indexOf(a) < Object.keys(SEVERIT
 /** A severity's mark and word. */
 function severityMark(severity, word = true) {
   const [mark, name] = SEVERITIES[severity] || SEVERITIES.note;
-  return make('span', { class: `severity ${severity}`, title: name }, make('span', { 'aria-hidden': 'true' }, mark),
-    word ? ` ${name}` : make('span', { class: 'unseen' }, name));
+  return make(
+    'span',
+    { class: `severity ${severity}`, title: name },
+    make('span', { 'aria-hidden': 'true' }, mark),
+    word ? ` ${name}` : make('span', { class: 'unseen' }, name),
+  );
 }
 
 /** A square in a kind's colour. */
-const swatch = (kind) => make('i', { class: 'swatch', style: `background:var(--kind-${kind})`, 'aria-hidden': 'true' });
+const swatch = (kind) =>
+  make('i', { class: 'swatch', style: `background:var(--kind-${kind})`, 'aria-hidden': 'true' });
 
 let colourCache = new Map();
 
@@ -56,4 +61,6 @@ function colour(name) {
   return colourCache.get(name);
 }
 
-const forgetColours = () => { colourCache = new Map(); };
+const forgetColours = () => {
+  colourCache = new Map();
+};

@@ -2,7 +2,8 @@
 
 /** Black or white, whichever can be read on a colour of the palette. */
 function inkOn(fill) {
-  const [red, green, blue] = [1, 3, 5].map((at) => parseInt(fill.slice(at, at + 2), 16) / 255)
+  const [red, green, blue] = [1, 3, 5]
+    .map((at) => parseInt(fill.slice(at, at + 2), 16) / 255)
     .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
   const light = 0.2126 * red + 0.7152 * green + 0.0722 * blue;
   return light > 0.179 ? '#000000' : '#ffffff';
@@ -46,7 +47,11 @@ function label(context, region, x, width, band, ink, frame) {
     if (fits(more)) context.fillText(more, x + 4, middle + 8);
     else if (fits(rightsText(region))) context.fillText(rightsText(region), x + 4, middle + 8);
   } else if (fits(kindCode(region.kind))) {
-    context.fillText(kindCode(region.kind), x + (width - context.measureText(kindCode(region.kind)).width) / 2, middle);
+    context.fillText(
+      kindCode(region.kind),
+      x + (width - context.measureText(kindCode(region.kind)).width) / 2,
+      middle,
+    );
   }
 }
 
@@ -106,7 +111,12 @@ function paintLinks(context, frame, band, view) {
   context.lineWidth = 1;
   let done = -Infinity;
   scanWindow(view.visible, 5, (region) => {
-    const x = Math.round((Math.max(frame.left, across(region.start, frame)) + Math.min(frame.left + frame.width, across(region.end, frame))) / 2) + 0.5;
+    const x =
+      Math.round(
+        (Math.max(frame.left, across(region.start, frame)) +
+          Math.min(frame.left + frame.width, across(region.end, frame))) /
+          2,
+      ) + 0.5;
     if (x - done < 5) return;
     done = x;
     const side = otherSide(region, view);
@@ -129,8 +139,22 @@ function mark(context, severity, x, y) {
   if (severity === 'critical') context.rect(x - r, y - r, 2 * r, 2 * r);
   else if (severity === 'note') context.arc(x, y, r, 0, 7);
   else {
-    const points = severity === 'serious' ? [[0, -r], [r, r], [-r, r]] : [[0, -r - 1], [r + 1, 0], [0, r + 1], [-r - 1, 0]];
-    points.forEach(([dx, dy], index) => (index === 0 ? context.moveTo(x + dx, y + dy) : context.lineTo(x + dx, y + dy)));
+    const points =
+      severity === 'serious'
+        ? [
+            [0, -r],
+            [r, r],
+            [-r, r],
+          ]
+        : [
+            [0, -r - 1],
+            [r + 1, 0],
+            [0, r + 1],
+            [-r - 1, 0],
+          ];
+    points.forEach(([dx, dy], index) =>
+      index === 0 ? context.moveTo(x + dx, y + dy) : context.lineTo(x + dx, y + dy),
+    );
     context.closePath();
   }
   context.fill();
@@ -143,7 +167,10 @@ function paintPins(context, frame, band, view) {
     const from = Math.max(frame.left, across(region.start, frame));
     const to = Math.min(frame.left + frame.width, across(region.end, frame));
     const x = Math.max(frame.left + 6, Math.min((from + to) / 2, frame.left + frame.width - 6));
-    const severity = region.findings.reduce((worst, finding) => (worse(finding.severity, worst) ? finding.severity : worst), 'note');
+    const severity = region.findings.reduce(
+      (worst, finding) => (worse(finding.severity, worst) ? finding.severity : worst),
+      'note',
+    );
     const last = pins[pins.length - 1];
     if (last && x - last.x < 22) {
       last.count += 1;

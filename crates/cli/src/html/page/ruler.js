@@ -60,7 +60,13 @@ function paintRuler(context, frame, band) {
 }
 
 /** Names of the levels of tables from the last up, and the base-2 logarithm of the pages that an entry covers. */
-const LEVELS = [['PT', 0], ['PD', 9], ['PDPT', 18], ['PML4', 27], ['PML5', 36]];
+const LEVELS = [
+  ['PT', 0],
+  ['PD', 9],
+  ['PDPT', 18],
+  ['PML4', 27],
+  ['PML5', 36],
+];
 
 /** The roundest page within half a dot of a unit: digits that no eye could tell apart are not shown. */
 function nearby(unit) {
@@ -73,7 +79,8 @@ function showTrail() {
   const half = axis.half;
   const from = nearby(state.start);
   const to = Math.max(from + 1, nearby(state.start + state.span));
-  const step = (text, low, high, title) => make('button', { type: 'button', class: 'link', title, click: () => showPages(low, high) }, text);
+  const step = (text, low, high, title) =>
+    make('button', { type: 'button', class: 'link', title, click: () => showPages(low, high) }, text);
   const steps = [step('Whole space', 0, 2 * half)];
   const lastPage = to - 1;
   if (from >= half) steps.push(step('Kernel half', half, 2 * half));
@@ -85,12 +92,31 @@ function showTrail() {
         steps.push(make('span', { class: 'quietly' }, `${name}[${low % 512}–${high % 512}]`));
         break;
       }
-      steps.push(step(`${name}[${low % 512}]`, low * 2 ** bits, (low + 1) * 2 ** bits, `${size(4096 * 2 ** bits)} that one entry covers`));
+      steps.push(
+        step(
+          `${name}[${low % 512}]`,
+          low * 2 ** bits,
+          (low + 1) * 2 ** bits,
+          `${size(4096 * 2 ** bits)} that one entry covers`,
+        ),
+      );
     }
   }
   const [first, last] = [addressOf(from, half), addressOf(lastPage, half) + PAGE - 1n];
   const pages = to - from;
-  fill(byId('trail'), make('ol', {}, steps.map((item) => make('li', {}, item))),
-    make('output', { class: 'mono' }, `${hex(first)} – ${hex(last)}`), make('span', { class: 'quietly' }, size(pages * 4096)));
-  Object.assign(byId('map').dataset, { from: hex(first), to: hex(last), scale: state.folded ? 'folded' : 'true' });
+  fill(
+    byId('trail'),
+    make(
+      'ol',
+      {},
+      steps.map((item) => make('li', {}, item)),
+    ),
+    make('output', { class: 'mono' }, `${hex(first)} – ${hex(last)}`),
+    make('span', { class: 'quietly' }, size(pages * 4096)),
+  );
+  Object.assign(byId('map').dataset, {
+    from: hex(first),
+    to: hex(last),
+    scale: state.folded ? 'folded' : 'true',
+  });
 }

@@ -5,7 +5,8 @@ const state = {
   view: guests.map(() => 0), // for each guest, the index of its view
   folded: true,
   axis: null,
-  start: 0, span: 1, // the window, in the axis's units
+  start: 0,
+  span: 1, // the window, in the axis's units
   chosen: null, // { guest, view, region }
   hovered: null,
 };
@@ -27,8 +28,18 @@ function makeAxis() {
   const half = halfShown();
   const views = shownViews().map((view) => {
     if (view.half === half) return view;
-    const move = (list) => list.map((region) => ({ repeats: region.repeats, from: shift(region.from, view, half), to: shift(region.to, view, half) }));
-    return { kernel_root: view.kernel_root, user: move(view.user), kernel: move(view.kernel), visible: move(view.visible) };
+    const move = (list) =>
+      list.map((region) => ({
+        repeats: region.repeats,
+        from: shift(region.from, view, half),
+        to: shift(region.to, view, half),
+      }));
+    return {
+      kernel_root: view.kernel_root,
+      user: move(view.user),
+      kernel: move(view.kernel),
+      visible: move(view.visible),
+    };
   });
   state.axis = state.folded ? foldedAxis(views, half) : trueAxis(half);
   shownViews().forEach(placeRegions);
@@ -37,8 +48,10 @@ function makeAxis() {
 /** Notes at each region where it lies along the map, and at each list how far right anything before reaches. */
 function placeRegions(view) {
   const { half, toUnit } = state.axis;
-  view.seen = [...view.user, ...view.visible];
-  view.mapped = [...view.user, ...(view.kernel_root === null ? view.visible : view.kernel)];
+  // A supervisor page may well be in the user half.
+  const both = (list) => [...view.user, ...list].sort((a, b) => a.from - b.from);
+  view.seen = both(view.visible);
+  view.mapped = view.kernel_root === null ? view.seen : both(view.kernel);
   for (const list of [view.visible, view.kernel, view.user]) {
     for (const region of list) {
       region.start = toUnit(shift(region.from, view, half));
@@ -68,7 +81,8 @@ function scan(list, from, to, step, visit) {
 }
 
 /** Visits what lies in the window, a region every so many dots at most. */
-const scanWindow = (list, dots, visit) => scan(list, state.start, state.start + state.span, (dots * state.span) / frame.width, visit);
+const scanWindow = (list, dots, visit) =>
+  scan(list, state.start, state.start + state.span, (dots * state.span) / frame.width, visit);
 
 /** The least span: one page as wide as the map. */
 function leastSpan(unit) {
@@ -128,8 +142,11 @@ function showKernelHalf() {
 /** Shows all that user mode sees of the kernel, in every guest. */
 function showVisible() {
   const half = state.axis.half;
-  const pages = shownViews().flatMap((view) => (view.visible.length === 0 ? [] : [
-    shift(view.visible[0].from, view, half), shift(view.visible[view.visible.length - 1].to, view, half)]));
+  const pages = shownViews().flatMap((view) =>
+    view.visible.length === 0
+      ? []
+      : [shift(view.visible[0].from, view, half), shift(view.visible[view.visible.length - 1].to, view, half)],
+  );
   if (pages.length > 0) showPages(Math.min(...pages), Math.max(...pages), 0.03);
 }
 
