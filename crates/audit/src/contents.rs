@@ -18,6 +18,8 @@ use crate::names::shape::user_frame;
 use crate::tables::Tables;
 
 const PAGE: u64 = 4096;
+/// The last address. A range without an end would step past it.
+const LAST: u64 = u64::MAX;
 /// Bytes that are read at once, and with them how much more, so that no word is cut.
 const CHUNK: usize = 1 << 16;
 const WORD: usize = 8;
@@ -134,8 +136,8 @@ struct Search<'a> {
     kernel: Option<&'a Tables<'a>>,
     names: &'a Names<'a>,
     found: Contents,
-    /// Physical addresses of pages that were searched.
-    seen: HashSet<u64>,
+    /// Physical addresses and sizes of pages that were searched.
+    seen: HashSet<(u64, u64)>,
     effort: &'a mut Effort,
 }
 
@@ -155,7 +157,8 @@ impl Search<'_> {
         for page in (0..region.pages).map(|page| region.address + page * region.page_size) {
             let physical = self.user.translate(page).map(|page| page.physical);
             let Some(physical) = physical else { continue };
-            let new = self.seen.insert(physical);
+            // A large page may begin where a small one does.
+            let new = self.seen.insert((physical, region.page_size));
             if new || !region.rights.executable {
                 self.page(page, region, new.then_some(&mut tally));
             }
@@ -227,7 +230,7 @@ impl Search<'_> {
 
     /// Adds every pointer that begins in the first `own` bytes of a chunk.
     fn pointers(&mut self, address: u64, chunk: &[u8], own: usize, declared: &[(u64, u64, bool)]) {
-        for (word, at) in chunk.windows(WORD).take(own).zip(address..) {
+        for (word, at) in chunk.windows(WORD).take(own).zip(address..=LAST) {
             // The top byte of every address of the kernel half, with four or five levels.
             if word[WORD - 1] != 0xff || self.effort.tries == 0 {
                 continue;
@@ -244,7 +247,10 @@ impl Search<'_> {
 
     /// Adds the gates' targets and the descriptors' bases that are kernel-only, of tables that can be seen.
     fn gates(&mut self, visible: &[Region]) {
-        let shown = |address: u64| visible.iter().any(|region| region.contains(address));
+        let shown = |address: u64| {
+            let after = visible.partition_point(|region| region.address <= address);
+            after > 0 && visible[after - 1].contains(address)
+        };
         let gates: Vec<Pointer> = self
             .names
             .gates
@@ -298,11 +304,11 @@ fn holds(ranges: &[(u64, u64, bool)], address: u64) -> bool {
 }
 
 fn count_remains(address: u64, own: &[u8], declared: &[(u64, u64, bool)], remains: &mut Remains) {
-    for (word, at) in own.chunks(WORD).zip((address..).step_by(WORD)) {
+    for (word, at) in own.chunks(WORD).zip((address..=LAST).step_by(WORD)) {
         if word.iter().all(|byte| *byte == 0) {
             continue;
         }
-        let counted = word.iter().zip(at..);
+        let counted = word.iter().zip(at..=LAST);
         let counted = counted.filter(|(byte, at)| **byte != 0 && !holds(declared, *at)).count();
         remains.bytes += counted as u64;
         if counted == 0 {
@@ -330,11 +336,11 @@ fn near(last: &Filled, at: u64) -> bool {
 
 /// Adds the stretches of bytes that are not zero.
 fn fill(address: u64, own: &[u8], filled: &mut Vec<Filled>) {
-    for (word, start) in own.chunks(WORD).zip((address..).step_by(WORD)) {
+    for (word, start) in own.chunks(WORD).zip((address..=LAST).step_by(WORD)) {
         if word.iter().all(|byte| *byte == 0) {
             continue;
         }
-        for at in word.iter().zip(start..).filter(|(byte, _)| **byte != 0).map(|(_, at)| at) {
+        for at in word.iter().zip(start..=LAST).filter(|(byte, _)| **byte != 0).map(|(_, at)| at) {
             let known = filled.len();
             match filled.last_mut() {
                 Some(last) if near(last, at) => {
@@ -349,16 +355,19 @@ fn fill(address: u64, own: &[u8], filled: &mut Vec<Filled>) {
 
 /// Counts by 4 KiB pages: entry text has no bounds that are finer.
 fn count_code(address: u64, own: &[u8], declared: &[(u64, u64, bool)], beyond: &mut Beyond) {
-    for (bytes, at) in own.chunks(PAGE as usize).zip((address..).step_by(PAGE as usize)) {
+    for (bytes, at) in own.chunks(PAGE as usize).zip((address..=LAST).step_by(PAGE as usize)) {
         let end = at + (PAGE - 1);
         if declared.iter().any(|range| range.0 <= end && range.1 >= at) {
             continue;
         }
         beyond.bytes += bytes.len() as u64;
         let padding = |byte: &&u8| matches!(byte, 0 | 0x90 | 0xcc);
-        for (_, at) in bytes.iter().zip(at..).filter(|(byte, _)| !padding(byte)) {
+        for (_, at) in bytes.iter().zip(at..=LAST).filter(|(byte, _)| !padding(byte)) {
             beyond.code += 1;
             stretch(&mut beyond.stretches, at, 1);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
