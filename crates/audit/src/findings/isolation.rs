@@ -2,13 +2,17 @@
 
 use super::catalogue::*;
 use super::{Seen, count, kind, place, size, total};
+use std::collections::HashSet;
+
 use crate::document::{
     Anomaly, AnomalyKind, Caught, CpuView, Finding, Kind, Place, Region, Severity,
 };
 use crate::walk::Run;
 
-/// An isolated kernel shows far less than this; one that is mapped whole, more.
-const WHOLE: u64 = 16 << 20;
+/// An isolated kernel shows far less than this, but for the areas of many CPUs; one that is mapped whole, more.
+pub const WHOLE: u64 = 16 << 20;
+/// What the area of one CPU may add to that.
+const OF_CPU: u64 = 1 << 20;
 /// So much of the direct map is no page that is shown on purpose.
 const DIRECT_MAP: u64 = 2 << 20;
 
@@ -38,15 +42,22 @@ pub fn whole(seen: &Seen, cpus: &[&CpuView]) -> Vec<Finding> {
     let view = seen.view;
     let supervisor: Vec<&Region> =
         view.visible.iter().filter(|region| !region.rights.user).collect();
-    let root = |region: &&&Region| {
+    let root = |region: &&Region| {
         region.contiguous && view.user_root.wrapping_sub(region.physical) < region.bytes
     };
     // Single pages of it may be shown on purpose.
     let direct =
-        |region: &&&Region| kind(region) == Some(Kind::DirectMap) && region.bytes >= DIRECT_MAP;
-    let bytes = view.totals.visible_bytes.max(total(&distinct(&supervisor)));
-    let is_whole =
-        supervisor.iter().any(|region| root(&region) || direct(&region)) || bytes >= WHOLE;
+        |region: &&Region| kind(region) == Some(Kind::DirectMap) && region.bytes >= DIRECT_MAP;
+    let bytes = total(&supervisor);
+    let tables: Vec<&Region> = supervisor.iter().copied().filter(root).collect();
+    let owners: HashSet<u32> = supervisor
+        .iter()
+        .filter_map(|region| region.name.as_ref().and_then(|name| name.cpu))
+        .collect();
+    let most = WHOLE.saturating_add(OF_CPU.saturating_mul(owners.len() as u64));
+    // A pair's user root may show its own tables through a recursive entry, and nothing else of the kernel.
+    let reaches_tables = view.kernel_root.is_none() && !tables.is_empty();
+    let is_whole = reaches_tables || supervisor.iter().any(direct) || bytes >= most;
     let uncertain = view.kernel_root.is_none()
         && !cpus.is_empty()
         && cpus.iter().all(|cpu| cpu.caught == Caught::RootInKernel);
@@ -80,6 +91,18 @@ pub fn whole(seen: &Seen, cpus: &[&CpuView]) -> Vec<Finding> {
     Vec::new()
 }
 
+/// Whether an isolated view shows its own root.
+pub fn tables(seen: &Seen) -> Option<Finding> {
+    let view = seen.view;
+    let root = |region: &&Region| {
+        !region.rights.user && view.user_root.wrapping_sub(region.physical) < region.bytes
+    };
+    let tables: Vec<&Region> = view.visible.iter().filter(root).collect();
+    let title = "user mode's tables map themselves";
+    let places = tables.iter().map(|region| place(seen, region)).collect();
+    (!tables.is_empty()).then(|| PAGE_TABLES_VISIBLE.finding(title, places))
+}
+
 /// The greatest regions: a list of all would be long and say nothing.
 fn largest(seen: &Seen, regions: &[&Region]) -> Vec<Place> {
     let mut regions = regions.to_vec();
@@ -87,10 +110,6 @@ fn largest(seen: &Seen, regions: &[&Region]) -> Vec<Place> {
     regions.truncate(16);
     regions.sort_by_key(|region| region.address);
     regions.into_iter().map(|region| place(seen, region)).collect()
-}
-
-fn distinct<'a>(regions: &[&'a Region]) -> Vec<&'a Region> {
-    regions.iter().copied().filter(|region| region.repeats.is_none()).collect()
 }
 
 /// Whether both roots show the same user memory, and whether the kernel's leaves it executable.
@@ -129,7 +148,7 @@ pub fn user_halves(seen: &Seen, cpus: &[&CpuView]) -> Vec<Finding> {
 fn unknown_kernel(seen: &Seen) -> Option<Finding> {
     let supervisor: Vec<&Region> =
         seen.view.visible.iter().filter(|region| !region.rights.user).collect();
-    let small = total(&distinct(&supervisor)) < WHOLE;
+    let small = total(&supervisor) < WHOLE;
     let maps_root = supervisor
         .iter()
         .any(|region| seen.view.user_root.wrapping_sub(region.physical) < region.bytes);

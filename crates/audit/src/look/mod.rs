@@ -11,6 +11,7 @@ mod tests;
 
 use std::collections::HashSet;
 
+use crate::contents::Effort;
 use crate::cpu::Cpu;
 use crate::document::{
     Anomaly, AnomalyKind, Audit, Caught, CpuView, Region, SCHEMA, Totals, Unseen, View,
@@ -115,6 +116,7 @@ pub fn look(subject: &Subject) -> Result<Audit, Error> {
         progress: subject.progress,
     };
     let mut views_of = Vec::new();
+    let mut effort = Effort::default();
     let mut found = Vec::new();
     for (index, (pair, cpu)) in pairs.iter().enumerate() {
         let (mut view, halves) = looker.view(index, pair, cpu);
@@ -124,6 +126,7 @@ pub fn look(subject: &Subject) -> Result<Audit, Error> {
             &halves,
             (&views, subject.cpus),
             subject.symbols,
+            &mut effort,
         ));
         views_of.push(view);
     }
