@@ -126,8 +126,9 @@ catalogue! {
          of the CPU (RDRAND).";
     /// Too few boots.
     MOVEMENT_UNDECIDED = "movement-undecided", Note,
-        "Whether visible addresses move with the kernel cannot be told: its image was at one address only, in too few \
-         boots to say that it always is, or it was not found. Look at more boots.";
+        "Whether what is visible moves with the kernel cannot be told for all of it: something was at one address only, in \
+         too few boots to say that it always is; or it was not found; or there is more than is followed. Look at more \
+         boots.";
     /// Garbage.
     MALFORMED_TABLES = "malformed-tables", Warning,
         "The page tables hold entries that no kernel should write: tables or pages outside of memory, reserved bits, \

@@ -5,6 +5,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde_json::json;
+
 use super::Session;
 use crate::{Error, Monitor};
 
@@ -72,7 +74,7 @@ impl Shared {
         }
         let session = self.session().take();
         let closed = session.map_or(Ok(()), |session| session.close(monitor));
-        monitor.resume_at_last().and(closed)
+        monitor.execute_at_last("cont", json!({})).and(closed)
     }
 }
 
@@ -108,7 +110,7 @@ mod tests {
     use std::thread::{JoinHandle, spawn};
     use std::time::Duration;
 
-    use serde_json::{Value, json};
+    use serde_json::Value;
 
     use super::*;
 
