@@ -134,8 +134,8 @@ struct Search<'a> {
     kernel: Option<&'a Tables<'a>>,
     names: &'a Names<'a>,
     found: Contents,
-    /// Physical addresses of pages that were searched.
-    seen: HashSet<u64>,
+    /// Physical addresses and sizes of pages that were searched.
+    seen: HashSet<(u64, u64)>,
     effort: &'a mut Effort,
 }
 
@@ -155,7 +155,8 @@ impl Search<'_> {
         for page in (0..region.pages).map(|page| region.address + page * region.page_size) {
             let physical = self.user.translate(page).map(|page| page.physical);
             let Some(physical) = physical else { continue };
-            let new = self.seen.insert(physical);
+            // A large page may begin where a small one does.
+            let new = self.seen.insert((physical, region.page_size));
             if new || !region.rights.executable {
                 self.page(page, region, new.then_some(&mut tally));
             }
@@ -244,7 +245,10 @@ impl Search<'_> {
 
     /// Adds the gates' targets and the descriptors' bases that are kernel-only, of tables that can be seen.
     fn gates(&mut self, visible: &[Region]) {
-        let shown = |address: u64| visible.iter().any(|region| region.contains(address));
+        let shown = |address: u64| {
+            let after = visible.partition_point(|region| region.address <= address);
+            after > 0 && visible[after - 1].contains(address)
+        };
         let gates: Vec<Pointer> = self
             .names
             .gates
