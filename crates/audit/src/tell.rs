@@ -7,6 +7,8 @@
 use crate::contents::{Contents, Effort, search};
 use crate::cpu::Cpu;
 use crate::document::{CpuView, Finding, Place, Region, View};
+use crate::document::{CpuView, Finding, Region, View};
+use crate::findings::{Differences, Seen, find};
 use crate::findings::{Seen, WHOLE, find};
 use crate::names::symbols::Symbols;
 use crate::names::{Names, Scene};
@@ -16,7 +18,7 @@ use crate::tables::{TableCache, Tables};
 #[derive(Default)]
 pub struct Halves {
     /// Where the two roots disagree about user memory.
-    pub differences: Vec<Place>,
+    pub differences: Differences,
     /// User memory that the kernel's root leaves executable.
     pub executable: Vec<Region>,
 }

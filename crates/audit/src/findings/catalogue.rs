@@ -20,6 +20,7 @@ impl Rule {
     pub fn finding(&self, title: impl Into<String>, mut places: Vec<Place>) -> Finding {
         let count = places.len() as u64;
         places.truncate(Finding::PLACES);
+        places.shrink_to_fit();
         Finding {
             id: self.id.into(),
             severity: self.severity,
@@ -125,8 +126,9 @@ catalogue! {
          of the CPU (RDRAND).";
     /// Too few boots.
     MOVEMENT_UNDECIDED = "movement-undecided", Note,
-        "Whether visible addresses move with the kernel cannot be told: its image was at one address only, in too few \
-         boots to say that it always is, or it was not found. Look at more boots.";
+        "Whether what is visible moves with the kernel cannot be told for all of it: something was at one address only, in \
+         too few boots to say that it always is; or it was not found; or there is more than is followed. Look at more \
+         boots.";
     /// Garbage.
     MALFORMED_TABLES = "malformed-tables", Warning,
         "The page tables hold entries that no kernel should write: tables or pages outside of memory, reserved bits, \

@@ -124,13 +124,14 @@ pub fn user_halves(seen: &Seen, cpus: &[&CpuView]) -> Vec<Finding> {
         }
         return found;
     }
-    let differing = seen.halves.differences.clone();
-    if !differing.is_empty() {
+    let differing = &seen.halves.differences;
+    if differing.count > 0 {
         let title = format!(
             "the two roots disagree about user memory in {}",
-            count(differing.len() as u64, "place")
+            count(differing.count, "place")
         );
-        found.push(USER_HALVES_DISAGREE.finding(title, differing));
+        let finding = USER_HALVES_DISAGREE.finding(title, differing.places.clone());
+        found.push(Finding { count: differing.count, ..finding });
     }
     let executable: Vec<&Region> = seen.halves.executable.iter().collect();
     if !executable.is_empty() {
@@ -158,17 +159,40 @@ fn unknown_kernel(seen: &Seen) -> Option<Finding> {
     (small && !maps_root).then(|| KERNEL_ROOT_UNKNOWN.finding(title, Vec::new()))
 }
 
+/// Where the two roots' user halves differ.
+#[derive(Debug, Default)]
+pub struct Differences {
+    /// The first places, at most [`Finding::PLACES`].
+    pub places: Vec<Place>,
+    /// How many there are.
+    pub count: u64,
+}
+
 /// Where two lists of user runs differ in what is mapped, to where, or in the right to write. The right to execute
 /// is meant to differ.
-pub fn differences(view: usize, user: &[Run], kernel: &[Run]) -> Vec<Place> {
-    let mut places: Vec<Place> = Vec::new();
-    let mut add = |first: u64, last: u64, note: &str| {
+pub fn differences(view: usize, user: &[Run], kernel: &[Run]) -> Differences {
+    let mut found = Differences::default();
+    // The last place, listed or not: its last address and what is special there.
+    let mut before: Option<(u64, &str)> = None;
+    let mut add = |first: u64, last: u64, note: &'static str| {
         let bytes = last - first + 1;
-        match places.last_mut() {
-            Some(place) if place.note == note && place.address + place.bytes == first => {
-                place.bytes += bytes;
+        let goes_on = before.is_some_and(|before| before == (first.wrapping_sub(1), note));
+        before = Some((last, note));
+        found.count += u64::from(!goes_on);
+        let is_listed = found.places.len() as u64 == found.count;
+        let is_full = found.places.len() == Finding::PLACES;
+        match found.places.last_mut() {
+            Some(place) if goes_on && is_listed => place.bytes += bytes,
+            _ if !goes_on && !is_full => {
+                found.places.push(Place {
+                    view,
+                    address: first,
+                    bytes,
+                    value: None,
+                    note: note.into(),
+                });
             }
-            _ => places.push(Place { view, address: first, bytes, value: None, note: note.into() }),
+            _ => {}
         }
     };
     let of_user = |run: &&Run| run.rights.user && !run.in_kernel_half();
@@ -210,7 +234,7 @@ pub fn differences(view: usize, user: &[Run], kernel: &[Run]) -> Vec<Place> {
             None => break,
         }
     }
-    places
+    found
 }
 
 /// How two runs that both hold `at` differ there.
