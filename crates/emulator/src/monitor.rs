@@ -59,7 +59,10 @@ impl Monitor {
     /// [`Error::Connect`], [`Error::Busy`] when nobody greets, [`Error::Unreadable`] when what does is no QMP.
     pub fn connect(place: &str) -> Result<Monitor, Error> {
         let connected = Connection::open(place);
-        let stream = connected.map_err(|source| Error::Connect { place: place.into(), source })?;
+        let stream = connected.map_err(|source| match source.kind() {
+            io::ErrorKind::WouldBlock => Error::Busy { place: place.into(), source },
+            _ => Error::Connect { place: place.into(), source },
+        })?;
         Monitor::greeted(stream, GREETING_LIMIT).map_err(|error| match error {
             Error::Silent { source, .. } => Error::Busy { place: place.into(), source },
             other => other,
