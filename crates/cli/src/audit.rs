@@ -34,6 +34,7 @@ pub fn run(options: &AuditOptions, request: &Request) -> Result<ExitCode> {
         symbols,
         kernel_cr3: request.kernel_cr3,
         limit: request.limit,
+        gdb: request.gdb.clone(),
         interrupt: interrupt::Interrupt::new()?,
     };
     let mut audit = looker.look(request)?;
@@ -51,7 +52,7 @@ pub fn run(options: &AuditOptions, request: &Request) -> Result<ExitCode> {
     write(&text(options, &audit, against.as_ref())?)?;
     if !audit.cpus.iter().any(|cpu| seen(&audit, cpu)) {
         note(
-            "no CPU was seen in ring 3: let a program run in the guest that does not only wait (see --after, --limit)",
+            "no CPU was seen in ring 3: let a program run in the guest that does not only wait (see --after, --limit, --gdb)",
         );
         return Ok(ExitCode::from(2));
     }

@@ -24,7 +24,12 @@ impl Looker {
         let mut guest = Attached::connect(&place)?;
         self.interrupt.guard(guest.restorer());
         let wait = Wait::new("ring 3");
-        let held = guest.hold(self.limit).with_context(|| source.clone())?;
+        let held = match self.gdb.as_deref() {
+            None => guest.hold(self.limit),
+            Some("") => guest.catch(None, self.limit),
+            stub => guest.catch(stub, self.limit),
+        };
+        let held = held.with_context(|| source.clone())?;
         drop(wait);
         let audit = self.held(source.clone(), &held);
         held.release().context(source)?;
@@ -71,7 +76,7 @@ impl Looker {
         }
         let wait = Wait::new("ring 3");
         let left = deadline.saturating_duration_since(Instant::now());
-        let held = guest.hold(left)?;
+        let held = guest.catch(left)?;
         drop(wait);
         self.held(name(arguments), &held)
     }

@@ -37,6 +37,8 @@ pub struct Looker {
     pub symbols: Option<Symbols>,
     /// How long to wait for ring 3.
     pub limit: Duration,
+    /// The gdb stub to catch ring 3 with, if one may be used; empty for one that QEMU is to open.
+    pub gdb: Option<String>,
     /// Who puts guests back.
     pub interrupt: Interrupt,
 }
