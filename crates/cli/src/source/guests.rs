@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use ringwall_audit::document::{Audit, Motion};
+use ringwall_audit::document::{Audit, BaseMotion, Boots, Motion};
 use ringwall_emulator::{Attached, Held, Launched};
 
 use super::Looker;
@@ -16,6 +16,8 @@ use crate::terminal::note;
 /// A started guest may live so much longer than it is waited for: longer than any look takes. It ends with this
 /// program in any case.
 const FOR_THE_LOOK: Duration = Duration::from_secs(24 * 60 * 60);
+/// So many boots are no chance.
+const ENOUGH: usize = 3;
 /// How often the wait for the console's text looks at the guest.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -28,8 +30,8 @@ impl Looker {
         let wait = Wait::new("ring 3");
         let held = match self.gdb.as_deref() {
             None => guest.hold(self.limit),
-            Some("") => guest.chase(None, self.limit),
-            stub => guest.chase(stub, self.limit),
+            Some("") => guest.catch(None, self.limit),
+            stub => guest.catch(stub, self.limit),
         };
         let held = held.with_context(|| source.clone())?;
         drop(wait);
@@ -50,7 +52,14 @@ impl Looker {
             if boots > 1 {
                 note(&format!("boot {boot} of {boots}"));
             }
-            audits.push(self.boot(arguments, after)?);
+            let mut audit = self.boot(arguments, after)?;
+            if boot > 1 {
+                // Of these only findings and addresses are needed, and there may be many.
+                for view in &mut audit.views {
+                    (view.user, view.filled, view.anomalies) = Default::default();
+                }
+            }
+            audits.push(audit);
         }
         if boots > 1 {
             compare_boots(&mut audits);
@@ -66,7 +75,7 @@ impl Looker {
         }
         let wait = Wait::new("ring 3");
         let left = deadline.saturating_duration_since(Instant::now());
-        let held = guest.hold(left)?;
+        let held = guest.catch(left)?;
         drop(wait);
         self.held(name(arguments), &held)
     }
@@ -84,8 +93,8 @@ impl Looker {
 /// Adds what the boots say together to the first of them.
 fn compare_boots(audits: &mut [Audit]) {
     let (boots, mut findings) = ringwall_audit::boots::boots(audits);
-    // What one boot made likely, several have shown or refuted.
-    if boots.tracks.iter().all(|track| track.motion != Motion::Undecided) {
+    if decided(&boots) {
+        // What one boot made likely, several have shown or refuted.
         for audit in &mut *audits {
             audit.findings.retain(|finding| finding.id != "moves-with-kernel");
         }
@@ -98,6 +107,16 @@ fn compare_boots(audits: &mut [Audit]) {
     first.boots = Some(boots);
     first.findings.extend(findings);
     first.findings.sort_by_key(|finding| Reverse(finding.severity));
+}
+
+/// Whether the boots tell for sure what moves with what: the image was found, and enough of them were made.
+fn decided(boots: &Boots) -> bool {
+    let image = boots.bases.iter().any(|base| base.name == "kernel image");
+    let bases = boots.bases.iter().all(|base| base.motion != BaseMotion::Undecided);
+    image
+        && bases
+        && boots.tracks.iter().all(|track| track.motion != Motion::Undecided)
+        && boots.boots >= ENOUGH
 }
 
 /// What a started guest is called: by its kernel and the kernel's command line.
