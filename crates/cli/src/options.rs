@@ -230,7 +230,7 @@ impl AuditOptions {
         }
         if self.gdb.is_some() && !attached {
             return Err(
-                "--gdb is for --qmp (a guest of --run is caught with its stub anyway)".into()
+                "--gdb is for --qmp; a guest of --run is caught with its stub anyway".into()
             );
         }
         let limit = self.limit.unwrap_or(if running { BOOT_LIMIT } else { ATTACHED_LIMIT });
@@ -330,6 +330,10 @@ mod tests {
         let raw = Source::Raw { file: "m".into(), cr3: 0x1a0_3000, levels: 5 };
         assert_eq!(source("--raw m --cr3 0x1a03000 --levels 5"), raw);
         assert_eq!(source("--qmp s"), Source::Attached("s".into()));
+        let gdb = |line| parse(line).expect(line).gdb;
+        assert_eq!(gdb("--qmp s"), None);
+        assert_eq!(gdb("--qmp s --gdb").as_deref(), Some(""));
+        assert_eq!(gdb("--gdb=g s").as_deref(), Some("g"));
         let arguments = vec!["-kernel".into(), "k".into()];
         let run = Source::Run { arguments, after: Some("READY".into()), boots: 3 };
         assert_eq!(source("--run --boots 3 --after READY -- -kernel k"), run);
@@ -350,10 +354,10 @@ mod tests {
         refused("a.elf --boots 2", "--boots: only with --run");
         refused("a.elf --after READY", "--after: only with --run");
         refused("a.elf -- -kernel k", "only with --run");
-        refused("--core a --gdb", "--gdb is for --qmp");
         refused("--core a --limit 4", "--limit is for guests that run");
         refused("--raw m", "--cr3");
         refused("--core a --cr3 0x1000", "--raw");
+        refused("--core a --gdb", "--gdb is for --qmp");
         refused("--raw m --cr3 zero", "expected a number");
         refused("--raw m --cr3 0x1000 --levels 3", "4..=5");
         refused("--run --boots 0 -- -kernel k", "1..=64");
