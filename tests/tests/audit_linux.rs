@@ -15,7 +15,7 @@ use ringwall_audit::{Page, Symbols, TableCache, Tables, USER_ROOT};
 use ringwall_emulator::{GuestMemory, INTEL_CPU};
 use ringwall_tests::independent::{Listed, Raw, listing};
 use ringwall_tests::looking::{audit, audit_with, cpus};
-use ringwall_tests::{Boot, Library, Running, linux, program};
+use ringwall_tests::{Boot, Library, Running, linux_or_skip, program};
 
 const KERNEL_HALF: u64 = 1 << 63;
 /// How long a boot may take when others run beside it.
@@ -43,8 +43,7 @@ fn compare(isolated: bool, cpus: u32, random: bool) {
 /// Boots into a process in ring 3, one that calls the kernel all the time, and one with an LDT, with a child in ring 3
 /// without one. With a random address, the vsyscall page can be read.
 fn start(setting: Setting) -> Option<Running> {
-    let Some(kernel) = linux() else {
-        println!("skipped: Debian's Linux was not fetched");
+    let Some(kernel) = linux_or_skip() else {
         return None;
     };
     let width = if setting.levels == 4 { ",-la57" } else { "" };
@@ -61,7 +60,7 @@ fn start(setting: Setting) -> Option<Running> {
         .kernel(kernel)
         .limit(BOOT_LIMIT * 2)
         .pti(if setting.isolated { "on" } else { "off" })
-        .append(&format!("{address} cryptomgr.notests"))
+        .append(&format!("{address} no_timer_check cryptomgr.notests"))
         .cpu(&format!("{INTEL_CPU}{width}"))
         .cpus(setting.cpus)
         .memory(256)
