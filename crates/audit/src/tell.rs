@@ -6,10 +6,8 @@
 
 use crate::contents::{Contents, Effort, search};
 use crate::cpu::Cpu;
-use crate::document::{CpuView, Finding, Place, Region, View};
 use crate::document::{CpuView, Finding, Region, View};
-use crate::findings::{Differences, Seen, find};
-use crate::findings::{Seen, WHOLE, find};
+use crate::findings::{Differences, Seen, WHOLE, find};
 use crate::names::symbols::Symbols;
 use crate::names::{Names, Scene};
 use crate::tables::{TableCache, Tables};

@@ -24,8 +24,7 @@ use crate::names::Names;
 use crate::tables::Tables;
 use crate::tell::Halves;
 
-pub use isolation::{Differences, differences};
-pub use isolation::{WHOLE, differences};
+pub use isolation::{Differences, WHOLE, differences};
 
 /// One view, with all that was found out about it.
 pub struct Seen<'a> {
