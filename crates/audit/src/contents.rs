@@ -21,12 +21,14 @@ const PAGE: u64 = 4096;
 /// Bytes that are read at once, and with them how much more, so that no word is cut.
 const CHUNK: usize = 1 << 16;
 const WORD: usize = 8;
-/// Bytes that are searched in one view; a kernel that shows more is not isolated.
-const SEARCHED_MOST: u64 = 64 << 20;
+/// Bytes that are searched in one look; kernels that show more are not isolated.
+const SEARCHED_MOST: u64 = 256 << 20;
 /// Pointers and places that are kept; all are counted.
 const KEPT: usize = 256;
 /// Addresses that are tried: memory full of what looks like addresses is no reason to take all day.
-const TRIED_MOST: u64 = 1 << 22;
+const TRIED_MOST: u64 = 1 << 23;
+/// Descriptors that are looked at in one view.
+const DESCRIPTORS_MOST: usize = 1 << 16;
 /// Stretches that are kept of one region's contents.
 const STRETCHES: usize = 64;
 /// The frame that IRETQ pops, and one register that has to be restored after the way out switched tables.
@@ -84,25 +86,44 @@ pub struct Contents {
     pub cut_short: bool,
 }
 
-/// Searches the named supervisor regions of a user root, ascending.
-pub fn search(user: &Tables, kernel: &Tables, visible: &[Region], names: &Names) -> Contents {
+/// What all searches of one look may cost together.
+pub struct Effort {
+    /// Bytes that may still be searched.
+    bytes: u64,
+    /// Addresses that may still be tried.
+    tries: u64,
+}
+
+impl Default for Effort {
+    fn default() -> Effort {
+        Effort { bytes: SEARCHED_MOST, tries: TRIED_MOST }
+    }
+}
+
+/// Searches the named supervisor regions of a user root, ascending. Without a kernel root nothing is a pointer.
+pub fn search(
+    user: &Tables,
+    kernel: Option<&Tables>,
+    visible: &[Region],
+    names: &Names,
+    effort: &mut Effort,
+) -> Contents {
     let mut search =
-        Search { user, kernel, names, found: Contents::default(), seen: HashSet::new(), tried: 0 };
-    let mut left = SEARCHED_MOST;
+        Search { user, kernel, names, found: Contents::default(), seen: HashSet::new(), effort };
     // What has marks of its own goes first: an alias has none to say which of its bytes the CPU needs.
     let marked = |region: &&Region| !names.marks.touching(region.address, region.last()).is_empty();
     let (first, second): (Vec<&Region>, Vec<&Region>) =
         visible.iter().filter(|region| region.repeats.is_none()).partition(marked);
     for region in first.into_iter().chain(second) {
-        if region.bytes > left {
+        if region.bytes > search.effort.bytes {
             search.found.cut_short = true;
             continue;
         }
-        left -= region.bytes;
+        search.effort.bytes -= region.bytes;
         search.region(region);
     }
     search.gates(visible);
-    search.found.cut_short |= search.tried == TRIED_MOST;
+    search.found.cut_short |= search.effort.tries == 0;
     search.found.pointers.sort_unstable_by_key(|pointer| pointer.at);
     search.found.filled.sort_unstable_by_key(|filled| filled.address);
     search.found
@@ -110,12 +131,12 @@ pub fn search(user: &Tables, kernel: &Tables, visible: &[Region], names: &Names)
 
 struct Search<'a> {
     user: &'a Tables<'a>,
-    kernel: &'a Tables<'a>,
+    kernel: Option<&'a Tables<'a>>,
     names: &'a Names<'a>,
     found: Contents,
     /// Physical addresses of pages that were searched.
     seen: HashSet<u64>,
-    tried: u64,
+    effort: &'a mut Effort,
 }
 
 /// What a region's bytes are measured against.
@@ -208,10 +229,10 @@ impl Search<'_> {
     fn pointers(&mut self, address: u64, chunk: &[u8], own: usize, declared: &[(u64, u64, bool)]) {
         for (word, at) in chunk.windows(WORD).take(own).zip(address..) {
             // The top byte of every address of the kernel half, with four or five levels.
-            if word[WORD - 1] != 0xff || self.tried == TRIED_MOST {
+            if word[WORD - 1] != 0xff || self.effort.tries == 0 {
                 continue;
             }
-            self.tried += 1;
+            self.effort.tries -= 1;
             let value = u64::from_le_bytes(word.try_into().expect("windows of eight"));
             let last = at + (WORD as u64 - 1);
             let in_table = |range: &(u64, u64, bool)| range.2 && range.0 <= at && last <= range.1;
@@ -232,11 +253,10 @@ impl Search<'_> {
             .map(|gate| Pointer { at: gate.address, value: gate.target })
             .collect();
         let mut found: Vec<Pointer> = gates;
-        for mark in self.names.marks.iter().filter(|mark| mark.kind == Kind::Gdt) {
-            let bytes = mark.last - mark.first + 1;
-            for at in (0..bytes / 8).map(|index| mark.first + index * 8).filter(|at| shown(*at)) {
-                found.extend(self.system_base(at).map(|value| Pointer { at, value }));
-            }
+        let tables = self.names.marks.iter().filter(|mark| mark.kind == Kind::Gdt);
+        let words = tables.flat_map(|mark| (mark.first..=mark.last).step_by(WORD));
+        for at in words.take(DESCRIPTORS_MOST).filter(|at| shown(*at)) {
+            found.extend(self.system_base(at).map(|value| Pointer { at, value }));
         }
         for pointer in found {
             if self.is_secret(pointer.value) {
@@ -266,7 +286,8 @@ impl Search<'_> {
     /// Whether an address is that of kernel-only memory, or just past it.
     fn is_secret(&self, address: u64) -> bool {
         let shown = |address| self.user.translate(address).is_some();
-        let hidden = |address| self.kernel.is_supervisor(address) && !shown(address);
+        let Some(kernel) = self.kernel else { return false };
+        let hidden = |address| kernel.is_supervisor(address) && !shown(address);
         hidden(address) || (!shown(address) && hidden(address.wrapping_sub(1)))
     }
 }

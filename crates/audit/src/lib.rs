@@ -1,9 +1,8 @@
 //! What can user mode see of a kernel? Read from outside, for any x86-64 guest.
 //!
-//! [`audit`] takes a guest's physical memory and the CR3 that ring 3 runs under, walks both roots
-//! of the pair, and reports every supervisor page that the user root maps, every pointer in those
-//! pages that leads to memory which only the kernel root maps, and every user page that the kernel
-//! root would let the CPU execute. [`Landmarks`] says what the pages are.
+//! [`look`] takes a guest's physical memory and the registers of its CPUs, walks both roots that each of them runs
+//! under, and says what of the kernel the user's root shows: every page, what it is, what stands in it that leads to
+//! memory which only the kernel's root maps, and what is wrong with that.
 //!
 //! It believes the page tables and nothing else: no symbol, no cooperation of the kernel.
 //!
@@ -11,8 +10,6 @@
 //! - `walk` lists what a root maps (Intel SDM vol. 3, 4.5; AMD APM vol. 2, 5.3), [`Tables`] translates an address,
 //! - `pair` finds the roots that belong together,
 //! - [`names`] says what the pages are, [`contents`] what stands in them, [`findings`] what is wrong with that,
-//! - [`report`] compares two of them,
-//! - [`landmarks`] names pages from the descriptor-table registers and the TSS,
 //! - [`expect`] holds what is seen against a file that declares what may be visible,
 //! - [`compare`] sets two audits side by side,
 //! - [`boots`] says what of it moves with the kernel's random address from boot to boot.
@@ -28,15 +25,12 @@ mod entry;
 pub mod expect;
 pub mod findings;
 mod hex;
-mod landmarks;
-mod leaves;
 mod look;
 #[cfg(test)]
 mod made_up;
 pub mod names;
 mod pair;
 mod regions;
-mod report;
 #[cfg(test)]
 mod sound;
 #[cfg(test)]
@@ -47,11 +41,8 @@ mod walk;
 
 pub use compare::{Comparison, compare};
 pub use expect::{Accepted, ExpectError, Expectations};
-pub use landmarks::Landmarks;
-pub use leaves::{Leaf, leaves};
 pub use look::{Subject, look};
 pub use names::symbols::{SymbolError, Symbols};
-pub use report::{Pointer, Report, audit};
 pub use tables::{Page, TableCache, Tables};
 
 /// Bit of CR3 that picks the user root of a root pair.
@@ -90,27 +81,5 @@ pub enum Error {
     Root {
         /// Where the root should be.
         address: u64,
-    },
-    /// A table lies outside of the guest's memory.
-    #[error("the level {level} table at physical {address:#x} is not in the guest's memory")]
-    Table {
-        /// 5 or 4 for the root, 1 for the table of 4 KiB pages.
-        level: u8,
-        /// Where the table should be.
-        address: u64,
-    },
-    /// A page that a root maps lies outside of the guest's memory.
-    #[error("the page at virtual {address:#x} is not in the guest's memory")]
-    Page {
-        /// The page's virtual address.
-        address: u64,
-    },
-    /// More pages than a sane guest maps: most likely the tables are garbage.
-    #[error("the root at physical {root:#x} maps more than {limit} pages")]
-    TooManyPages {
-        /// The root that was walked.
-        root: u64,
-        /// How many pages were listed before the walk gave up.
-        limit: usize,
     },
 }

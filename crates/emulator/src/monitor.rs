@@ -11,13 +11,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::error::quote;
-use crate::ranges::{self, MemoryRange};
-use crate::{Connection, Error, Registers};
+use crate::{Connection, Error, MemoryRange, Registers};
 
 /// How long an answer may take. `stop` waits for every virtual CPU to leave its translated code.
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 /// How long the greeting of a QEMU that runs already may take. It serves one client at a time and lets others wait.
 const GREETING_LIMIT: Duration = Duration::from_secs(10);
+/// How long the answer to the last command may take, when another one is missing already.
+const LAST_LIMIT: Duration = Duration::from_secs(5);
 /// The longest answer. `info tlb` of a kernel with all of its memory mapped is a few MiB.
 const LONGEST_ANSWER: usize = 48 << 20;
 /// The longest answer that is read as any JSON: a value takes many times the space of its text. Longer ones can only
@@ -176,6 +177,20 @@ impl Monitor {
         self.execute("cont", json!({})).map(drop)
     }
 
+    /// Executes a command that puts something back, though an answer may be missing and nothing else can be asked any
+    /// more: QEMU reads what is sent to it in order, so this is obeyed once it is done with what kept it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Monitor::execute`]. The command was sent then, unless nobody is there.
+    pub(crate) fn execute_at_last(&mut self, command: &str, arguments: Value) -> Result<(), Error> {
+        if !self.closed {
+            return self.execute(command, arguments).map(drop);
+        }
+        let answer = self.ask(command, arguments, Instant::now() + LAST_LIMIT);
+        answer.map(drop).map_err(|source| Error::Silent { command: command.into(), source })
+    }
+
     /// Sends the first CPU a non-maskable interrupt. It is dropped if the guest has masked LINT1 of its local
     /// APIC; if the CPU is stopped, it stays pending.
     ///
@@ -231,7 +246,7 @@ impl Monitor {
     ///
     /// As [`Monitor::registers`].
     pub fn memory_ranges(&mut self) -> Result<Vec<MemoryRange>, Error> {
-        ranges::parse(&self.human("info mtree -f", 0)?)
+        MemoryRange::parse_all(&self.human("info mtree -f", 0)?)
     }
 
     /// Whether the guest runs: its CPUs are not stopped by anybody.

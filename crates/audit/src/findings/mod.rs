@@ -24,7 +24,7 @@ use crate::names::Names;
 use crate::tables::Tables;
 use crate::tell::Halves;
 
-pub use isolation::differences;
+pub use isolation::{Differences, WHOLE, differences};
 
 /// One view, with all that was found out about it.
 pub struct Seen<'a> {
@@ -53,6 +53,7 @@ pub fn find(cpus: &[CpuView], seen: &Seen) -> Vec<Finding> {
     found.extend(isolation::malformed(seen));
     found.extend(rights::always(seen));
     if isolated {
+        found.extend(isolation::tables(seen));
         found.extend(rights::isolated(seen, &runs));
         found.extend(secrets::find(seen));
     }

@@ -3,6 +3,10 @@
 use super::catalogue::*;
 use super::{Seen, kind, place, size, total};
 use crate::document::{CpuView, Finding, Kind, Place, Region, Severity};
+use crate::names::mark::Mark;
+
+/// Entry text is shorter: Linux's has 8 KiB.
+const ENTRY_TEXT_MOST: u64 = 256 << 10;
 
 /// What is wrong however much is mapped.
 pub fn always(seen: &Seen) -> Vec<Finding> {
@@ -86,6 +90,7 @@ fn executable(seen: &Seen) -> Vec<Finding> {
         let title = format!("{} beyond the entry text may be executed", size(total(&text)));
         found.push(finding(seen, &EXECUTABLE_SUPERVISOR_PAGE, title, &text));
     }
+    found.extend(long_entry_text(seen));
     let beyond = &seen.contents.beyond;
     let bytes: u64 = beyond.iter().map(|beyond| beyond.bytes).sum();
     if bytes > 0 {
@@ -121,6 +126,29 @@ fn executable(seen: &Seen) -> Vec<Finding> {
         found.push(finding);
     }
     found
+}
+
+/// Entry text that is too long to be entry text: handlers all over a kernel's text.
+fn long_entry_text(seen: &Seen) -> Option<Finding> {
+    let shown = |mark: &&Mark| {
+        mark.kind == Kind::EntryText
+            && seen.view.visible.iter().any(|region| region.contains(mark.first))
+    };
+    let marks: Vec<&Mark> = seen.names.marks.iter().filter(shown).collect();
+    let bytes =
+        marks.iter().fold(0_u64, |sum, mark| sum.saturating_add(mark.last - mark.first + 1));
+    if bytes <= ENTRY_TEXT_MOST {
+        return None;
+    }
+    let place = |mark: &&Mark| Place {
+        view: seen.index,
+        address: mark.first,
+        bytes: mark.last - mark.first + 1,
+        value: None,
+        note: mark.what.clone(),
+    };
+    let title = format!("what looks like entry text is {} long", size(bytes));
+    Some(EXECUTABLE_SUPERVISOR_PAGE.finding(title, marks.iter().map(place).collect()))
 }
 
 /// Global pages: alike in both roots, different, or the kernel's alone.

@@ -359,6 +359,47 @@ fn malformed_entries_are_told_and_loops_only_noted() {
 }
 
 #[test]
+fn a_user_root_that_names_itself_shows_its_tables_and_not_the_kernel() {
+    let mut guest = guest();
+    guest.change(USER, 300, |_| USER | P | W | NX);
+    let audit = audit(&guest, &[cpu()]);
+    assert_eq!(of(&audit, "page-tables-visible").len(), 1, "{:?}", ids(&audit));
+    assert_eq!(of(&audit, "kernel-mapped-whole").len(), 0, "{:?}", ids(&audit));
+}
+
+#[test]
+fn handlers_all_over_the_text_do_not_make_it_entry_text() {
+    // A page between two targets that are far apart.
+    let found = only(|guest, _| {
+        for page in 1..8 {
+            for root in [KERNEL, USER] {
+                guest.map(root, TEXT - 0x1_0000 + page * 0x1000, 0x2_8000 + page * 0x1000, P);
+            }
+        }
+        gate(guest, IDT_AT, 3, TEXT - 0xf000, 0);
+    });
+    assert_eq!((found.id.as_str(), found.count), ("executable-supervisor-page", 1));
+    assert_eq!((found.places[0].address, found.places[0].bytes), (TEXT - 0xe000, 0x6000));
+}
+
+#[test]
+fn entry_text_that_goes_on_and_on_is_told() {
+    let found = only(|guest, _| {
+        for root in [KERNEL, USER] {
+            for page in (0..66).map(|page| page * 0x1000) {
+                guest.map(root, TEXT - 0x10_0000 + page, 0x3_4000 + page, P);
+            }
+            guest.map(root, TEXT, TEXT_AT, P | NX);
+        }
+        for vector in 0..32 {
+            gate(guest, IDT_AT, vector, TEXT - 0x10_0000 + 0x2200 * vector, 0);
+        }
+    });
+    assert_eq!(found.id, "executable-supervisor-page");
+    assert!(found.title.starts_with("what looks like entry text"), "{}", found.title);
+}
+
+#[test]
 fn every_finding_is_explained_in_the_documentation() {
     let text = include_str!("../../../../docs/findings.md");
     let headings: Vec<&str> =

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::USER_ROOT;
+use crate::document::Finding;
 use crate::synthetic::{Guest, NX, P, U, W};
 
 const PROGRAM: u64 = 0x40_0000;
@@ -122,6 +123,55 @@ fn a_visible_page_outside_of_memory_is_told() {
     let view = audit(&guest, &[cpu(0, USER, RING_3)]).expect("tables").views.remove(0);
     let told: Vec<_> = view.anomalies.iter().map(|one| (one.kind, one.address)).collect();
     assert_eq!(told, [(AnomalyKind::PageOutsideMemory, ENTRY + 0x1000)]);
+}
+
+/// What is found in a guest whose CPU was caught in ring 3: identifiers and first addresses.
+fn found(guest: &Guest) -> Vec<(String, Option<u64>)> {
+    let audit = audit(guest, &[cpu(0, USER, RING_3)]).expect("tables");
+    let first = |finding: &Finding| finding.places.first().map(|place| place.address);
+    audit.findings.iter().map(|finding| (finding.id.clone(), first(finding))).collect()
+}
+
+#[test]
+fn a_kernel_pointer_is_found_at_any_alignment_and_nothing_else_is() {
+    let mut guest = isolated();
+    // Into the entry area itself, to its end, into the program, to nowhere: all harmless.
+    for (at, value) in [
+        (0xb000, ENTRY + 8),
+        (0xb018, ENTRY + 0x1000),
+        (0xb008, PROGRAM),
+        (0xb010, 0xffff_9999_0000_0000),
+    ] {
+        guest.write(at, value);
+    }
+    let pointers = |guest: &Guest| {
+        let all = found(guest).into_iter();
+        all.filter(|(id, _)| id == "kernel-pointer").map(|(_, at)| at).collect::<Vec<_>>()
+    };
+    assert_eq!(pointers(&guest), []);
+    guest.write(0xb803, IMAGE + 0x123);
+    assert_eq!(pointers(&guest), [Some(ENTRY + 0x803)]);
+    // The top of a kernel stack, where nothing is mapped.
+    guest.write(0xb803, IMAGE + 0x1000);
+    assert_eq!(pointers(&guest), [Some(ENTRY + 0x803)]);
+}
+
+#[test]
+fn memory_under_two_addresses_counts_once() {
+    let mut guest = isolated();
+    guest.map(USER, ENTRY + 0x10_0000, 0xb000, P);
+    let audit = audit(&guest, &[cpu(0, USER, RING_3)]).expect("tables");
+    let totals = audit.views[0].totals;
+    assert_eq!((totals.visible_pages, totals.visible_bytes), (2, 0x1000));
+}
+
+#[test]
+fn a_missing_nx_is_found() {
+    let mut guest = isolated();
+    let executable = ("user-half-executable".to_owned(), Some(PROGRAM));
+    assert!(!found(&guest).contains(&executable));
+    guest.change(Guest::ROOT, 0, |entry| entry & !NX);
+    assert!(found(&guest).contains(&executable));
 }
 
 #[test]

@@ -92,6 +92,13 @@ impl Marks {
         found
     }
 
+    /// Whether any mark touches `first..=last`.
+    pub fn touches(&self, first: u64, last: u64) -> bool {
+        let end = self.marks.partition_point(|mark| mark.first <= last);
+        // Whoever reaches furthest of all that begin before the end reaches into it, or none does.
+        end > 0 && self.reach[end - 1] >= first
+    }
+
     /// The mark of the kind given that holds `address`.
     pub fn at(&self, address: u64, kind: Kind) -> Option<&Mark> {
         self.touching(address, address).into_iter().find(|mark| mark.kind == kind)

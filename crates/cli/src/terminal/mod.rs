@@ -96,7 +96,7 @@ fn isolation(audit: &Audit) -> String {
 /// ` on CPUs 0 and 2`; nothing if there is one CPU only.
 fn on(audit: &Audit, cpus: &[&&CpuView]) -> String {
     let indices: Vec<u32> = cpus.iter().map(|cpu| cpu.cpu.index).collect();
-    match (audit.cpus.len(), indices.len()) {
+    match (audit.cpus.len() + audit.unseen.len(), indices.len()) {
         (1, _) => String::new(),
         (all, these) if all == these => format!(" on {}", cpus::every(all)),
         _ => format!(" on {}", cpus::named(&indices)),

@@ -28,8 +28,9 @@ pub fn section(audit: &Audit, format: &Format) -> String {
         if !seen && !format.all {
             continue;
         }
-        let whose = if cpus.len() == audit.cpus.len() && cpus.len() > 1 {
-            format!("{}, the same on each", every(cpus.len()))
+        let same = if cpus.len() > 1 { ", the same on each" } else { "" };
+        let whose = if cpus.len() > 1 && cpus.len() == audit.cpus.len() + audit.unseen.len() {
+            every(cpus.len())
         } else if cpus.is_empty() {
             "no CPU that was looked at".into()
         } else {
@@ -40,7 +41,7 @@ pub fn section(audit: &Audit, format: &Format) -> String {
         } else {
             "What the kernel itself maps: ring 3 was not seen"
         };
-        let mut text = format.heading(&format!("{what}, on {whose}"));
+        let mut text = format.heading(&format!("{what}, on {whose}{same}"));
         text.push_str(&one(view, format));
         sections.push(text);
     }

@@ -64,11 +64,20 @@ impl Attached {
     ///
     /// As [`Monitor::connect`].
     pub fn connect(place: &str) -> Result<Attached, Error> {
-        Attached::new(Monitor::connect(place)?, None)
+        Attached::new(Monitor::connect(place)?)
+    }
+
+    /// Attaches to the guest that a monitor belongs to.
+    ///
+    /// # Errors
+    ///
+    /// As [`Monitor::running`].
+    pub fn new(monitor: Monitor) -> Result<Attached, Error> {
+        Attached::sharing(monitor, None)
     }
 
     /// Attaches by a monitor; `memory` is the guest's RAM, if it is shared with this process.
-    pub(crate) fn new(
+    pub(crate) fn sharing(
         mut monitor: Monitor,
         memory: Option<GuestMemory>,
     ) -> Result<Attached, Error> {

@@ -87,7 +87,7 @@ impl Launched {
 
         let attached = Monitor::new(ours).and_then(|mut monitor| {
             monitor.resume()?;
-            Attached::new(monitor, memory)
+            Attached::sharing(monitor, memory)
         });
         match attached {
             Ok(attached) => Ok(Launched { attached, console, errors, process }),

@@ -128,7 +128,9 @@ function outline(context, at, region, line) {
     [at.seen, view.seen],
     [at.mapped, view.mapped],
   ]) {
-    if (list.includes(region)) context.strokeRect(left, band.top - 1, right - left, band.bottom - band.top + 2);
+    const there = regionAt(list, region.from);
+    if (there && there.from === region.from && there.to === region.to)
+      context.strokeRect(left, band.top - 1, right - left, band.bottom - band.top + 2);
   }
   context.lineWidth = 1;
 }
