@@ -43,9 +43,7 @@ fn compare(isolated: bool, cpus: u32, random: bool) {
 /// Boots into a process in ring 3, one that calls the kernel all the time, and one with an LDT, with a child in ring 3
 /// without one. With a random address, the vsyscall page can be read.
 fn start(setting: Setting) -> Option<Running> {
-    let Some(kernel) = linux_or_skip() else {
-        return None;
-    };
+    let kernel = linux_or_skip()?;
     let width = if setting.levels == 4 { ",-la57" } else { "" };
     let address = if setting.random { "vsyscall=emulate" } else { "nokaslr" };
     let names =
