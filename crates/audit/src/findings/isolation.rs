@@ -38,7 +38,8 @@ pub fn ring_3_on_kernel_root(seen: &Seen, cpus: &[&CpuView]) -> Vec<Finding> {
 }
 
 /// Whether user mode's root maps the kernel whole: its own tables, the direct map, or simply too much.
-pub fn whole(seen: &Seen, cpus: &[&CpuView]) -> Vec<Finding> {
+/// `all` are the guest's CPUs, `cpus` those of this view.
+pub fn whole(seen: &Seen, all: &[CpuView], cpus: &[&CpuView]) -> Vec<Finding> {
     let view = seen.view;
     let supervisor: Vec<&Region> =
         view.visible.iter().filter(|region| !region.rights.user).collect();
@@ -72,7 +73,9 @@ pub fn whole(seen: &Seen, cpus: &[&CpuView]) -> Vec<Finding> {
         // The kernel's own root maps the kernel, of course.
         let title = "a CPU was in the kernel, on a root without another half".to_string();
         let finding = NOT_SEEN_IN_RING_3.finding(title, vec![here]);
-        if !is_whole {
+        // Where another CPU has told what user mode runs under, this root says nothing.
+        let told = all.iter().any(|cpu| cpu.caught != Caught::RootInKernel);
+        if told || !is_whole {
             return vec![finding];
         }
         // Without a pair, most likely there is but one root for both.

@@ -131,8 +131,7 @@ fn executable(seen: &Seen) -> Vec<Finding> {
 /// Entry text that is too long to be entry text: handlers all over a kernel's text.
 fn long_entry_text(seen: &Seen) -> Option<Finding> {
     let shown = |mark: &&Mark| {
-        mark.kind == Kind::EntryText
-            && seen.view.visible.iter().any(|region| region.contains(mark.first))
+        mark.kind == Kind::EntryText && super::region(&seen.view.visible, mark.first).is_some()
     };
     let marks: Vec<&Mark> = seen.names.marks.iter().filter(shown).collect();
     let bytes =

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::catalogue::*;
-use super::{Seen, count, kind, place, size, total};
+use super::{Seen, count, kind, place, region, size, total};
 use crate::document::{Finding, Kind, Place, Region, Severity};
 
 /// What one view gives away.
@@ -74,12 +74,6 @@ fn target(seen: &Seen, value: u64) -> (String, String) {
     let name = name.map_or("kernel memory without a name", |name| name.text.as_str());
     let symbol = seen.names.symbol(value).map(|symbol| format!(" ({symbol})")).unwrap_or_default();
     (kind.into(), format!("{end}{name}{symbol}"))
-}
-
-fn region(regions: &[Region], address: u64) -> Option<&Region> {
-    let after = regions.partition_point(|region| region.address <= address);
-    let last = regions.get(after.checked_sub(1)?)?;
-    last.contains(address).then_some(last)
 }
 
 fn task_stacks(seen: &Seen) -> Option<Finding> {

@@ -60,7 +60,7 @@ fn a_kernel_mapped_whole_is_one_finding_and_not_one_for_each_page() {
         }
     });
     assert_eq!((found.id.as_str(), found.severity), ("kernel-mapped-whole", Severity::Critical));
-    assert!(found.title.contains("2 MiB"), "{}", found.title);
+    assert!(found.title.contains("4 MiB"), "{}", found.title);
 }
 
 #[test]
@@ -93,6 +93,46 @@ fn a_root_of_a_cpu_in_the_kernel_is_not_called_user_modes() {
     let audit = audit(&guest, &[cpu]);
     assert_eq!(ids(&audit), ["kernel-mapped-whole", "not-seen-in-ring-3"]);
     assert_eq!(audit.findings[0].severity, Severity::Serious);
+}
+
+#[test]
+fn a_third_root_in_the_kernel_accuses_nobody_who_was_seen_to_isolate() {
+    const THIRD: u64 = 0x4000;
+    let mut guest = guest();
+    for slot in 0..512 {
+        let entry = guest.word(KERNEL + 8 * slot);
+        guest.change(THIRD, slot, |_| entry);
+    }
+    let idle = Cpu { index: 1, cpl: 0, cr3: THIRD, ..cpu() };
+    let audit = audit(&guest, &[cpu(), idle]);
+    assert_eq!(ids(&audit), ["not-seen-in-ring-3"]);
+}
+
+#[test]
+fn a_large_page_is_searched_though_a_small_one_begins_where_it_does() {
+    const LARGE_AT: u64 = 1 << 21;
+    let mut guest = guest();
+    let (small, large) = (STACKS + 0x2000, TEXT + LARGE_AT);
+    map_both(&mut guest, small, LARGE_AT, P | NX);
+    for root in [KERNEL, USER] {
+        let directory = guest.table_of(root, large, 2);
+        guest.change(directory, (large >> 21) & 511, |_| LARGE_AT | P | NX | LARGE);
+    }
+    let below = guest.memory();
+    let memory = |address: u64, buffer: &mut [u8]| {
+        if address < LARGE_AT {
+            return below.read(address, buffer);
+        }
+        let pointer = (IMAGE + 0x10).to_le_bytes();
+        for (byte, at) in buffer.iter_mut().zip(address..) {
+            let offset = at.wrapping_sub(LARGE_AT + 0x5000) as usize;
+            *byte = pointer.get(offset).copied().unwrap_or(0);
+        }
+        true
+    };
+    let audit = audit_of(&memory, &[cpu()], None);
+    let found = of(&audit, "kernel-pointer");
+    assert_eq!(found[0].places[0].address, large + 0x5000);
 }
 
 #[test]
