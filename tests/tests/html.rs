@@ -264,6 +264,9 @@ fn two_guests_stand_side_by_side() {
     assert!(first.contains("kernel-mapped-whole") && first.contains("not visible"), "{first}");
     let heads = browser.text("document.querySelector('#differences thead').innerText");
     assert!(heads.contains(&isolated.source) && heads.contains(&open.source), "{heads}");
+    let verdicts =
+        browser.text("[...document.querySelectorAll('h1')].map((e) => e.innerText).join()");
+    assert!(verdicts.contains("Isolated, but") && verdicts.contains("Not isolated"), "{verdicts}");
     assert_eq!(browser.value("document.querySelectorAll('#findings .guest').length"), 2);
     browser.click("#findings .guest:nth-child(2) .place");
     let chosen = browser.text("document.getElementById('map').dataset.chosen");

@@ -18,6 +18,8 @@ use crate::names::shape::user_frame;
 use crate::tables::Tables;
 
 const PAGE: u64 = 4096;
+/// The last address. A range without an end would step past it.
+const LAST: u64 = u64::MAX;
 /// Bytes that are read at once, and with them how much more, so that no word is cut.
 const CHUNK: usize = 1 << 16;
 const WORD: usize = 8;
@@ -228,7 +230,7 @@ impl Search<'_> {
 
     /// Adds every pointer that begins in the first `own` bytes of a chunk.
     fn pointers(&mut self, address: u64, chunk: &[u8], own: usize, declared: &[(u64, u64, bool)]) {
-        for (word, at) in chunk.windows(WORD).take(own).zip(address..) {
+        for (word, at) in chunk.windows(WORD).take(own).zip(address..=LAST) {
             // The top byte of every address of the kernel half, with four or five levels.
             if word[WORD - 1] != 0xff || self.effort.tries == 0 {
                 continue;
@@ -302,11 +304,11 @@ fn holds(ranges: &[(u64, u64, bool)], address: u64) -> bool {
 }
 
 fn count_remains(address: u64, own: &[u8], declared: &[(u64, u64, bool)], remains: &mut Remains) {
-    for (word, at) in own.chunks(WORD).zip((address..).step_by(WORD)) {
+    for (word, at) in own.chunks(WORD).zip((address..=LAST).step_by(WORD)) {
         if word.iter().all(|byte| *byte == 0) {
             continue;
         }
-        let counted = word.iter().zip(at..);
+        let counted = word.iter().zip(at..=LAST);
         let counted = counted.filter(|(byte, at)| **byte != 0 && !holds(declared, *at)).count();
         remains.bytes += counted as u64;
         if counted == 0 {
@@ -334,11 +336,11 @@ fn near(last: &Filled, at: u64) -> bool {
 
 /// Adds the stretches of bytes that are not zero.
 fn fill(address: u64, own: &[u8], filled: &mut Vec<Filled>) {
-    for (word, start) in own.chunks(WORD).zip((address..).step_by(WORD)) {
+    for (word, start) in own.chunks(WORD).zip((address..=LAST).step_by(WORD)) {
         if word.iter().all(|byte| *byte == 0) {
             continue;
         }
-        for at in word.iter().zip(start..).filter(|(byte, _)| **byte != 0).map(|(_, at)| at) {
+        for at in word.iter().zip(start..=LAST).filter(|(byte, _)| **byte != 0).map(|(_, at)| at) {
             let known = filled.len();
             match filled.last_mut() {
                 Some(last) if near(last, at) => {
@@ -353,16 +355,19 @@ fn fill(address: u64, own: &[u8], filled: &mut Vec<Filled>) {
 
 /// Counts by 4 KiB pages: entry text has no bounds that are finer.
 fn count_code(address: u64, own: &[u8], declared: &[(u64, u64, bool)], beyond: &mut Beyond) {
-    for (bytes, at) in own.chunks(PAGE as usize).zip((address..).step_by(PAGE as usize)) {
+    for (bytes, at) in own.chunks(PAGE as usize).zip((address..=LAST).step_by(PAGE as usize)) {
         let end = at + (PAGE - 1);
         if declared.iter().any(|range| range.0 <= end && range.1 >= at) {
             continue;
         }
         beyond.bytes += bytes.len() as u64;
         let padding = |byte: &&u8| matches!(byte, 0 | 0x90 | 0xcc);
-        for (_, at) in bytes.iter().zip(at..).filter(|(byte, _)| !padding(byte)) {
+        for (_, at) in bytes.iter().zip(at..=LAST).filter(|(byte, _)| !padding(byte)) {
             beyond.code += 1;
             stretch(&mut beyond.stretches, at, 1);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

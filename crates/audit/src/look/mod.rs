@@ -67,13 +67,15 @@ pub fn look(subject: &Subject) -> Result<Audit, Error> {
             None => found.push((cpu, pair(&cache, cpu, subject.kernel_cr3))),
         }
     }
-    // A kernel's own root, while no process is: nothing to see, unless there is nothing else.
-    let idle =
-        |pair: &Pair| pair.caught == Caught::RootInKernel && !has_user_half(&cache, pair.user);
+    // A kernel's own root: nothing to see, unless there is nothing else.
+    let idle = |pair: &Pair| {
+        let unpaired = subject.kernel_cr3.is_some();
+        pair.caught == Caught::RootInKernel && (unpaired || !has_user_half(&cache, pair.user))
+    };
     if found.iter().any(|(_, pair)| !idle(pair)) {
         found.retain(|(cpu, pair)| {
             if idle(pair) {
-                let reason = "in the kernel, under a root with no user half";
+                let reason = "in the kernel, under a root that user mode may never run under";
                 unseen.push(Unseen { index: cpu.index, reason: reason.into() });
             }
             !idle(pair)

@@ -53,7 +53,9 @@ const NOT_ISOLATED: [&str; 2] = ["kernel-mapped-whole", "kernel-root-in-ring-3"]
 
 /// The answer in a sentence or two.
 pub fn verdict(audit: &Audit) -> String {
-    format!("{}: {} {}", audit.source, isolation(audit), wrong(audit))
+    let undecided = audit.findings.iter().any(|finding| finding.id == "movement-undecided");
+    let boots = if undecided { " Too few boots to say what moves with the kernel." } else { "" };
+    format!("{}: {} {}{boots}", audit.source, isolation(audit), wrong(audit))
 }
 
 /// Whether user mode is kept apart, and how much it sees.

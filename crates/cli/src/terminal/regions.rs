@@ -14,6 +14,8 @@ use super::table::{number, render, text};
 
 /// More rows than this are told by their sums, unless all are asked for.
 const ROWS: usize = 80;
+/// More rows than this are for programs to read.
+const MOST: usize = 1 << 14;
 /// How many of the largest are shown beside the sums.
 const LARGEST: usize = 10;
 /// Columns that a table with whole address ranges needs.
@@ -72,8 +74,15 @@ fn one(view: &View, format: &Format) -> String {
     let rows = fold(&view.visible);
     let mut text = if rows.is_empty() {
         "  Nothing: no supervisor page is mapped.\n".into()
-    } else if rows.len() <= ROWS || format.all {
+    } else if rows.len() <= ROWS {
         table(rows.iter(), format)
+    } else if format.all {
+        let mut text = table(rows.iter().take(MOST), format);
+        if rows.len() > MOST {
+            let more = grouped((rows.len() - MOST) as u64);
+            text.push_str(&format!("  and {more} more; --json lists them\n"));
+        }
+        text
     } else {
         by_kind(&rows, format)
     };

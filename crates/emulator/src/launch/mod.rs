@@ -115,6 +115,16 @@ impl Launched {
         attached.hold(limit).map_err(|error| explain(process, console, errors, error))
     }
 
+    /// As [`Attached::catch`] with a stub that is switched on and off, with [`Launched::explain`] applied to its error.
+    ///
+    /// # Errors
+    ///
+    /// As [`Attached::catch`], and [`Error::Ended`].
+    pub fn catch(&mut self, limit: Duration) -> Result<Held<'_>, Error> {
+        let Launched { attached, console, errors, process } = self;
+        attached.catch(None, limit).map_err(|error| explain(process, console, errors, error))
+    }
+
     /// The error to tell the user, given one from the monitor: if QEMU has ended, then that, and what was last seen of
     /// the guest.
     pub fn explain(&self, error: Error) -> Error {
