@@ -98,7 +98,9 @@ pub fn whole(seen: &Seen, all: &[CpuView], cpus: &[&CpuView]) -> Vec<Finding> {
 pub fn tables(seen: &Seen) -> Option<Finding> {
     let view = seen.view;
     let root = |region: &&Region| {
-        !region.rights.user && view.user_root.wrapping_sub(region.physical) < region.bytes
+        // What repeats other memory has holes, and what is in them is somewhere else.
+        let inside = view.user_root.wrapping_sub(region.physical) < region.bytes;
+        inside && region.contiguous && !region.rights.user
     };
     let tables: Vec<&Region> = view.visible.iter().filter(root).collect();
     let title = "user mode's tables map themselves";
@@ -154,6 +156,7 @@ fn unknown_kernel(seen: &Seen) -> Option<Finding> {
     let small = total(&supervisor) < WHOLE;
     let maps_root = supervisor
         .iter()
+        .filter(|region| region.contiguous)
         .any(|region| seen.view.user_root.wrapping_sub(region.physical) < region.bytes);
     let title = "user mode's tables hide the kernel, but where the kernel's root is is not known";
     (small && !maps_root).then(|| KERNEL_ROOT_UNKNOWN.finding(title, Vec::new()))

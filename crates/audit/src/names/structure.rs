@@ -68,7 +68,8 @@ pub fn find(space: &Tables, cpus: &[Cpu], same_root: &dyn Fn(&Cpu) -> bool) -> S
         if cpu.ldt.base != 0 && same_root(cpu) {
             add(cpu.ldt.base, bytes(cpu.ldt.limit, DESCRIPTORS_MOST), Kind::Ldt, "LDT");
         }
-        if !seen.contains(&cpu.idt) && seen.len() < IDTS_MOST {
+        // A CPU that was not started has none.
+        if cpu.idt.base != 0 && !seen.contains(&cpu.idt) && seen.len() < IDTS_MOST {
             seen.push(cpu.idt);
             found.gates.extend(gates(space, cpu.idt));
         }
