@@ -38,7 +38,7 @@ fn entry(frame: u64, index: u64, half: u64, flags: u64) -> u64 {
         2 if index == 511 => name(SHARED),
         LEVEL_3 if index < LARGE => name(base + LEVEL_2 + index),
         table @ LEVEL_2..LEVEL_1 => name(base + LEVEL_1 + (table - LEVEL_2) * 512 + index),
-        table @ LEVEL_1..OF_KERNEL if index % 2 == 0 => {
+        table @ LEVEL_1..OF_KERNEL if index.is_multiple_of(2) => {
             // Nothing follows anything.
             let page = 0x20_0000 + (table * 512 + index) * 3 + u64::from(kernel);
             page << 12 | P | flags
