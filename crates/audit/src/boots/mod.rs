@@ -221,7 +221,7 @@ fn moves_with(boots: usize, base: &Base, with: &[&(Track, Seen)]) -> Finding {
             _ => format!("{}: {:.1} bits of {name}", track.name, track.bits),
         },
     };
-    MOVES_WITH_KERNEL.finding(title, with.iter().map(place).collect())
+    MOVES_WITH_KERNEL.finding(title, with.iter().map(place))
 }
 
 fn text(address: u64) -> String {

@@ -17,10 +17,16 @@ pub struct Rule {
 
 impl Rule {
     /// The finding of this kind at these places. `title` has the numbers.
-    pub fn finding(&self, title: impl Into<String>, mut places: Vec<Place>) -> Finding {
-        let count = places.len() as u64;
-        places.truncate(Finding::PLACES);
+    pub fn finding(
+        &self,
+        title: impl Into<String>,
+        places: impl IntoIterator<Item = Place>,
+    ) -> Finding {
+        let mut all = places.into_iter();
+        // What is not listed is counted and not kept: a hostile guest has millions.
+        let mut places: Vec<Place> = all.by_ref().take(Finding::PLACES).collect();
         places.shrink_to_fit();
+        let count = places.len() as u64 + all.count() as u64;
         Finding {
             id: self.id.into(),
             severity: self.severity,

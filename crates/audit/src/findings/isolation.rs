@@ -104,7 +104,7 @@ pub fn tables(seen: &Seen) -> Option<Finding> {
     };
     let tables: Vec<&Region> = view.visible.iter().filter(root).collect();
     let title = "user mode's tables map themselves";
-    let places = tables.iter().map(|region| place(seen, region)).collect();
+    let places = tables.iter().map(|region| place(seen, region));
     (!tables.is_empty()).then(|| PAGE_TABLES_VISIBLE.finding(title, places))
 }
 
@@ -141,7 +141,7 @@ pub fn user_halves(seen: &Seen, cpus: &[&CpuView]) -> Vec<Finding> {
             "{} of user memory is executable under the kernel's root",
             size(total(&executable))
         );
-        let places = executable.iter().map(|region| place(seen, region)).collect();
+        let places = executable.iter().map(|region| place(seen, region));
         let mut finding = USER_HALF_EXECUTABLE.finding(title, places);
         // SMEP keeps ring 0 from it, but a return that forgot the switch is in ring 3.
         finding.severity = Severity::Warning;
@@ -278,7 +278,7 @@ pub fn malformed(seen: &Seen) -> Vec<Finding> {
     };
     let title = format!("{} in the page tables", count(bad.len() as u64, "malformed entry"));
     let title = title.replace("entrys", "entries");
-    let mut finding = MALFORMED_TABLES.finding(title, bad.iter().map(place).collect());
+    let mut finding = MALFORMED_TABLES.finding(title, bad.iter().map(place));
     if bad.iter().all(|anomaly| anomaly.kind == AnomalyKind::Loop) {
         // A recursive mapping is a known way for a kernel to reach its own tables.
         finding.severity = Severity::Note;

@@ -107,18 +107,21 @@ fn executable(seen: &Seen) -> Vec<Finding> {
                 size(code)
             )
         };
-        let mut places: Vec<Place> = Vec::new();
-        for beyond in beyond {
-            let note = format!("{} beyond the entry text", size(beyond.bytes));
-            let (address, bytes) = (beyond.region, beyond.bytes);
-            places.push(Place { view: seen.index, address, bytes, value: None, note });
-            for (address, bytes) in &beyond.stretches {
+        let place = |address: u64, bytes: u64, note: String| Place {
+            view: seen.index,
+            address,
+            bytes,
+            value: None,
+            note,
+        };
+        let places = beyond.iter().flat_map(|beyond| {
+            let whole = format!("{} beyond the entry text", size(beyond.bytes));
+            let stretches = beyond.stretches.iter().map(|(address, bytes)| {
                 let symbol = seen.names.symbol(*address);
-                let note = symbol.unwrap_or_else(|| "code or data".into());
-                let (address, bytes) = (*address, *bytes);
-                places.push(Place { view: seen.index, address, bytes, value: None, note });
-            }
-        }
+                place(*address, *bytes, symbol.unwrap_or_else(|| "code or data".into()))
+            });
+            std::iter::once(place(beyond.region, beyond.bytes, whole)).chain(stretches)
+        });
         let mut finding = EXECUTABLE_SUPERVISOR_PAGE.finding(title, places);
         if code == 0 {
             finding.severity = Severity::Note;
@@ -147,7 +150,7 @@ fn long_entry_text(seen: &Seen) -> Option<Finding> {
         note: mark.what.clone(),
     };
     let title = format!("what looks like entry text is {} long", size(bytes));
-    Some(EXECUTABLE_SUPERVISOR_PAGE.finding(title, marks.iter().map(place).collect()))
+    Some(EXECUTABLE_SUPERVISOR_PAGE.finding(title, marks.iter().map(place)))
 }
 
 /// Global pages: alike in both roots, different, or the kernel's alone.
@@ -190,5 +193,5 @@ fn global(seen: &Seen) -> Vec<Finding> {
 }
 
 fn finding(seen: &Seen, rule: &Rule, title: String, regions: &[&Region]) -> Finding {
-    rule.finding(title, regions.iter().map(|region| place(seen, region)).collect())
+    rule.finding(title, regions.iter().map(|region| place(seen, region)))
 }

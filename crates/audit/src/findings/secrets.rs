@@ -80,7 +80,7 @@ fn task_stacks(seen: &Seen) -> Option<Finding> {
     let stacks: Vec<&Region> =
         seen.view.visible.iter().filter(|region| kind(region) == Some(Kind::TaskStack)).collect();
     let title = format!("{} of task stacks is visible", size(total(&stacks)));
-    let places = stacks.iter().map(|region| place(seen, region)).collect();
+    let places = stacks.iter().map(|region| place(seen, region));
     (!stacks.is_empty()).then(|| TASK_STACK_VISIBLE.finding(title, places))
 }
 
@@ -97,21 +97,18 @@ fn remains(seen: &Seen) -> Vec<Finding> {
         if list.is_empty() {
             continue;
         }
-        let mut places = Vec::new();
-        for remains in &list {
+        let places = list.iter().flat_map(|remains| {
             let name = region(&seen.view.visible, remains.region);
             let name = name.and_then(|region| region.name.as_ref());
             let name = name.map_or("a page without a name", |name| name.text.as_str());
-            for (address, bytes) in &remains.stretches {
-                places.push(Place {
-                    view: seen.index,
-                    address: *address,
-                    bytes: *bytes,
-                    value: None,
-                    note: format!("offset {:#x} of {name}", address - remains.region),
-                });
-            }
-        }
+            remains.stretches.iter().map(move |(address, bytes)| Place {
+                view: seen.index,
+                address: *address,
+                bytes: *bytes,
+                value: None,
+                note: format!("offset {:#x} of {name}", address - remains.region),
+            })
+        });
         let bytes: u64 = list.iter().map(|remains| remains.bytes).sum();
         let regions = count(list.len() as u64, "region");
         let verb = if bytes == 1 { "is" } else { "are" };
@@ -158,7 +155,7 @@ fn moves_with_kernel(seen: &Seen) -> Vec<Finding> {
             size(total(&regions)),
             first.address
         );
-        let places = regions.iter().map(|region| place(seen, region)).collect();
+        let places = regions.iter().map(|region| place(seen, region));
         found.push(MOVES_WITH_KERNEL.finding(title, places));
     }
     found
