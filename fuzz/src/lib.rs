@@ -2,4 +2,6 @@
 //!
 //! `cargo xtask fuzz` builds and runs the targets with stable Rust; `seeds/TARGET` holds small inputs to begin with.
 
+pub mod core;
+pub mod monitor;
 pub mod tables;

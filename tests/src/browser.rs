@@ -257,26 +257,12 @@ impl Browser {
         // Two frames: one that draws, one that shows it.
         self.value("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))).then(() => 1)");
         let parameters = json!({ "format": "png", "captureBeyondViewport": whole });
-        let picture = self.command("Page.captureScreenshot", parameters);
-        self.save(&picture, name, "png")
-    }
-
-    /// Saves the page as it would be printed, as `target/ringwall/screenshots/NAME.pdf`.
-    ///
-    /// # Panics
-    ///
-    /// When it cannot be written.
-    pub fn print(&mut self, name: &str) -> PathBuf {
-        let pages = self.command("Page.printToPDF", json!({ "printBackground": true }));
-        self.save(&pages, name, "pdf")
-    }
-
-    fn save(&self, answer: &Value, name: &str, kind: &str) -> PathBuf {
-        let text = answer["data"].as_str().expect("data");
+        let answer = self.command("Page.captureScreenshot", parameters);
+        let text = answer["data"].as_str().expect("a picture");
         let bytes = BASE64_STANDARD.decode(text).expect("base 64");
         let directory = made::directory().join("screenshots");
         std::fs::create_dir_all(&directory).expect("a place below target");
-        let file = directory.join(format!("{name}.{kind}"));
+        let file = directory.join(format!("{name}.png"));
         std::fs::write(&file, bytes).expect("room for a picture");
         file
     }

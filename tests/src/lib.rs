@@ -26,7 +26,8 @@ pub mod swapgs;
 pub use boot::{Boot, Running, Sight};
 pub use breaks::expect_broken;
 pub use made::{
-    Library, example, kernel_file, leave_table, linux, other_kernel, program, selftest,
+    Library, example, kernel_file, leave_table, linux, linux_or_skip, other_kernel, program,
+    selftest,
 };
 pub use output::Output;
 pub use outside::{EntryText, Visible};

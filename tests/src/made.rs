@@ -66,6 +66,20 @@ pub fn linux() -> Option<PathBuf> {
     files.flatten().map(|file| file.path()).find(is_kernel)
 }
 
+/// The same for a scenario of Linux's own, which is skipped without it.
+///
+/// # Panics
+///
+/// When it is missing though the scenarios were to run on another kernel than ours.
+pub fn linux_or_skip() -> Option<PathBuf> {
+    let kernel = linux();
+    if kernel.is_none() {
+        assert!(!other_kernel(), "Debian's Linux is not there: run `cargo xtask setup --linux`");
+        println!("skipped: Debian's Linux was not fetched");
+    }
+    kernel
+}
+
 /// Whether the scenarios run on another kernel than ours.
 pub fn other_kernel() -> bool {
     std::env::var_os(KERNEL).is_some()

@@ -215,9 +215,10 @@ fn a_guest_that_is_hardly_ever_in_ring_3_is_caught_on_the_way_out_of_a_call() {
     std::thread::sleep(Duration::from_secs(1));
     assert!(running.runs());
 
-    // A second time, and let go by the handler of Ctrl-C.
+    // A second time, by looking first, and let go by the handler of Ctrl-C.
     let restorer = attached.restorer();
-    let held = attached.chase(None, CATCH).expect("a guest that is held");
+    let held = attached.catch(None, 2 * CATCH / 10).expect("a guest that is held");
+    assert!(held.registers[0].in_ring_3());
     restorer.restore().expect("a guest that goes on");
     std::thread::sleep(Duration::from_secs(1));
     assert!(running.runs() && !running.has_stub());

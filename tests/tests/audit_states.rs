@@ -7,17 +7,15 @@ use ringwall_audit::document::{Audit, Caught};
 use ringwall_audit::{Error, Subject, look};
 use ringwall_emulator::{GuestMemory, INTEL_CPU};
 use ringwall_tests::looking::{audit, cpus};
-use ringwall_tests::{Boot, Library, Running, linux, program};
+use ringwall_tests::{Boot, Library, Running, linux_or_skip, program};
 
 const BOOT_LIMIT: Duration = Duration::from_secs(80);
 const CATCH_LIMIT: Duration = Duration::from_secs(20);
 
 fn boot() -> Option<Boot> {
-    let Some(kernel) = linux() else {
-        println!("skipped: Debian's Linux was not fetched");
-        return None;
-    };
-    let boot = Boot::new().kernel(kernel).limit(2 * BOOT_LIMIT).append("cryptomgr.notests");
+    let kernel = linux_or_skip()?;
+    let boot =
+        Boot::new().kernel(kernel).limit(2 * BOOT_LIMIT).append("no_timer_check cryptomgr.notests");
     Some(boot.cpu(&format!("{INTEL_CPU},-la57")).memory(256))
 }
 

@@ -18,15 +18,19 @@ use crate::names::shape::user_frame;
 use crate::tables::Tables;
 
 const PAGE: u64 = 4096;
+/// The last address. A range without an end would step past it.
+const LAST: u64 = u64::MAX;
 /// Bytes that are read at once, and with them how much more, so that no word is cut.
 const CHUNK: usize = 1 << 16;
 const WORD: usize = 8;
-/// Bytes that are searched in one view; a kernel that shows more is not isolated.
-const SEARCHED_MOST: u64 = 64 << 20;
+/// Bytes that are searched in one look; kernels that show more are not isolated.
+const SEARCHED_MOST: u64 = 256 << 20;
 /// Pointers and places that are kept; all are counted.
 const KEPT: usize = 256;
 /// Addresses that are tried: memory full of what looks like addresses is no reason to take all day.
-const TRIED_MOST: u64 = 1 << 22;
+const TRIED_MOST: u64 = 1 << 23;
+/// Descriptors that are looked at in one view.
+const DESCRIPTORS_MOST: usize = 1 << 16;
 /// Stretches that are kept of one region's contents.
 const STRETCHES: usize = 64;
 /// The frame that IRETQ pops, and one register that has to be restored after the way out switched tables.
@@ -84,25 +88,44 @@ pub struct Contents {
     pub cut_short: bool,
 }
 
-/// Searches the named supervisor regions of a user root, ascending.
-pub fn search(user: &Tables, kernel: &Tables, visible: &[Region], names: &Names) -> Contents {
+/// What all searches of one look may cost together.
+pub struct Effort {
+    /// Bytes that may still be searched.
+    bytes: u64,
+    /// Addresses that may still be tried.
+    tries: u64,
+}
+
+impl Default for Effort {
+    fn default() -> Effort {
+        Effort { bytes: SEARCHED_MOST, tries: TRIED_MOST }
+    }
+}
+
+/// Searches the named supervisor regions of a user root, ascending. Without a kernel root nothing is a pointer.
+pub fn search(
+    user: &Tables,
+    kernel: Option<&Tables>,
+    visible: &[Region],
+    names: &Names,
+    effort: &mut Effort,
+) -> Contents {
     let mut search =
-        Search { user, kernel, names, found: Contents::default(), seen: HashSet::new(), tried: 0 };
-    let mut left = SEARCHED_MOST;
+        Search { user, kernel, names, found: Contents::default(), seen: HashSet::new(), effort };
     // What has marks of its own goes first: an alias has none to say which of its bytes the CPU needs.
     let marked = |region: &&Region| !names.marks.touching(region.address, region.last()).is_empty();
     let (first, second): (Vec<&Region>, Vec<&Region>) =
         visible.iter().filter(|region| region.repeats.is_none()).partition(marked);
     for region in first.into_iter().chain(second) {
-        if region.bytes > left {
+        if region.bytes > search.effort.bytes {
             search.found.cut_short = true;
             continue;
         }
-        left -= region.bytes;
+        search.effort.bytes -= region.bytes;
         search.region(region);
     }
     search.gates(visible);
-    search.found.cut_short |= search.tried == TRIED_MOST;
+    search.found.cut_short |= search.effort.tries == 0;
     search.found.pointers.sort_unstable_by_key(|pointer| pointer.at);
     search.found.filled.sort_unstable_by_key(|filled| filled.address);
     search.found
@@ -110,12 +133,12 @@ pub fn search(user: &Tables, kernel: &Tables, visible: &[Region], names: &Names)
 
 struct Search<'a> {
     user: &'a Tables<'a>,
-    kernel: &'a Tables<'a>,
+    kernel: Option<&'a Tables<'a>>,
     names: &'a Names<'a>,
     found: Contents,
-    /// Physical addresses of pages that were searched.
-    seen: HashSet<u64>,
-    tried: u64,
+    /// Physical addresses and sizes of pages that were searched.
+    seen: HashSet<(u64, u64)>,
+    effort: &'a mut Effort,
 }
 
 /// What a region's bytes are measured against.
@@ -134,7 +157,8 @@ impl Search<'_> {
         for page in (0..region.pages).map(|page| region.address + page * region.page_size) {
             let physical = self.user.translate(page).map(|page| page.physical);
             let Some(physical) = physical else { continue };
-            let new = self.seen.insert(physical);
+            // A large page may begin where a small one does.
+            let new = self.seen.insert((physical, region.page_size));
             if new || !region.rights.executable {
                 self.page(page, region, new.then_some(&mut tally));
             }
@@ -206,12 +230,12 @@ impl Search<'_> {
 
     /// Adds every pointer that begins in the first `own` bytes of a chunk.
     fn pointers(&mut self, address: u64, chunk: &[u8], own: usize, declared: &[(u64, u64, bool)]) {
-        for (word, at) in chunk.windows(WORD).take(own).zip(address..) {
+        for (word, at) in chunk.windows(WORD).take(own).zip(address..=LAST) {
             // The top byte of every address of the kernel half, with four or five levels.
-            if word[WORD - 1] != 0xff || self.tried == TRIED_MOST {
+            if word[WORD - 1] != 0xff || self.effort.tries == 0 {
                 continue;
             }
-            self.tried += 1;
+            self.effort.tries -= 1;
             let value = u64::from_le_bytes(word.try_into().expect("windows of eight"));
             let last = at + (WORD as u64 - 1);
             let in_table = |range: &(u64, u64, bool)| range.2 && range.0 <= at && last <= range.1;
@@ -223,7 +247,10 @@ impl Search<'_> {
 
     /// Adds the gates' targets and the descriptors' bases that are kernel-only, of tables that can be seen.
     fn gates(&mut self, visible: &[Region]) {
-        let shown = |address: u64| visible.iter().any(|region| region.contains(address));
+        let shown = |address: u64| {
+            let after = visible.partition_point(|region| region.address <= address);
+            after > 0 && visible[after - 1].contains(address)
+        };
         let gates: Vec<Pointer> = self
             .names
             .gates
@@ -232,11 +259,10 @@ impl Search<'_> {
             .map(|gate| Pointer { at: gate.address, value: gate.target })
             .collect();
         let mut found: Vec<Pointer> = gates;
-        for mark in self.names.marks.iter().filter(|mark| mark.kind == Kind::Gdt) {
-            let bytes = mark.last - mark.first + 1;
-            for at in (0..bytes / 8).map(|index| mark.first + index * 8).filter(|at| shown(*at)) {
-                found.extend(self.system_base(at).map(|value| Pointer { at, value }));
-            }
+        let tables = self.names.marks.iter().filter(|mark| mark.kind == Kind::Gdt);
+        let words = tables.flat_map(|mark| (mark.first..=mark.last).step_by(WORD));
+        for at in words.take(DESCRIPTORS_MOST).filter(|at| shown(*at)) {
+            found.extend(self.system_base(at).map(|value| Pointer { at, value }));
         }
         for pointer in found {
             if self.is_secret(pointer.value) {
@@ -266,7 +292,8 @@ impl Search<'_> {
     /// Whether an address is that of kernel-only memory, or just past it.
     fn is_secret(&self, address: u64) -> bool {
         let shown = |address| self.user.translate(address).is_some();
-        let hidden = |address| self.kernel.is_supervisor(address) && !shown(address);
+        let Some(kernel) = self.kernel else { return false };
+        let hidden = |address| kernel.is_supervisor(address) && !shown(address);
         hidden(address) || (!shown(address) && hidden(address.wrapping_sub(1)))
     }
 }
@@ -277,11 +304,11 @@ fn holds(ranges: &[(u64, u64, bool)], address: u64) -> bool {
 }
 
 fn count_remains(address: u64, own: &[u8], declared: &[(u64, u64, bool)], remains: &mut Remains) {
-    for (word, at) in own.chunks(WORD).zip((address..).step_by(WORD)) {
+    for (word, at) in own.chunks(WORD).zip((address..=LAST).step_by(WORD)) {
         if word.iter().all(|byte| *byte == 0) {
             continue;
         }
-        let counted = word.iter().zip(at..);
+        let counted = word.iter().zip(at..=LAST);
         let counted = counted.filter(|(byte, at)| **byte != 0 && !holds(declared, *at)).count();
         remains.bytes += counted as u64;
         if counted == 0 {
@@ -309,11 +336,11 @@ fn near(last: &Filled, at: u64) -> bool {
 
 /// Adds the stretches of bytes that are not zero.
 fn fill(address: u64, own: &[u8], filled: &mut Vec<Filled>) {
-    for (word, start) in own.chunks(WORD).zip((address..).step_by(WORD)) {
+    for (word, start) in own.chunks(WORD).zip((address..=LAST).step_by(WORD)) {
         if word.iter().all(|byte| *byte == 0) {
             continue;
         }
-        for at in word.iter().zip(start..).filter(|(byte, _)| **byte != 0).map(|(_, at)| at) {
+        for at in word.iter().zip(start..=LAST).filter(|(byte, _)| **byte != 0).map(|(_, at)| at) {
             let known = filled.len();
             match filled.last_mut() {
                 Some(last) if near(last, at) => {
@@ -328,16 +355,19 @@ fn fill(address: u64, own: &[u8], filled: &mut Vec<Filled>) {
 
 /// Counts by 4 KiB pages: entry text has no bounds that are finer.
 fn count_code(address: u64, own: &[u8], declared: &[(u64, u64, bool)], beyond: &mut Beyond) {
-    for (bytes, at) in own.chunks(PAGE as usize).zip((address..).step_by(PAGE as usize)) {
+    for (bytes, at) in own.chunks(PAGE as usize).zip((address..=LAST).step_by(PAGE as usize)) {
         let end = at + (PAGE - 1);
         if declared.iter().any(|range| range.0 <= end && range.1 >= at) {
             continue;
         }
         beyond.bytes += bytes.len() as u64;
         let padding = |byte: &&u8| matches!(byte, 0 | 0x90 | 0xcc);
-        for (_, at) in bytes.iter().zip(at..).filter(|(byte, _)| !padding(byte)) {
+        for (_, at) in bytes.iter().zip(at..=LAST).filter(|(byte, _)| !padding(byte)) {
             beyond.code += 1;
             stretch(&mut beyond.stretches, at, 1);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

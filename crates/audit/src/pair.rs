@@ -34,7 +34,9 @@ pub struct Pair {
 pub fn pair(cache: &TableCache, cpu: &Cpu, kernel_cr3: Option<u64>) -> Pair {
     let root = cpu.root();
     let (lower, upper) = (root & !USER_ROOT, root | USER_ROOT);
-    let other = kernel_cr3.map(|cr3| cr3 & ADDRESS).filter(|kernel| *kernel != root);
+    // Of a CPU in the kernel nothing says that its root is one that user mode runs under.
+    let other = kernel_cr3.filter(|_| cpu.in_ring_3()).map(|cr3| cr3 & ADDRESS);
+    let other = other.filter(|kernel| *kernel != root);
     let paired = are_pair(cache, cpu, lower, upper);
     let caught = match (cpu.in_ring_3(), paired) {
         (true, _) => Caught::Ring3,

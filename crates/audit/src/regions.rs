@@ -6,27 +6,42 @@ use crate::walk::Run;
 /// Pages of a run that is worth a line of its own in a coarse list, though its neighbour has the same rights.
 const LONG: u64 = 64;
 
-/// A region for each run.
-pub fn exact(runs: &[Run]) -> Vec<Region> {
-    runs.iter().map(Run::region).collect()
+/// How runs become regions, and at most how many.
+pub type Merge = fn(&[Run], usize) -> Listed;
+
+/// Regions, as many as were wanted.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// The first of them.
+    pub regions: Vec<Region>,
+    /// Where the first is that found no room.
+    pub left_out: Option<u64>,
 }
 
-/// A region for neighbours with the same rights and size, wherever they are in physical memory. Long contiguous
-/// ones, such as parts of a linear map, stay alone.
-pub fn coarse(runs: &[Run]) -> Vec<Region> {
+/// A region for each run, at most `limit` of them.
+pub fn exact(runs: &[Run], limit: usize) -> Listed {
+    let regions = runs.iter().take(limit).map(Run::region).collect();
+    Listed { regions, left_out: runs.get(limit).map(|run| run.address) }
+}
+
+/// A region for neighbours with the same rights and size, wherever they are in physical memory, at most `limit` of
+/// them. Long contiguous ones, such as parts of a linear map, stay alone.
+pub fn coarse(runs: &[Run], limit: usize) -> Listed {
     let mut regions: Vec<Region> = Vec::new();
     for run in runs {
         let region = run.region();
+        let is_full = regions.len() == limit;
         match regions.last_mut() {
             Some(last) if belongs(last, &region) => {
                 last.bytes += region.bytes;
                 last.pages += region.pages;
                 last.contiguous = false;
             }
+            _ if is_full => return Listed { regions, left_out: Some(run.address) },
             _ => regions.push(region),
         }
     }
-    regions
+    Listed { regions, left_out: None }
 }
 
 fn belongs(last: &Region, next: &Region) -> bool {
@@ -64,14 +79,28 @@ mod tests {
 
     #[test]
     fn scattered_neighbours_are_one_coarse_region() {
-        let regions = coarse(&[run(0x1000, 0x9000, 2), run(0x3000, 0x5000, 1), run(0x5000, 0, 1)]);
+        let runs = [run(0x1000, 0x9000, 2), run(0x3000, 0x5000, 1), run(0x5000, 0, 1)];
+        let regions = coarse(&runs, 9).regions;
         let lines: Vec<_> = regions.iter().map(|r| (r.address, r.pages, r.contiguous)).collect();
         assert_eq!(lines, [(0x1000, 3, false), (0x5000, 1, true)]);
     }
 
     #[test]
     fn a_linear_map_stays_alone() {
-        assert_eq!(coarse(&[run(0x1000, 0x9000, 1), run(0x2000, 0x10_0000, LONG)]).len(), 2);
+        let runs = [run(0x1000, 0x9000, 1), run(0x2000, 0x10_0000, LONG)];
+        assert_eq!(coarse(&runs, 9).regions.len(), 2);
+    }
+
+    #[test]
+    fn what_finds_no_room_is_told() {
+        let runs = [run(0x1000, 0, 1), run(0x2000, 0x9000, 1), run(0x8000, 0, 1)];
+        let list = |merge: Merge, limit| {
+            let listed = merge(&runs, limit);
+            (listed.regions.len(), listed.left_out)
+        };
+        assert_eq!([list(exact, 3), list(exact, 2)], [(3, None), (2, Some(0x8000))]);
+        assert_eq!([list(coarse, 2), list(coarse, 1)], [(2, None), (1, Some(0x8000))]);
+        assert_eq!([list(exact, 0), list(coarse, 0)], [(0, Some(0x1000)); 2]);
     }
 
     #[test]

@@ -40,7 +40,9 @@ pub fn guest() -> Guest {
     let programs = guest.table_of(USER, PROGRAM, 3);
     guest.change(KERNEL, 0, |_| programs | P | W | U | NX);
     let directory = guest.table_of(KERNEL, DIRECT_MAP, 2);
-    guest.change(directory, 0, |_| P | W | NX | LARGE);
+    for page in 0..2 {
+        guest.change(directory, page, |_| page << 21 | P | W | NX | LARGE);
+    }
     for page in 0..4 {
         let flags = if page < 2 { P } else { P | W | NX };
         guest.map(KERNEL, IMAGE + page * 0x1000, IMAGE_AT + page * 0x1000, flags);

@@ -4,10 +4,10 @@
 //!   runs ── names ──► regions ── contents ──► pointers, remains ── findings ──► what is wrong
 //! ```
 
-use crate::contents::{Contents, search};
+use crate::contents::{Contents, Effort, search};
 use crate::cpu::Cpu;
-use crate::document::{CpuView, Finding, Place, Region, View};
-use crate::findings::{Seen, find};
+use crate::document::{CpuView, Finding, Region, View};
+use crate::findings::{Differences, Seen, WHOLE, find};
 use crate::names::symbols::Symbols;
 use crate::names::{Names, Scene};
 use crate::tables::{TableCache, Tables};
@@ -16,7 +16,7 @@ use crate::tables::{TableCache, Tables};
 #[derive(Default)]
 pub struct Halves {
     /// Where the two roots disagree about user memory.
-    pub differences: Vec<Place>,
+    pub differences: Differences,
     /// User memory that the kernel's root leaves executable.
     pub executable: Vec<Region>,
 }
@@ -29,6 +29,7 @@ pub fn tell(
     halves: &Halves,
     (cpus, registers): (&[CpuView], &[Cpu]),
     symbols: Option<&Symbols>,
+    effort: &mut Effort,
 ) -> Vec<Finding> {
     let here = || cpus.iter().filter(|cpu| cpu.view == index);
     let Some(first) = here().next() else { return Vec::new() };
@@ -46,10 +47,13 @@ pub fn tell(
     };
     let names = Names::new(&scene, symbols);
     view.visible = names.name(visible, &user);
-    let mut contents = Contents::default();
     if let Some(kernel) = &kernel {
         view.kernel = names.name(hidden, kernel);
-        contents = search(&user, kernel, &view.visible, &names);
+    }
+    // What maps the kernel whole has all the kernel's contents: no need to list them.
+    let mut contents = Contents::default();
+    if kernel.is_some() || view.totals.visible_bytes < WHOLE {
+        contents = search(&user, kernel.as_ref(), &view.visible, &names, effort);
     }
     view.totals.pointers = contents.pointer_count;
     view.filled = std::mem::take(&mut contents.filled);

@@ -82,6 +82,12 @@ pub struct AuditOptions {
         help_heading = "When to look")]
     pub limit: Option<u32>,
 
+    /// With --qmp: if ring 3 is never seen, wait for it with the guest's gdb stub; without SOCKET (or HOST:PORT), QEMU
+    /// opens one for as long as it takes
+    #[arg(long, value_name = "SOCKET", num_args = 0..=1, require_equals = true, default_missing_value = "",
+        help_heading = "When to look")]
+    pub gdb: Option<String>,
+
     /// With --run: boot this often, and say what of the kernel's random address user mode can tell
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64),
         help_heading = "When to look")]
@@ -199,6 +205,8 @@ pub struct Request {
     pub kernel_cr3: Option<u64>,
     /// How long to wait for ring 3.
     pub limit: Duration,
+    /// The gdb stub to catch ring 3 with, if one may be used; empty for one that QEMU is to open.
+    pub gdb: Option<String>,
 }
 
 /// How long a guest that is started may take to boot.
@@ -220,9 +228,14 @@ impl AuditOptions {
         if self.limit.is_some() && !running && !attached {
             return Err("--limit is for guests that run: --run, --qmp".into());
         }
+        if self.gdb.is_some() && !attached {
+            return Err(
+                "--gdb is for --qmp; a guest of --run is caught with its stub anyway".into()
+            );
+        }
         let limit = self.limit.unwrap_or(if running { BOOT_LIMIT } else { ATTACHED_LIMIT });
         let limit = Duration::from_secs(u64::from(limit));
-        Ok(Request { source, kernel_cr3: self.kernel_cr3, limit })
+        Ok(Request { source, kernel_cr3: self.kernel_cr3, limit, gdb: self.gdb.clone() })
     }
 
     fn source(&self) -> Result<Source, String> {
@@ -317,6 +330,10 @@ mod tests {
         let raw = Source::Raw { file: "m".into(), cr3: 0x1a0_3000, levels: 5 };
         assert_eq!(source("--raw m --cr3 0x1a03000 --levels 5"), raw);
         assert_eq!(source("--qmp s"), Source::Attached("s".into()));
+        let gdb = |line| parse(line).expect(line).gdb;
+        assert_eq!(gdb("--qmp s"), None);
+        assert_eq!(gdb("--qmp s --gdb").as_deref(), Some(""));
+        assert_eq!(gdb("--gdb=g s").as_deref(), Some("g"));
         let arguments = vec!["-kernel".into(), "k".into()];
         let run = Source::Run { arguments, after: Some("READY".into()), boots: 3 };
         assert_eq!(source("--run --boots 3 --after READY -- -kernel k"), run);
@@ -340,6 +357,7 @@ mod tests {
         refused("--core a --limit 4", "--limit is for guests that run");
         refused("--raw m", "--cr3");
         refused("--core a --cr3 0x1000", "--raw");
+        refused("--core a --gdb", "--gdb is for --qmp");
         refused("--raw m --cr3 zero", "expected a number");
         refused("--raw m --cr3 0x1000 --levels 3", "4..=5");
         refused("--run --boots 0 -- -kernel k", "1..=64");

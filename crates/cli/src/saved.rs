@@ -3,7 +3,7 @@
 //! A file may come from anywhere. It is read up to a size that cannot fill the memory, and checked for what the rest of
 //! the program takes for granted: indices that name something, regions that have a length and an end.
 
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader, Read, Write};
 
 use anyhow::{Context, Result, bail, ensure};
 use ringwall_audit::compare::{Comparison, compare};
@@ -114,15 +114,22 @@ impl<'a> Compared<'a> {
     }
 }
 
-/// An audit, or two, as JSON, with a line end.
+/// Writes an audit, or two, as JSON, with a line end.
 ///
 /// # Errors
 ///
-/// Never for an audit; the type of the serialiser says so.
-pub fn text<T: serde::Serialize>(value: &T) -> serde_json::Result<String> {
-    let mut text = serde_json::to_string_pretty(value)?;
-    text.push('\n');
-    Ok(text)
+/// Those of the writer.
+pub fn write<T: serde::Serialize>(value: &T, mut output: impl Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut output, value)?;
+    output.write_all(b"\n")
+}
+
+/// The same as text, for tests.
+#[cfg(test)]
+pub fn text<T: serde::Serialize>(value: &T) -> io::Result<String> {
+    let mut text = Vec::new();
+    write(value, &mut text)?;
+    String::from_utf8(text).map_err(io::Error::other)
 }
 
 #[cfg(test)]

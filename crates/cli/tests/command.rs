@@ -243,6 +243,23 @@ fn a_core_that_was_cut_short_is_looked_at_and_said_to_be() {
     assert_eq!(ran.status, 0, "{}", ran.out);
 }
 
+/// The shell's limit of data, in KiB, holds for all memory that a program may write.
+#[test]
+fn a_core_of_16_gib_takes_little_memory() {
+    let files = Files::new();
+    let (core, length) = made::grown(&Guest::isolated().core(), 16 << 30);
+    files.write("core", core);
+    let file = fs::OpenOptions::new().write(true).open(files.path("core")).expect("a file");
+    file.set_len(length).expect("a sparse file");
+    let script = format!("ulimit -d {} && exec \"$0\" audit core --json", 256 << 10);
+    let mut command = Command::new("sh");
+    command.args(["-c", &script, env!("CARGO_BIN_EXE_ringwall")]).current_dir(files.0.path());
+    let ran = Ran::from(command.output().expect("it runs"));
+    assert_eq!(ran.status, 0, "{}", ran.err);
+    let tables = ran.json()["views"][0]["totals"]["tables"].as_u64();
+    assert!(tables < Some(100), "{tables:?} tables");
+}
+
 #[test]
 fn a_root_that_is_no_root_is_refused() {
     let files = Files::new();

@@ -7,6 +7,8 @@ use std::net::{TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
+
 /// How long a connection may take to be made.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 
@@ -28,12 +30,12 @@ impl Connection {
     /// What the operating system says when nobody listens there.
     pub fn open(place: &str) -> io::Result<Connection> {
         if let Some(path) = place.strip_prefix("unix:") {
-            return Ok(Connection::Unix(UnixStream::connect(path)?));
+            return Ok(Connection::Unix(unix(path, CONNECT_LIMIT)?));
         }
         let address = place.strip_prefix("tcp:").unwrap_or(place);
         let named = address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         if address == place && (place.contains('/') || !named) {
-            return Ok(Connection::Unix(UnixStream::connect(place)?));
+            return Ok(Connection::Unix(unix(place, CONNECT_LIMIT)?));
         }
         let mut last = io::ErrorKind::NotFound.into();
         for address in address.to_socket_addrs()? {
@@ -65,6 +67,16 @@ impl Connection {
             Connection::Tcp(stream) => stream.set_write_timeout(Some(limit)),
         }
     }
+}
+
+/// Connects to a UNIX socket. A server that takes nobody any more would let [`UnixStream::connect`] wait for ever.
+fn unix(path: &str, limit: Duration) -> io::Result<UnixStream> {
+    let address = SocketAddrUnix::new(path)?;
+    let flags = SocketFlags::CLOEXEC;
+    let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+    sockopt::set_socket_timeout(&socket, sockopt::Timeout::Send, Some(limit))?;
+    net::connect(&socket, &address)?;
+    Ok(socket.into())
 }
 
 impl From<UnixStream> for Connection {
@@ -117,6 +129,21 @@ mod tests {
         let address = listener.local_addr().expect("an address").to_string();
         assert!(matches!(Connection::open(&address), Ok(Connection::Tcp(_))));
         assert!(matches!(Connection::open(&format!("tcp:{address}")), Ok(Connection::Tcp(_))));
+    }
+
+    #[test]
+    fn a_server_that_takes_nobody_is_not_waited_for() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("full").to_str().expect("UTF-8").to_owned();
+        let socket = net::socket(AddressFamily::UNIX, SocketType::STREAM, None).expect("a socket");
+        net::bind(&socket, &SocketAddrUnix::new(&*path).expect("a path")).expect("a name");
+        net::listen(&socket, 0).expect("a listener");
+        let mut waiting = Vec::new();
+        let full = (0..8).find_map(|_| {
+            let connected = unix(&path, Duration::from_millis(50));
+            connected.map(|stream| waiting.push(stream)).err()
+        });
+        assert_eq!(full.expect("a refusal").kind(), io::ErrorKind::WouldBlock);
     }
 
     #[test]

@@ -29,12 +29,18 @@ const MOST_RANGES: usize = 4096;
 /// More lines than the listing of any machine has.
 const MOST_LINES: usize = 1 << 20;
 
-/// The ranges in the text that `info mtree -f` prints, in ascending order, none overlapping.
-///
-/// # Errors
-///
-/// [`Error::Unreadable`] if there is no such listing, or it holds no memory.
-pub fn parse(text: &str) -> Result<Vec<MemoryRange>, Error> {
+impl MemoryRange {
+    /// The ranges in the text that `info mtree -f` prints, in ascending order, none overlapping.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unreadable`] if there is no such listing, or it holds no memory.
+    pub fn parse_all(text: &str) -> Result<Vec<MemoryRange>, Error> {
+        parse(text)
+    }
+}
+
+fn parse(text: &str) -> Result<Vec<MemoryRange>, Error> {
     let unreadable = |missing| Error::unreadable("info mtree -f", missing, text);
     let mut ranges = Vec::new();
     let mut inside = false;

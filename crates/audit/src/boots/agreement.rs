@@ -17,10 +17,11 @@
 //! - the low bits of `d` above `g` are the same: the base's bits at those places are;
 //! - `d` spreads less than the base does: `bits(base) - bits(d)` are, the high ones.
 //!
-//! Independent values agree in `b` bits by chance with probability `2^-b(n - 1)`. A part counts only where that
-//! is below [`CHANCE`]; two boots can therefore show part of a small secret to nobody.
+//! Independent values agree in `b` low bits by chance with probability `2^-b(n - 1)`, and in `b` high ones with
+//! `n * 2^-b(n - 1)`. A part counts only where no comparison of all those that are made would agree so well by chance
+//! more often than [`CHANCE`] says. So two boots show part of a small secret to nobody.
 
-/// Bits of evidence that partial agreement takes: one in a thousand by chance.
+/// Bits of evidence that partial agreement takes: one look in a thousand finds it by chance.
 const CHANCE: f64 = 10.0;
 
 /// What a series of addresses says about itself.
@@ -54,8 +55,8 @@ pub fn spread(values: &[u64]) -> Spread {
     Spread { distinct: distinct.len(), alignment, bits: bits(values, alignment) }
 }
 
-/// How `seen` moves with `base`, boot by boot; both have the same length.
-pub fn agreement(base: &[u64], seen: &[u64]) -> Agreement {
+/// How `seen` moves with `base`, boot by boot; both have the same length. This is one of so many `comparisons`.
+pub fn agreement(base: &[u64], seen: &[u64], comparisons: usize) -> Agreement {
     let of_base = spread(base);
     if of_base.distinct < 2 || spread(seen).distinct < 2 {
         return Agreement::None;
@@ -69,7 +70,9 @@ pub fn agreement(base: &[u64], seen: &[u64]) -> Agreement {
     let low = f64::from(same.saturating_sub(of_base.alignment)).min(of_base.bits);
     let high = (of_base.bits - bits(&distances, of_base.alignment)).max(0.0);
     let part = low.max(high);
-    if part * (base.len() - 1) as f64 >= CHANCE { Agreement::Part(part) } else { Agreement::None }
+    let boots = base.len() as f64;
+    let evidence = CHANCE + (comparisons.max(1) as f64).log2() + boots.log2();
+    if part * (boots - 1.0) >= evidence { Agreement::Part(part) } else { Agreement::None }
 }
 
 /// Number of low bits that all values have in common.
@@ -116,15 +119,15 @@ mod tests {
     fn what_keeps_its_distance_gives_all_away() {
         let base = slid([3, 200, 77]);
         let seen: Vec<u64> = base.iter().map(|base| base + 0xe0_0000).collect();
-        assert_eq!(agreement(&base, &seen), Agreement::Whole(spread(&base).bits));
+        assert_eq!(agreement(&base, &seen, 1), Agreement::Whole(spread(&base).bits));
     }
 
     #[test]
     fn what_is_fixed_or_moves_by_itself_gives_nothing_away() {
         let base = slid([3, 200, 77]);
-        assert_eq!(agreement(&base, &[IMAGE; 3]), Agreement::None);
-        assert_eq!(agreement(&base, &slid([411, 9, 130])), Agreement::None);
-        assert_eq!(agreement(&[IMAGE; 3], &slid([411, 9, 130])), Agreement::None);
+        assert_eq!(agreement(&base, &[IMAGE; 3], 1), Agreement::None);
+        assert_eq!(agreement(&base, &slid([411, 9, 130]), 1), Agreement::None);
+        assert_eq!(agreement(&[IMAGE; 3], &slid([411, 9, 130]), 1), Agreement::None);
     }
 
     #[test]
@@ -132,7 +135,7 @@ mod tests {
         // Seven of nine bits: each is slid on by a multiple of 128 steps.
         let base = slid([3, 200, 77]);
         let seen = slid([3 + 256, 200 + 128, 77]);
-        assert_eq!(agreement(&base, &seen), Agreement::Part(7.0));
+        assert_eq!(agreement(&base, &seen, 1), Agreement::Part(7.0));
     }
 
     #[test]
@@ -140,21 +143,39 @@ mod tests {
         // The direct map has 15 bits of 1 GiB steps here; what is seen stays within 8 GiB of it.
         let base: Vec<u64> = [100, 29_000, 12_345].map(|steps| steps << 30).into();
         let seen: Vec<u64> = base.iter().zip([0, 5 << 30, 7 << 30]).map(|(b, d)| b + d).collect();
-        let Agreement::Part(bits) = agreement(&base, &seen) else { panic!("not seen") };
+        let Agreement::Part(bits) = agreement(&base, &seen, 1) else { panic!("not seen") };
         assert!((11.0..13.0).contains(&bits), "{bits}");
     }
 
     #[test]
     fn a_few_equal_bits_are_chance() {
         // The lowest two bits agree: one in sixteen.
-        assert_eq!(agreement(&slid([0, 5, 300]), &slid([4, 9 + 256, 12])), Agreement::None);
+        assert_eq!(agreement(&slid([0, 5, 300]), &slid([4, 9 + 256, 12]), 1), Agreement::None);
+    }
+
+    #[test]
+    fn many_that_move_by_themselves_are_not_taken_for_anything_else() {
+        // What Linux does with the areas of 64 CPUs, a hundred times three boots.
+        let mut state = 1_u64;
+        let mut random = |places: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % places
+        };
+        for _ in 0..100 {
+            let base: Vec<u64> = (0..3).map(|_| IMAGE + random(512) * MIB2).collect();
+            for _ in 0..64 {
+                let seen: Vec<u64> =
+                    (0..3).map(|_| (0xfffffe << 40) + random(1 << 27) * 0x1000).collect();
+                assert_eq!(agreement(&base, &seen, 64 * 5), Agreement::None, "{base:x?} {seen:x?}");
+            }
+        }
     }
 
     proptest! {
         #[test]
         fn any_series_is_survived(pairs in prop::collection::vec(any::<(u64, u64)>(), 0..6)) {
             let (base, seen): (Vec<u64>, Vec<u64>) = pairs.into_iter().unzip();
-            let bits = match agreement(&base, &seen) {
+            let bits = match agreement(&base, &seen, 1) {
                 Agreement::Whole(bits) | Agreement::Part(bits) => bits,
                 Agreement::None => 0.0,
             };

@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::document::{Audit, Base, BaseMotion, Boots, Finding, Motion, Place, Track};
 use crate::findings::catalogue::{KERNEL_NOT_RANDOMISED, MOVEMENT_UNDECIDED, MOVES_WITH_KERNEL};
 use agreement::{Agreement, agreement, spread};
-use tracks::Seen;
+use tracks::{Seen, Tracks};
 
 /// Boots from which on what never moved is called fixed.
 const ENOUGH: usize = 3;
@@ -40,26 +40,29 @@ struct Series {
 /// that has the place.
 pub fn boots(audits: &[Audit]) -> (Boots, Vec<Finding>) {
     let series = all_bases(audits);
-    let seen: Vec<BTreeMap<_, Seen>> = audits.iter().map(tracks::tracks).collect();
-    let keys: BTreeSet<_> = seen.iter().flat_map(BTreeMap::keys).collect();
+    let tracks: Vec<Tracks> = audits.iter().map(tracks::tracks).collect();
+    let cut = tracks.iter().any(|boot| boot.cut);
+    let keys: BTreeSet<_> = tracks.iter().flat_map(|boot| boot.seen.keys()).collect();
+    let comparisons = keys.len() * series.len();
     let mut followed: Vec<(Track, Seen)> = Vec::new();
     let mut told = BTreeMap::new();
     for key in keys {
-        let in_each: Vec<Option<Seen>> = seen.iter().map(|boot| boot.get(key).copied()).collect();
+        let in_each: Vec<Option<Seen>> =
+            tracks.iter().map(|boot| boot.seen.get(key).copied()).collect();
         let Some(first) = in_each.iter().flatten().next().copied() else { continue };
         let values: Vec<Option<u64>> =
             in_each.iter().map(|seen| seen.map(|seen| seen.value)).collect();
         // One piece of many that move as one says it for all.
         let is_told = told.get(&key.alike()).is_some_and(|piece: &Vec<_>| as_one(piece, &values));
         if !is_told {
-            followed.push((follow(key.name(), &values, &series), first));
+            followed.push((follow(key.name(), &values, &series, comparisons), first));
             told.insert(key.alike(), values);
         }
     }
     followed.sort_by_key(|(_, seen)| seen.address);
 
     let bases: Vec<Base> = series.iter().map(base).collect();
-    let findings = findings(audits.len(), &bases, &followed);
+    let findings = findings(audits.len(), &bases, &followed, cut);
     let tracks = followed.into_iter().map(|(track, _)| track).collect();
     (Boots { boots: audits.len(), bases, tracks }, findings)
 }
@@ -120,7 +123,7 @@ fn base(series: &Series) -> Base {
 }
 
 /// What becomes of one visible thing.
-fn follow(name: String, values: &[Option<u64>], bases: &[Series]) -> Track {
+fn follow(name: String, values: &[Option<u64>], bases: &[Series], comparisons: usize) -> Track {
     let known: Vec<u64> = values.iter().flatten().copied().collect();
     let addresses = values.iter().map(|value| value.map(text)).collect();
     let mut track = Track { name, addresses, ..Track::default() };
@@ -131,12 +134,18 @@ fn follow(name: String, values: &[Option<u64>], bases: &[Series]) -> Track {
         track.motion = Motion::Fixed;
         return track;
     }
-    track.motion = Motion::Independent;
     let mut best = 0.0;
     for base in bases {
         let both = base.addresses.iter().zip(values).filter_map(|(base, seen)| (*base).zip(*seen));
         let (base_at, seen_at): (Vec<u64>, Vec<u64>) = both.unzip();
-        let (bits, motion) = match agreement(&base_at, &seen_at) {
+        if base_at.len() < 2 {
+            continue;
+        }
+        // Its distance from something has changed at least.
+        if track.motion == Motion::Undecided {
+            track.motion = Motion::Independent;
+        }
+        let (bits, motion) = match agreement(&base_at, &seen_at, comparisons) {
             Agreement::Whole(bits) => (bits, Motion::WithBase),
             Agreement::Part(bits) => (bits, Motion::PartlyWithBase),
             Agreement::None => continue,
@@ -153,7 +162,7 @@ fn follow(name: String, values: &[Option<u64>], bases: &[Series]) -> Track {
     track
 }
 
-fn findings(boots: usize, bases: &[Base], followed: &[(Track, Seen)]) -> Vec<Finding> {
+fn findings(boots: usize, bases: &[Base], followed: &[(Track, Seen)], cut: bool) -> Vec<Finding> {
     let mut findings = Vec::new();
     for base in bases {
         let with: Vec<&(Track, Seen)> = followed
@@ -164,23 +173,27 @@ fn findings(boots: usize, bases: &[Base], followed: &[(Track, Seen)]) -> Vec<Fin
             findings.push(moves_with(boots, base, &with));
         }
     }
-    let image = bases.iter().find(|base| base.name == bases::IMAGE);
-    findings.extend(match image.map(|base| base.motion) {
-        Some(BaseMotion::Random) => None,
-        Some(BaseMotion::Fixed) => {
-            let title = format!("the kernel image was at the same address in all {boots} boots");
-            Some(KERNEL_NOT_RANDOMISED.finding(title, Vec::new()))
-        }
-        Some(BaseMotion::Undecided) => {
-            let title =
-                format!("the kernel image did not move in {boots} boots: that may be chance");
-            Some(MOVEMENT_UNDECIDED.finding(title, Vec::new()))
-        }
-        None => {
-            let title = format!("no kernel image was found in {boots} boots");
-            Some(MOVEMENT_UNDECIDED.finding(title, Vec::new()))
-        }
-    });
+    let still = |motion| bases.iter().filter(move |base| base.motion == motion);
+    if still(BaseMotion::Fixed).any(|base| base.name == bases::IMAGE) {
+        let title = format!("the kernel image was at the same address in all {boots} boots");
+        findings.push(KERNEL_NOT_RANDOMISED.finding(title, Vec::new()));
+    }
+    let undecided: Vec<&str> = still(BaseMotion::Undecided).map(|base| &base.name[..]).collect();
+    let reasons = [
+        (!undecided.is_empty()).then(|| {
+            format!(
+                "in {boots} boots these did not move, by chance or not: {}",
+                undecided.join(", ")
+            )
+        }),
+        bases
+            .iter()
+            .all(|base| base.name != bases::IMAGE)
+            .then(|| format!("no kernel image was found in {boots} boots")),
+        cut.then(|| "there is more visible memory than is followed from boot to boot".to_owned()),
+    ];
+    let undecided = reasons.into_iter().flatten();
+    findings.extend(undecided.map(|title| MOVEMENT_UNDECIDED.finding(title, Vec::new())));
     findings
 }
 
@@ -208,7 +221,7 @@ fn moves_with(boots: usize, base: &Base, with: &[&(Track, Seen)]) -> Finding {
             _ => format!("{}: {:.1} bits of {name}", track.name, track.bits),
         },
     };
-    MOVES_WITH_KERNEL.finding(title, with.iter().map(place).collect())
+    MOVES_WITH_KERNEL.finding(title, with.iter().map(place))
 }
 
 fn text(address: u64) -> String {
@@ -291,13 +304,13 @@ mod tests {
 
     #[test]
     fn what_shares_some_bits_only_is_found_with_those() {
-        // The low six bits of the image's slide, and others above.
-        let own = [(THREE[0], 5), (THREE[1], 900), (THREE[2], 77)];
+        // The low eight bits of the image's slide, and others above.
+        let own = [(THREE[0], 5), (THREE[1], 901), (THREE[2], 78)];
         let audits = own.map(|(steps, own)| {
-            boot(steps, |image, _| AREA + (image - IMAGE) % (64 * MIB2) + own * 64 * MIB2)
+            boot(steps, |image, _| AREA + (image - IMAGE) % (256 * MIB2) + own * 256 * MIB2)
         });
         let (track, findings) = entry_text(&audits);
-        assert_eq!((track.motion, track.bits), (Motion::PartlyWithBase, 6.0));
+        assert_eq!((track.motion, track.bits), (Motion::PartlyWithBase, 8.0));
         assert_eq!(findings, ["moves-with-kernel"]);
     }
 
@@ -339,6 +352,19 @@ mod tests {
         assert_eq!(pointer.name, "pointer at 0x128 in entry text");
         assert_eq!(pointer.moves_with.as_deref(), Some("area 1"));
         assert_eq!(findings[0].places[0].value, Some(HEAP + THREE[0].2 * GIB + 0x4c0));
+    }
+
+    #[test]
+    fn without_a_base_nothing_is_called_independent() {
+        let mut audits = THREE.map(|steps| boot(steps, |image, _| image + 0xe0_0000));
+        for audit in &mut audits {
+            // All that the kernel's root maps is visible and small.
+            audit.views[0].kernel = vec![run(AREA, 0xa000, 0x1000, false)];
+        }
+        audits[0].views[0].kernel = kernel(IMAGE, DIRECT_MAP, HEAP);
+        let (track, findings) = entry_text(&audits);
+        assert_eq!(track.motion, Motion::Undecided);
+        assert_eq!(findings, ["movement-undecided"]);
     }
 
     #[test]

@@ -5,8 +5,9 @@
 //! the same offset in the same region.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
-use crate::document::{Audit, Kind, Region};
+use crate::document::{Audit, Kind, Place, Region};
 
 /// Most things that are followed; a kernel that shows more hides nothing anyway.
 const TRACKS: usize = 1024;
@@ -50,7 +51,7 @@ impl Key {
     }
 }
 
-/// The tracks of one boot: what is visible, and where; for a word, what it says. `length` is its size.
+/// Where something is in one boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// The address, or the word's value.
@@ -63,41 +64,63 @@ pub struct Seen {
     pub view: usize,
 }
 
-/// What one boot shows. Without isolation everything is visible, and nothing is worth following.
-pub fn tracks(audit: &Audit) -> BTreeMap<Key, Seen> {
-    let mut tracks = BTreeMap::new();
+/// What one boot shows.
+#[derive(Clone, Debug, Default)]
+pub struct Tracks {
+    /// Each thing, and where it is.
+    pub seen: BTreeMap<Key, Seen>,
+    /// Whether there was more than is followed.
+    pub cut: bool,
+}
+
+/// What one boot shows. Without isolation everything is visible, and nothing is worth following. What all CPUs share is
+/// followed before what belongs to one, executable memory first, lower CPUs before higher ones.
+pub fn tracks(audit: &Audit) -> Tracks {
+    let mut tracks = Tracks::default();
     let isolated = audit.views.iter().enumerate().filter(|(_, view)| view.kernel_root.is_some());
     for (number, view) in isolated {
-        let mut regions: Vec<(Key, &Region)> = Vec::new();
         let mut counts: BTreeMap<Key, usize> = BTreeMap::new();
-        for region in view.visible.iter().filter(|region| region.repeats.is_none()).take(TRACKS) {
-            let key = key(region);
-            let count = counts.entry(key.clone()).or_default();
-            let key = Key { order: *count, ..key };
-            *count += 1;
-            let seen = Seen {
-                value: region.address,
-                address: region.address,
-                bytes: region.bytes,
-                view: number,
-            };
-            tracks.entry(key.clone()).or_insert(seen);
-            regions.push((key, region));
+        let visible = view.visible.iter().filter(|region| region.repeats.is_none());
+        let mut regions: Vec<(Key, &Region)> = visible
+            .map(|region| {
+                let key = key(region);
+                let count = counts.entry(key.clone()).or_default();
+                let order = *count;
+                *count += 1;
+                (Key { order, ..key }, region)
+            })
+            .collect();
+        regions.sort_by_key(|(key, region)| (key.cpu, !region.rights.executable, region.address));
+        for (key, region) in &regions {
+            let Region { address, bytes, .. } = **region;
+            tracks.add(key.clone(), Seen { value: address, address, bytes, view: number });
         }
+        regions.sort_by_key(|(_, region)| region.address);
         let places = audit.findings.iter().flat_map(|finding| &finding.places);
-        for place in places.filter(|place| place.view == number).take(TRACKS) {
-            let region = regions.iter().find(|(_, region)| region.contains(place.address));
+        for place in places.filter(|place| place.view == number) {
+            let after = regions.partition_point(|(_, region)| region.address <= place.address);
+            let region = after.checked_sub(1).map(|index| &regions[index]);
+            let region = region.filter(|(_, region)| region.contains(place.address));
             if let (Some(value), Some((key, region))) = (place.value, region) {
                 let key = Key { word: Some(place.address - region.address), ..key.clone() };
-                let seen = Seen { value, address: place.address, bytes: place.bytes, view: number };
-                tracks.entry(key).or_insert(seen);
+                let Place { address, bytes, .. } = *place;
+                tracks.add(key, Seen { value, address, bytes, view: number });
             }
         }
     }
-    while tracks.len() > TRACKS {
-        tracks.pop_last();
-    }
     tracks
+}
+
+impl Tracks {
+    /// Follows one more, if it is not followed already and there is room.
+    fn add(&mut self, key: Key, seen: Seen) {
+        let full = self.seen.len() == TRACKS;
+        match self.seen.entry(key) {
+            Entry::Vacant(_) if full => self.cut = true,
+            Entry::Vacant(entry) => drop(entry.insert(seen)),
+            Entry::Occupied(_) => {}
+        }
+    }
 }
 
 fn key(region: &Region) -> Key {
@@ -111,5 +134,32 @@ fn key(region: &Region) -> Key {
         page_size: region.page_size,
         order: 0,
         word: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::{Name, Rights, View};
+
+    #[test]
+    fn the_entry_text_is_followed_however_many_cpus_there_are() {
+        let region = |address, kind, cpu| Region {
+            address,
+            bytes: 0x1000,
+            rights: Rights { executable: kind == Kind::EntryText, ..Rights::default() },
+            name: Some(Name { kind, text: format!("{kind:?} of {cpu:?}"), cpu, symbol: None }),
+            ..Region::default()
+        };
+        let area = (0..3000).map(|cpu| {
+            region(0xffff_fe00_0000_0000 + u64::from(cpu) * 0x1000, Kind::EntryStack, Some(cpu))
+        });
+        let text = region(0xffff_ffff_8100_0000, Kind::EntryText, None);
+        let visible = area.chain([text]).collect();
+        let view = View { kernel_root: Some(1), visible, ..View::default() };
+        let tracks = tracks(&Audit { views: vec![view], ..Audit::default() });
+        assert!(tracks.cut && tracks.seen.len() == TRACKS);
+        assert!(tracks.seen.keys().any(|key| key.kind == Some(Kind::EntryText)));
+        assert!(tracks.seen.keys().any(|key| key.cpu == Some(0)));
     }
 }

@@ -11,7 +11,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::form::{Contents, Per, Visible};
+use super::form::{Accept, Contents, Per, Visible};
 use super::judge::{Share, Verdict, judge, share};
 use super::{Accepted, Expectations};
 use crate::document::{Audit, Filled, Finding, Place, Region, Severity, View};
@@ -125,6 +125,20 @@ impl Expectations {
             let Verdict::Declared(index) = verdict else { continue };
             let Contents::Zero { but } = &self.visible[*index].contents else { continue };
             let all = &audit.views[view].filled;
+            // What was not looked at is not known to be zero.
+            let unknown = if region.rights.executable {
+                Some("executable pages are not looked at")
+            } else if all.len() >= View::FILLED {
+                Some("more is not zero than is listed")
+            } else {
+                None
+            };
+            if let Some(why) = unknown {
+                let what = self.visible[*index].what();
+                let note = format!("it is not known whether {what} is zero: {why}");
+                places.push(place(view, region.address, region.bytes, note));
+                continue;
+            }
             let from = all.partition_point(|filled| filled.last() < region.address);
             for filled in all[from..].iter().take_while(|filled| filled.address <= region.last()) {
                 for (address, bytes) in filled.in_pages(region).take(PARTS - parts) {
@@ -199,21 +213,29 @@ impl Expectations {
     fn drop_declared(&self, audit: &mut Audit, verdicts: &[Vec<Verdict>]) {
         let views = &audit.views;
         let declared = |place: &Place| {
-            let Some(view) = views.get(place.view) else { return false };
+            let view = views.get(place.view)?;
             let after = view.visible.partition_point(|region| region.address <= place.address);
-            let Some(index) = after.checked_sub(1) else { return false };
+            let index = after.checked_sub(1)?;
             let region = &view.visible[index];
             let inside = place.bytes <= region.bytes
                 && region.contains(place.address)
                 && place.address - region.address <= region.bytes - place.bytes;
-            inside && matches!(verdicts[place.view][index], Verdict::Declared(_))
+            let declared = matches!(verdicts[place.view][index], Verdict::Declared(_));
+            (inside && declared).then_some(region)
         };
         audit.findings.retain_mut(|finding| {
-            if !OF_PAGES.contains(&&*finding.id) {
+            // What both roots together do wrong is no page's declared state: pages that are global and not the same.
+            let of_both =
+                finding.id == "global-supervisor-page" && finding.severity > Severity::Note;
+            if !OF_PAGES.contains(&&*finding.id) || of_both {
                 return true;
             }
+            // The kernel's root may leave open what is declared as it is in the user's.
+            let open = finding.id == "kernel-half-user-accessible";
             let before = finding.places.len();
-            finding.places.retain(|place| !declared(place));
+            finding
+                .places
+                .retain(|place| declared(place).is_none_or(|region| open && !region.rights.user));
             // Places that are not listed cannot be told: they stay.
             finding.count = finding.count.saturating_sub((before - finding.places.len()) as u64);
             finding.count > 0
@@ -229,9 +251,18 @@ impl Expectations {
             return Some(format!("[limits] allows {limit} pointers"));
         }
         let fits = self.accept.iter().find(|accept| {
-            accept.finding == finding.id && accept.most.is_none_or(|most| finding.count <= most)
+            accept.finding == finding.id
+                && accept.most.is_none_or(|most| finding.count <= most)
+                && accept.worst().is_none_or(|worst| finding.severity <= worst)
         });
         fits.map(|accept| accept.reason.clone())
+    }
+}
+
+impl Accept {
+    /// The worst severity that is accepted; any if the finding is none of ours.
+    fn worst(&self) -> Option<Severity> {
+        self.severity.or_else(|| Rule::of(&self.finding).map(|rule| rule.severity))
     }
 }
 

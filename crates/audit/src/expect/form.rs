@@ -11,7 +11,7 @@ use toml::Spanned;
 
 use super::pattern::{NamePattern, RightsPattern, Span};
 use super::{ExpectError, Expectations};
-use crate::document::Kind;
+use crate::document::{Kind, Severity};
 
 /// The longest text that is read, in bytes.
 const LENGTH: usize = 256 << 10;
@@ -115,6 +115,8 @@ pub struct Accept {
     pub reason: String,
     /// In at most so many places.
     pub most: Option<u64>,
+    /// As bad as this at worst: one identifier may stand for harmless and for grave things.
+    pub severity: Option<Severity>,
 }
 
 impl<'de> Deserialize<'de> for Contents {

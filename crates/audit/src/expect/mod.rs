@@ -75,4 +75,6 @@ pub enum ExpectError {
 }
 
 #[cfg(test)]
+mod silence;
+#[cfg(test)]
 mod tests;

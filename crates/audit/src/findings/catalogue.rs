@@ -17,9 +17,16 @@ pub struct Rule {
 
 impl Rule {
     /// The finding of this kind at these places. `title` has the numbers.
-    pub fn finding(&self, title: impl Into<String>, mut places: Vec<Place>) -> Finding {
-        let count = places.len() as u64;
-        places.truncate(Finding::PLACES);
+    pub fn finding(
+        &self,
+        title: impl Into<String>,
+        places: impl IntoIterator<Item = Place>,
+    ) -> Finding {
+        let mut all = places.into_iter();
+        // What is not listed is counted and not kept: a hostile guest has millions.
+        let mut places: Vec<Place> = all.by_ref().take(Finding::PLACES).collect();
+        places.shrink_to_fit();
+        let count = places.len() as u64 + all.count() as u64;
         Finding {
             id: self.id.into(),
             severity: self.severity,
@@ -125,14 +132,19 @@ catalogue! {
          of the CPU (RDRAND).";
     /// Too few boots.
     MOVEMENT_UNDECIDED = "movement-undecided", Note,
-        "Whether visible addresses move with the kernel cannot be told: its image was at one address only, in too few \
-         boots to say that it always is, or it was not found. Look at more boots.";
+        "Whether what is visible moves with the kernel cannot be told for all of it: something was at one address only, in \
+         too few boots to say that it always is; or it was not found; or there is more than is followed. Look at more \
+         boots.";
     /// Garbage.
     MALFORMED_TABLES = "malformed-tables", Warning,
         "The page tables hold entries that no kernel should write: tables or pages outside of memory, reserved bits, \
          loops. What they would translate was not followed, so there may be more visible memory than is listed here.";
+    /// A recursive entry.
+    PAGE_TABLES_VISIBLE = "page-tables-visible", Warning,
+        "User mode's page tables are among the memory that they map for the kernel. Their contents are physical addresses: \
+         of the program's own memory, and of the kernel's tables. Map them in the kernel's root alone.";
     /// The user root alone is known.
-    KERNEL_ROOT_UNKNOWN = "kernel-root-unknown", Note,
+    KERNEL_ROOT_UNKNOWN = "kernel-root-unknown", Warning,
         "User mode's tables do not map the kernel, but the kernel's own root was not found: it is no pair that \
          differs in bit 12 of CR3. Pointers to kernel-only memory could not be told from numbers. Give the kernel's \
          CR3 with --kernel-cr3.";
@@ -141,7 +153,7 @@ catalogue! {
         "This root was found on a CPU that was in the kernel, and no other half of a pair was found. It need not be the \
          root that user mode runs under. Look again while a program runs.";
     /// More than a search can do.
-    NOT_SEARCHED = "not-searched", Note,
+    NOT_SEARCHED = "not-searched", Warning,
         "So much memory is visible that its contents were searched only in part. Pointers and bytes beyond are not \
          counted.";
     /// `--expect`: something else is there.

@@ -2,13 +2,17 @@
 
 use super::catalogue::*;
 use super::{Seen, count, kind, place, size, total};
+use std::collections::HashSet;
+
 use crate::document::{
     Anomaly, AnomalyKind, Caught, CpuView, Finding, Kind, Place, Region, Severity,
 };
 use crate::walk::Run;
 
-/// An isolated kernel shows far less than this; one that is mapped whole, more.
-const WHOLE: u64 = 16 << 20;
+/// An isolated kernel shows far less than this, but for the areas of many CPUs; one that is mapped whole, more.
+pub const WHOLE: u64 = 16 << 20;
+/// What the area of one CPU may add to that.
+const OF_CPU: u64 = 1 << 20;
 /// So much of the direct map is no page that is shown on purpose.
 const DIRECT_MAP: u64 = 2 << 20;
 
@@ -34,19 +38,27 @@ pub fn ring_3_on_kernel_root(seen: &Seen, cpus: &[&CpuView]) -> Vec<Finding> {
 }
 
 /// Whether user mode's root maps the kernel whole: its own tables, the direct map, or simply too much.
-pub fn whole(seen: &Seen, cpus: &[&CpuView]) -> Vec<Finding> {
+/// `all` are the guest's CPUs, `cpus` those of this view.
+pub fn whole(seen: &Seen, all: &[CpuView], cpus: &[&CpuView]) -> Vec<Finding> {
     let view = seen.view;
     let supervisor: Vec<&Region> =
         view.visible.iter().filter(|region| !region.rights.user).collect();
-    let root = |region: &&&Region| {
+    let root = |region: &&Region| {
         region.contiguous && view.user_root.wrapping_sub(region.physical) < region.bytes
     };
     // Single pages of it may be shown on purpose.
     let direct =
-        |region: &&&Region| kind(region) == Some(Kind::DirectMap) && region.bytes >= DIRECT_MAP;
-    let bytes = view.totals.visible_bytes.max(total(&distinct(&supervisor)));
-    let is_whole =
-        supervisor.iter().any(|region| root(&region) || direct(&region)) || bytes >= WHOLE;
+        |region: &&Region| kind(region) == Some(Kind::DirectMap) && region.bytes >= DIRECT_MAP;
+    let bytes = total(&supervisor);
+    let tables: Vec<&Region> = supervisor.iter().copied().filter(root).collect();
+    let owners: HashSet<u32> = supervisor
+        .iter()
+        .filter_map(|region| region.name.as_ref().and_then(|name| name.cpu))
+        .collect();
+    let most = WHOLE.saturating_add(OF_CPU.saturating_mul(owners.len() as u64));
+    // A pair's user root may show its own tables through a recursive entry, and nothing else of the kernel.
+    let reaches_tables = view.kernel_root.is_none() && !tables.is_empty();
+    let is_whole = reaches_tables || supervisor.iter().any(direct) || bytes >= most;
     let uncertain = view.kernel_root.is_none()
         && !cpus.is_empty()
         && cpus.iter().all(|cpu| cpu.caught == Caught::RootInKernel);
@@ -61,7 +73,9 @@ pub fn whole(seen: &Seen, cpus: &[&CpuView]) -> Vec<Finding> {
         // The kernel's own root maps the kernel, of course.
         let title = "a CPU was in the kernel, on a root without another half".to_string();
         let finding = NOT_SEEN_IN_RING_3.finding(title, vec![here]);
-        if !is_whole {
+        // Where another CPU has told what user mode runs under, this root says nothing.
+        let told = all.iter().any(|cpu| cpu.caught != Caught::RootInKernel);
+        if told || !is_whole {
             return vec![finding];
         }
         // Without a pair, most likely there is but one root for both.
@@ -80,6 +94,20 @@ pub fn whole(seen: &Seen, cpus: &[&CpuView]) -> Vec<Finding> {
     Vec::new()
 }
 
+/// Whether an isolated view shows its own root.
+pub fn tables(seen: &Seen) -> Option<Finding> {
+    let view = seen.view;
+    let root = |region: &&Region| {
+        // What repeats other memory has holes, and what is in them is somewhere else.
+        let inside = view.user_root.wrapping_sub(region.physical) < region.bytes;
+        inside && region.contiguous && !region.rights.user
+    };
+    let tables: Vec<&Region> = view.visible.iter().filter(root).collect();
+    let title = "user mode's tables map themselves";
+    let places = tables.iter().map(|region| place(seen, region));
+    (!tables.is_empty()).then(|| PAGE_TABLES_VISIBLE.finding(title, places))
+}
+
 /// The greatest regions: a list of all would be long and say nothing.
 fn largest(seen: &Seen, regions: &[&Region]) -> Vec<Place> {
     let mut regions = regions.to_vec();
@@ -87,10 +115,6 @@ fn largest(seen: &Seen, regions: &[&Region]) -> Vec<Place> {
     regions.truncate(16);
     regions.sort_by_key(|region| region.address);
     regions.into_iter().map(|region| place(seen, region)).collect()
-}
-
-fn distinct<'a>(regions: &[&'a Region]) -> Vec<&'a Region> {
-    regions.iter().copied().filter(|region| region.repeats.is_none()).collect()
 }
 
 /// Whether both roots show the same user memory, and whether the kernel's leaves it executable.
@@ -102,13 +126,14 @@ pub fn user_halves(seen: &Seen, cpus: &[&CpuView]) -> Vec<Finding> {
         }
         return found;
     }
-    let differing = seen.halves.differences.clone();
-    if !differing.is_empty() {
+    let differing = &seen.halves.differences;
+    if differing.count > 0 {
         let title = format!(
             "the two roots disagree about user memory in {}",
-            count(differing.len() as u64, "place")
+            count(differing.count, "place")
         );
-        found.push(USER_HALVES_DISAGREE.finding(title, differing));
+        let finding = USER_HALVES_DISAGREE.finding(title, differing.places.clone());
+        found.push(Finding { count: differing.count, ..finding });
     }
     let executable: Vec<&Region> = seen.halves.executable.iter().collect();
     if !executable.is_empty() {
@@ -116,7 +141,7 @@ pub fn user_halves(seen: &Seen, cpus: &[&CpuView]) -> Vec<Finding> {
             "{} of user memory is executable under the kernel's root",
             size(total(&executable))
         );
-        let places = executable.iter().map(|region| place(seen, region)).collect();
+        let places = executable.iter().map(|region| place(seen, region));
         let mut finding = USER_HALF_EXECUTABLE.finding(title, places);
         // SMEP keeps ring 0 from it, but a return that forgot the switch is in ring 3.
         finding.severity = Severity::Warning;
@@ -128,25 +153,49 @@ pub fn user_halves(seen: &Seen, cpus: &[&CpuView]) -> Vec<Finding> {
 fn unknown_kernel(seen: &Seen) -> Option<Finding> {
     let supervisor: Vec<&Region> =
         seen.view.visible.iter().filter(|region| !region.rights.user).collect();
-    let small = total(&distinct(&supervisor)) < WHOLE;
+    let small = total(&supervisor) < WHOLE;
     let maps_root = supervisor
         .iter()
+        .filter(|region| region.contiguous)
         .any(|region| seen.view.user_root.wrapping_sub(region.physical) < region.bytes);
     let title = "user mode's tables hide the kernel, but where the kernel's root is is not known";
     (small && !maps_root).then(|| KERNEL_ROOT_UNKNOWN.finding(title, Vec::new()))
 }
 
+/// Where the two roots' user halves differ.
+#[derive(Debug, Default)]
+pub struct Differences {
+    /// The first places, at most [`Finding::PLACES`].
+    pub places: Vec<Place>,
+    /// How many there are.
+    pub count: u64,
+}
+
 /// Where two lists of user runs differ in what is mapped, to where, or in the right to write. The right to execute
 /// is meant to differ.
-pub fn differences(view: usize, user: &[Run], kernel: &[Run]) -> Vec<Place> {
-    let mut places: Vec<Place> = Vec::new();
-    let mut add = |first: u64, last: u64, note: &str| {
+pub fn differences(view: usize, user: &[Run], kernel: &[Run]) -> Differences {
+    let mut found = Differences::default();
+    // The last place, listed or not: its last address and what is special there.
+    let mut before: Option<(u64, &str)> = None;
+    let mut add = |first: u64, last: u64, note: &'static str| {
         let bytes = last - first + 1;
-        match places.last_mut() {
-            Some(place) if place.note == note && place.address + place.bytes == first => {
-                place.bytes += bytes;
+        let goes_on = before.is_some_and(|before| before == (first.wrapping_sub(1), note));
+        before = Some((last, note));
+        found.count += u64::from(!goes_on);
+        let is_listed = found.places.len() as u64 == found.count;
+        let is_full = found.places.len() == Finding::PLACES;
+        match found.places.last_mut() {
+            Some(place) if goes_on && is_listed => place.bytes += bytes,
+            _ if !goes_on && !is_full => {
+                found.places.push(Place {
+                    view,
+                    address: first,
+                    bytes,
+                    value: None,
+                    note: note.into(),
+                });
             }
-            _ => places.push(Place { view, address: first, bytes, value: None, note: note.into() }),
+            _ => {}
         }
     };
     let of_user = |run: &&Run| run.rights.user && !run.in_kernel_half();
@@ -188,7 +237,7 @@ pub fn differences(view: usize, user: &[Run], kernel: &[Run]) -> Vec<Place> {
             None => break,
         }
     }
-    places
+    found
 }
 
 /// How two runs that both hold `at` differ there.
@@ -229,7 +278,7 @@ pub fn malformed(seen: &Seen) -> Vec<Finding> {
     };
     let title = format!("{} in the page tables", count(bad.len() as u64, "malformed entry"));
     let title = title.replace("entrys", "entries");
-    let mut finding = MALFORMED_TABLES.finding(title, bad.iter().map(place).collect());
+    let mut finding = MALFORMED_TABLES.finding(title, bad.iter().map(place));
     if bad.iter().all(|anomaly| anomaly.kind == AnomalyKind::Loop) {
         // A recursive mapping is a known way for a kernel to reach its own tables.
         finding.severity = Severity::Note;

@@ -24,7 +24,7 @@ use crate::names::Names;
 use crate::tables::Tables;
 use crate::tell::Halves;
 
-pub use isolation::differences;
+pub use isolation::{Differences, WHOLE, differences};
 
 /// One view, with all that was found out about it.
 pub struct Seen<'a> {
@@ -46,13 +46,14 @@ pub struct Seen<'a> {
 pub fn find(cpus: &[CpuView], seen: &Seen) -> Vec<Finding> {
     let runs: Vec<&CpuView> = cpus.iter().filter(|cpu| cpu.view == seen.index).collect();
     let mut found = isolation::ring_3_on_kernel_root(seen, &runs);
-    let whole = isolation::whole(seen, &runs);
+    let whole = isolation::whole(seen, cpus, &runs);
     let isolated = whole.is_empty();
     found.extend(whole);
     found.extend(isolation::user_halves(seen, &runs));
     found.extend(isolation::malformed(seen));
     found.extend(rights::always(seen));
     if isolated {
+        found.extend(isolation::tables(seen));
         found.extend(rights::isolated(seen, &runs));
         found.extend(secrets::find(seen));
     }
@@ -83,6 +84,13 @@ pub fn merge(found: Vec<Finding>) -> Vec<Finding> {
 fn place(seen: &Seen, region: &Region) -> Place {
     let note = region.name.as_ref().map_or_else(|| "no name".into(), |name| name.text.clone());
     Place { view: seen.index, address: region.address, bytes: region.bytes, value: None, note }
+}
+
+/// The region of an ascending list that holds an address.
+fn region(regions: &[Region], address: u64) -> Option<&Region> {
+    let after = regions.partition_point(|region| region.address <= address);
+    let last = regions.get(after.checked_sub(1)?)?;
+    last.contains(address).then_some(last)
 }
 
 fn kind(region: &Region) -> Option<Kind> {

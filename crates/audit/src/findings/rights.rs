@@ -3,6 +3,10 @@
 use super::catalogue::*;
 use super::{Seen, kind, place, size, total};
 use crate::document::{CpuView, Finding, Kind, Place, Region, Severity};
+use crate::names::mark::Mark;
+
+/// Entry text is shorter: Linux's has 8 KiB.
+const ENTRY_TEXT_MOST: u64 = 256 << 10;
 
 /// What is wrong however much is mapped.
 pub fn always(seen: &Seen) -> Vec<Finding> {
@@ -86,6 +90,7 @@ fn executable(seen: &Seen) -> Vec<Finding> {
         let title = format!("{} beyond the entry text may be executed", size(total(&text)));
         found.push(finding(seen, &EXECUTABLE_SUPERVISOR_PAGE, title, &text));
     }
+    found.extend(long_entry_text(seen));
     let beyond = &seen.contents.beyond;
     let bytes: u64 = beyond.iter().map(|beyond| beyond.bytes).sum();
     if bytes > 0 {
@@ -102,18 +107,21 @@ fn executable(seen: &Seen) -> Vec<Finding> {
                 size(code)
             )
         };
-        let mut places: Vec<Place> = Vec::new();
-        for beyond in beyond {
-            let note = format!("{} beyond the entry text", size(beyond.bytes));
-            let (address, bytes) = (beyond.region, beyond.bytes);
-            places.push(Place { view: seen.index, address, bytes, value: None, note });
-            for (address, bytes) in &beyond.stretches {
+        let place = |address: u64, bytes: u64, note: String| Place {
+            view: seen.index,
+            address,
+            bytes,
+            value: None,
+            note,
+        };
+        let places = beyond.iter().flat_map(|beyond| {
+            let whole = format!("{} beyond the entry text", size(beyond.bytes));
+            let stretches = beyond.stretches.iter().map(|(address, bytes)| {
                 let symbol = seen.names.symbol(*address);
-                let note = symbol.unwrap_or_else(|| "code or data".into());
-                let (address, bytes) = (*address, *bytes);
-                places.push(Place { view: seen.index, address, bytes, value: None, note });
-            }
-        }
+                place(*address, *bytes, symbol.unwrap_or_else(|| "code or data".into()))
+            });
+            std::iter::once(place(beyond.region, beyond.bytes, whole)).chain(stretches)
+        });
         let mut finding = EXECUTABLE_SUPERVISOR_PAGE.finding(title, places);
         if code == 0 {
             finding.severity = Severity::Note;
@@ -121,6 +129,28 @@ fn executable(seen: &Seen) -> Vec<Finding> {
         found.push(finding);
     }
     found
+}
+
+/// Entry text that is too long to be entry text: handlers all over a kernel's text.
+fn long_entry_text(seen: &Seen) -> Option<Finding> {
+    let shown = |mark: &&Mark| {
+        mark.kind == Kind::EntryText && super::region(&seen.view.visible, mark.first).is_some()
+    };
+    let marks: Vec<&Mark> = seen.names.marks.iter().filter(shown).collect();
+    let bytes =
+        marks.iter().fold(0_u64, |sum, mark| sum.saturating_add(mark.last - mark.first + 1));
+    if bytes <= ENTRY_TEXT_MOST {
+        return None;
+    }
+    let place = |mark: &&Mark| Place {
+        view: seen.index,
+        address: mark.first,
+        bytes: mark.last - mark.first + 1,
+        value: None,
+        note: mark.what.clone(),
+    };
+    let title = format!("what looks like entry text is {} long", size(bytes));
+    Some(EXECUTABLE_SUPERVISOR_PAGE.finding(title, marks.iter().map(place)))
 }
 
 /// Global pages: alike in both roots, different, or the kernel's alone.
@@ -163,5 +193,5 @@ fn global(seen: &Seen) -> Vec<Finding> {
 }
 
 fn finding(seen: &Seen, rule: &Rule, title: String, regions: &[&Region]) -> Finding {
-    rule.finding(title, regions.iter().map(|region| place(seen, region)).collect())
+    rule.finding(title, regions.iter().map(|region| place(seen, region)))
 }

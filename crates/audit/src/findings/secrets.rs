@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::catalogue::*;
-use super::{Seen, count, kind, place, size, total};
+use super::{Seen, count, kind, place, region, size, total};
 use crate::document::{Finding, Kind, Place, Region, Severity};
 
 /// What one view gives away.
@@ -76,17 +76,11 @@ fn target(seen: &Seen, value: u64) -> (String, String) {
     (kind.into(), format!("{end}{name}{symbol}"))
 }
 
-fn region(regions: &[Region], address: u64) -> Option<&Region> {
-    let after = regions.partition_point(|region| region.address <= address);
-    let last = regions.get(after.checked_sub(1)?)?;
-    last.contains(address).then_some(last)
-}
-
 fn task_stacks(seen: &Seen) -> Option<Finding> {
     let stacks: Vec<&Region> =
         seen.view.visible.iter().filter(|region| kind(region) == Some(Kind::TaskStack)).collect();
     let title = format!("{} of task stacks is visible", size(total(&stacks)));
-    let places = stacks.iter().map(|region| place(seen, region)).collect();
+    let places = stacks.iter().map(|region| place(seen, region));
     (!stacks.is_empty()).then(|| TASK_STACK_VISIBLE.finding(title, places))
 }
 
@@ -103,21 +97,18 @@ fn remains(seen: &Seen) -> Vec<Finding> {
         if list.is_empty() {
             continue;
         }
-        let mut places = Vec::new();
-        for remains in &list {
+        let places = list.iter().flat_map(|remains| {
             let name = region(&seen.view.visible, remains.region);
             let name = name.and_then(|region| region.name.as_ref());
             let name = name.map_or("a page without a name", |name| name.text.as_str());
-            for (address, bytes) in &remains.stretches {
-                places.push(Place {
-                    view: seen.index,
-                    address: *address,
-                    bytes: *bytes,
-                    value: None,
-                    note: format!("offset {:#x} of {name}", address - remains.region),
-                });
-            }
-        }
+            remains.stretches.iter().map(move |(address, bytes)| Place {
+                view: seen.index,
+                address: *address,
+                bytes: *bytes,
+                value: None,
+                note: format!("offset {:#x} of {name}", address - remains.region),
+            })
+        });
         let bytes: u64 = list.iter().map(|remains| remains.bytes).sum();
         let regions = count(list.len() as u64, "region");
         let verb = if bytes == 1 { "is" } else { "are" };
@@ -164,7 +155,7 @@ fn moves_with_kernel(seen: &Seen) -> Vec<Finding> {
             size(total(&regions)),
             first.address
         );
-        let places = regions.iter().map(|region| place(seen, region)).collect();
+        let places = regions.iter().map(|region| place(seen, region));
         found.push(MOVES_WITH_KERNEL.finding(title, places));
     }
     found

@@ -60,7 +60,7 @@ fn a_kernel_mapped_whole_is_one_finding_and_not_one_for_each_page() {
         }
     });
     assert_eq!((found.id.as_str(), found.severity), ("kernel-mapped-whole", Severity::Critical));
-    assert!(found.title.contains("2 MiB"), "{}", found.title);
+    assert!(found.title.contains("4 MiB"), "{}", found.title);
 }
 
 #[test]
@@ -93,6 +93,46 @@ fn a_root_of_a_cpu_in_the_kernel_is_not_called_user_modes() {
     let audit = audit(&guest, &[cpu]);
     assert_eq!(ids(&audit), ["kernel-mapped-whole", "not-seen-in-ring-3"]);
     assert_eq!(audit.findings[0].severity, Severity::Serious);
+}
+
+#[test]
+fn a_third_root_in_the_kernel_accuses_nobody_who_was_seen_to_isolate() {
+    const THIRD: u64 = 0x4000;
+    let mut guest = guest();
+    for slot in 0..512 {
+        let entry = guest.word(KERNEL + 8 * slot);
+        guest.change(THIRD, slot, |_| entry);
+    }
+    let idle = Cpu { index: 1, cpl: 0, cr3: THIRD, ..cpu() };
+    let audit = audit(&guest, &[cpu(), idle]);
+    assert_eq!(ids(&audit), ["not-seen-in-ring-3"]);
+}
+
+#[test]
+fn a_large_page_is_searched_though_a_small_one_begins_where_it_does() {
+    const LARGE_AT: u64 = 1 << 21;
+    let mut guest = guest();
+    let (small, large) = (STACKS + 0x2000, TEXT + LARGE_AT);
+    map_both(&mut guest, small, LARGE_AT, P | NX);
+    for root in [KERNEL, USER] {
+        let directory = guest.table_of(root, large, 2);
+        guest.change(directory, (large >> 21) & 511, |_| LARGE_AT | P | NX | LARGE);
+    }
+    let below = guest.memory();
+    let memory = |address: u64, buffer: &mut [u8]| {
+        if address < LARGE_AT {
+            return below.read(address, buffer);
+        }
+        let pointer = (IMAGE + 0x10).to_le_bytes();
+        for (byte, at) in buffer.iter_mut().zip(address..) {
+            let offset = at.wrapping_sub(LARGE_AT + 0x5000) as usize;
+            *byte = pointer.get(offset).copied().unwrap_or(0);
+        }
+        true
+    };
+    let audit = audit_of(&memory, &[cpu()], None);
+    let found = of(&audit, "kernel-pointer");
+    assert_eq!(found[0].places[0].address, large + 0x5000);
 }
 
 #[test]
@@ -356,6 +396,57 @@ fn malformed_entries_are_told_and_loops_only_noted() {
         "{:?}",
         audit.findings
     );
+}
+
+#[test]
+fn a_user_root_that_names_itself_shows_its_tables_and_not_the_kernel() {
+    let mut guest = guest();
+    guest.change(USER, 300, |_| USER | P | W | NX);
+    let audit = audit(&guest, &[cpu()]);
+    assert_eq!(of(&audit, "page-tables-visible").len(), 1, "{:?}", ids(&audit));
+    assert_eq!(of(&audit, "kernel-mapped-whole").len(), 0, "{:?}", ids(&audit));
+}
+
+#[test]
+fn memory_between_repetitions_is_not_shown() {
+    let mut guest = guest();
+    // Espfix stacks begin below the root in physical memory, and reach far beyond it in virtual memory.
+    for step in 0..6 {
+        guest.map(USER, 0xffff_ff00_0000_0000 + step * 0x1_0000, 0x1000, P | NX);
+    }
+    assert_eq!(audit(&guest, &[cpu()]).findings, []);
+}
+
+#[test]
+fn handlers_all_over_the_text_do_not_make_it_entry_text() {
+    // A page between two targets that are far apart.
+    let found = only(|guest, _| {
+        for page in 1..8 {
+            for root in [KERNEL, USER] {
+                guest.map(root, TEXT - 0x1_0000 + page * 0x1000, 0x2_8000 + page * 0x1000, P);
+            }
+        }
+        gate(guest, IDT_AT, 3, TEXT - 0xf000, 0);
+    });
+    assert_eq!((found.id.as_str(), found.count), ("executable-supervisor-page", 1));
+    assert_eq!((found.places[0].address, found.places[0].bytes), (TEXT - 0xe000, 0x6000));
+}
+
+#[test]
+fn entry_text_that_goes_on_and_on_is_told() {
+    let found = only(|guest, _| {
+        for root in [KERNEL, USER] {
+            for page in (0..66).map(|page| page * 0x1000) {
+                guest.map(root, TEXT - 0x10_0000 + page, 0x3_4000 + page, P);
+            }
+            guest.map(root, TEXT, TEXT_AT, P | NX);
+        }
+        for vector in 0..32 {
+            gate(guest, IDT_AT, vector, TEXT - 0x10_0000 + 0x2200 * vector, 0);
+        }
+    });
+    assert_eq!(found.id, "executable-supervisor-page");
+    assert!(found.title.starts_with("what looks like entry text"), "{}", found.title);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod tests;
 
 use std::collections::HashSet;
 
+use crate::contents::Effort;
 use crate::cpu::Cpu;
 use crate::document::{
     Anomaly, AnomalyKind, Audit, Caught, CpuView, Region, SCHEMA, Totals, Unseen, View,
@@ -18,7 +19,7 @@ use crate::document::{
 use crate::findings::{self, differences};
 use crate::names::symbols::Symbols;
 use crate::pair::{Pair, has_user_half, pair};
-use crate::regions::{coarse, distinct_bytes, exact};
+use crate::regions::{Listed, Merge, coarse, distinct_bytes, exact};
 use crate::tables::{TableCache, Tables};
 use crate::tell::{Halves, tell};
 use crate::walk::{Budget, PARTS, Run, Walk, walk};
@@ -66,13 +67,15 @@ pub fn look(subject: &Subject) -> Result<Audit, Error> {
             None => found.push((cpu, pair(&cache, cpu, subject.kernel_cr3))),
         }
     }
-    // A kernel's own root, while no process is: nothing to see, unless there is nothing else.
-    let idle =
-        |pair: &Pair| pair.caught == Caught::RootInKernel && !has_user_half(&cache, pair.user);
+    // A kernel's own root: nothing to see, unless there is nothing else.
+    let idle = |pair: &Pair| {
+        let unpaired = subject.kernel_cr3.is_some();
+        pair.caught == Caught::RootInKernel && (unpaired || !has_user_half(&cache, pair.user))
+    };
     if found.iter().any(|(_, pair)| !idle(pair)) {
         found.retain(|(cpu, pair)| {
             if idle(pair) {
-                let reason = "in the kernel, under a root with no user half";
+                let reason = "in the kernel, under a root that user mode may never run under";
                 unseen.push(Unseen { index: cpu.index, reason: reason.into() });
             }
             !idle(pair)
@@ -115,6 +118,7 @@ pub fn look(subject: &Subject) -> Result<Audit, Error> {
         progress: subject.progress,
     };
     let mut views_of = Vec::new();
+    let mut effort = Effort::default();
     let mut found = Vec::new();
     for (index, (pair, cpu)) in pairs.iter().enumerate() {
         let (mut view, halves) = looker.view(index, pair, cpu);
@@ -124,6 +128,7 @@ pub fn look(subject: &Subject) -> Result<Audit, Error> {
             &halves,
             (&views, subject.cpus),
             subject.symbols,
+            &mut effort,
         ));
         views_of.push(view);
     }
@@ -196,6 +201,8 @@ impl Looker<'_> {
 
         if let Some(kernel) = pair.kernel {
             let tables = Tables::new(self.cache, kernel, cpu.paging());
+            // Of the many runs of a hostile guest two lists at a time are enough.
+            drop(visible);
             let Walk { mut runs, anomalies: more, supervisor_bytes } =
                 self.walk(&tables, &mut seen);
             totals.kernel_bytes = supervisor_bytes;
@@ -203,12 +210,14 @@ impl Looker<'_> {
             anomalies
                 .extend(more.into_iter().filter(|one| !known.contains(&(one.kind, one.entry_at))));
             halves.differences = differences(index, &user, &runs);
-            let executable = |run: &&Run| run.rights.user && run.rights.executable;
-            let executable = runs.iter().filter(|run| !run.in_kernel_half()).filter(executable);
-            let executable: Vec<Run> = executable.cloned().collect();
-            halves.executable = coarse(&executable);
-            runs.retain(Run::in_kernel_half);
-            view.kernel = self.list(&runs, coarse, &mut anomalies);
+            drop(user);
+            let executable = |run: &Run| run.rights.user && run.rights.executable;
+            runs.retain(|run| run.in_kernel_half() || executable(run));
+            // Ascending addresses: the user half comes first.
+            let kernel_half = runs.partition_point(|run| !run.in_kernel_half());
+            let (executable, kernel) = runs.split_at(kernel_half);
+            halves.executable = self.list(executable, coarse, &mut anomalies);
+            view.kernel = self.list(kernel, coarse, &mut anomalies);
         } else {
             self.done += 1;
         }
@@ -229,18 +238,13 @@ impl Looker<'_> {
 
     /// Turns runs into what is listed. Beyond [`LIST`] of them neighbours are merged; what is still too much is left
     /// out, and an anomaly says where.
-    fn list(
-        &mut self,
-        runs: &[Run],
-        merge: fn(&[Run]) -> Vec<Region>,
-        anomalies: &mut Vec<Anomaly>,
-    ) -> Vec<Region> {
+    fn list(&mut self, runs: &[Run], merge: Merge, anomalies: &mut Vec<Anomaly>) -> Vec<Region> {
         let limit = LIST.min(self.regions);
-        let mut regions = if runs.len() > limit { coarse(runs) } else { merge(runs) };
-        if let Some(left_out) = regions.get(limit) {
-            let (kind, address) = (AnomalyKind::TooMuch, left_out.address);
+        let merge = if runs.len() > limit { coarse } else { merge };
+        let Listed { regions, left_out } = merge(runs, limit);
+        if let Some(address) = left_out {
+            let kind = AnomalyKind::TooMuch;
             anomalies.push(Anomaly { kind, level: 1, entry_at: 0, entry: 0, address });
-            regions.truncate(limit);
         }
         self.regions -= regions.len();
         regions

@@ -187,3 +187,27 @@ fn more_roots_than_are_looked_at_are_named() {
     assert_eq!((audit.views.len(), audit.unseen.len()), (VIEWS, 1));
     assert_eq!(audit.unseen[0].index, VIEWS as u32);
 }
+
+#[test]
+fn a_kernel_root_that_is_named_is_no_partner_of_what_the_kernel_runs_under() {
+    const USER_ALONE: u64 = 0x4000;
+    let mut guest = isolated();
+    let programs = guest.table_of(USER, PROGRAM, 3);
+    guest.change(USER_ALONE, 0, |_| programs | P | W | U);
+    guest.map(USER_ALONE, ENTRY, 0xb000, P);
+    let third = 0x6000;
+    guest.map(third, IMAGE, 0x9000, P | W);
+    guest.map(third, PROGRAM, 0x8000, P | U);
+    let memory = guest.memory();
+    let audit = look(&Subject {
+        memory: &memory,
+        cpus: &[cpu(0, USER_ALONE, RING_3), cpu(1, third, 0)],
+        source: "made up".into(),
+        kernel_cr3: Some(Guest::ROOT),
+        symbols: None,
+        progress: &|_, _| (),
+    });
+    let audit = audit.expect("tables");
+    assert_eq!((audit.views.len(), audit.unseen.len()), (1, 1));
+    assert_eq!(audit.views[0].kernel_root, Some(Guest::ROOT));
+}

@@ -92,6 +92,13 @@ impl Marks {
         found
     }
 
+    /// Whether any mark touches `first..=last`.
+    pub fn touches(&self, first: u64, last: u64) -> bool {
+        let end = self.marks.partition_point(|mark| mark.first <= last);
+        // Whoever reaches furthest of all that begin before the end reaches into it, or none does.
+        end > 0 && self.reach[end - 1] >= first
+    }
+
     /// The mark of the kind given that holds `address`.
     pub fn at(&self, address: u64, kind: Kind) -> Option<&Mark> {
         self.touching(address, address).into_iter().find(|mark| mark.kind == kind)
@@ -183,7 +190,10 @@ pub fn name(marks: &[&Mark]) -> Option<Name> {
 fn words(marks: &[&Mark]) -> String {
     let mut items: Vec<String> = Vec::new();
     let mut stacks: Vec<String> = Vec::new();
-    for mark in marks {
+    // Data goes last: the page is there for the rest.
+    let (data, needed): (Vec<&Mark>, Vec<&Mark>) =
+        marks.iter().copied().partition(|mark| mark.kind == Kind::PerCpu);
+    for mark in needed {
         let stack = mark.what.strip_suffix(" stack");
         let (list, word) = match (mark.kind, stack) {
             (Kind::InterruptStack, Some(vectors)) => (&mut stacks, vectors),
@@ -198,9 +208,12 @@ fn words(marks: &[&Mark]) -> String {
     if !stacks.is_empty() {
         let ending = if stacks.len() == 1 { "stack" } else { "stacks" };
         items.push(format!("{} {ending}", list(&stacks)));
-        return items.join(", ");
     }
-    list(&items)
+    let several = !stacks.is_empty() || !data.is_empty();
+    if let Some(data) = data.first() {
+        items.push(data.what.clone());
+    }
+    if several { items.join(", ") } else { list(&items) }
 }
 
 /// The kind of a page with several things on it: what the CPU itself needs goes first.

@@ -21,6 +21,8 @@ pub mod shape;
 pub mod slide;
 pub mod structure;
 pub mod symbols;
+#[cfg(test)]
+mod tests;
 pub mod ways_in;
 
 use std::collections::HashSet;

@@ -14,7 +14,7 @@
 use crate::cpu::Cpu;
 use crate::document::Kind;
 use crate::names::gates::{Gate, gates, list, vector_name};
-use crate::names::mark::Mark;
+use crate::names::mark::{Mark, Marks};
 use crate::tables::Tables;
 
 const PAGE: u64 = 4096;
@@ -29,8 +29,9 @@ const RSP0: u64 = 4;
 const IST1: u64 = 36;
 /// Stacks are followed down this far to a page that cannot be part of them.
 const STACK_PAGES: u64 = 8;
-/// More different IDTs and CPUs than this are not looked at.
-const TABLES_MOST: usize = 512;
+/// More CPUs, and more different IDTs, than this are not looked at.
+const CPUS_MOST: usize = 512;
+const IDTS_MOST: usize = 16;
 
 /// What a root shows of the CPUs' structures.
 #[derive(Clone, Debug, Default)]
@@ -48,7 +49,7 @@ pub struct Structures {
 pub fn find(space: &Tables, cpus: &[Cpu], same_root: &dyn Fn(&Cpu) -> bool) -> Structures {
     let mut found = Structures::default();
     let mut seen = Vec::new();
-    for cpu in cpus.iter().take(TABLES_MOST) {
+    for cpu in cpus.iter().take(CPUS_MOST) {
         let bytes = |limit: u32, most: u64| (u64::from(limit) + 1).min(most);
         let mut add = |base: u64, bytes: u64, kind, what: &str| {
             if space.translate(base).is_some() {
@@ -67,14 +68,17 @@ pub fn find(space: &Tables, cpus: &[Cpu], same_root: &dyn Fn(&Cpu) -> bool) -> S
         if cpu.ldt.base != 0 && same_root(cpu) {
             add(cpu.ldt.base, bytes(cpu.ldt.limit, DESCRIPTORS_MOST), Kind::Ldt, "LDT");
         }
-        if !seen.contains(&cpu.idt) {
+        // A CPU that was not started has none.
+        if cpu.idt.base != 0 && !seen.contains(&cpu.idt) && seen.len() < IDTS_MOST {
             seen.push(cpu.idt);
             found.gates.extend(gates(space, cpu.idt));
         }
         found.stacks.extend(stack_tops(space, cpu));
     }
+    found.stacks.sort_unstable();
+    let known = Marks::new(found.marks.clone());
     let stacks: Vec<Mark> =
-        found.stacks.iter().filter_map(|top| stack(space, *top, &found)).collect();
+        found.stacks.iter().filter_map(|top| stack(space, *top, &found, &known)).collect();
     found.marks.extend(stacks);
     // One table for all is nobody's, though only one CPU may be there to say so.
     if seen.len() == 1 {
@@ -101,15 +105,18 @@ fn stack_tops(space: &Tables, cpu: &Cpu) -> Vec<(u64, u32, u8)> {
 
 /// The extent of a stack: down from its top to another stack's top, to something else that is known, to a page that
 /// cannot be written, or to a hole. Where none of these comes soon, nothing is said but its first page.
-fn stack(space: &Tables, top: (u64, u32, u8), found: &Structures) -> Option<Mark> {
+fn stack(space: &Tables, top: (u64, u32, u8), found: &Structures, known: &Marks) -> Option<Mark> {
     let (address, cpu, index) = top;
     let last = address.wrapping_sub(1);
     let mut first = address.wrapping_sub(8) & !(PAGE - 1);
+    // The tops whose stacks end in a page: above its first byte, up to the first of the next page.
+    let tops = |from: u64, to: u64| {
+        let after = found.stacks.partition_point(|(top, ..)| *top <= from);
+        found.stacks[after..].iter().map(|(top, ..)| *top).take_while(move |top| *top <= to)
+    };
     let other = |page: u64| {
-        let end = page + (PAGE - 1);
-        let inside = |top: u64| top.wrapping_sub(1) >= page && top.wrapping_sub(1) <= end;
-        found.marks.iter().any(|mark| mark.first <= end && mark.last >= page)
-            || found.stacks.iter().any(|(top, ..)| *top != address && inside(*top))
+        known.touches(page, page + (PAGE - 1))
+            || tops(page, page.saturating_add(PAGE)).any(|top| top != address)
     };
     let mut low = first;
     for step in 0..=STACK_PAGES {
@@ -123,8 +130,7 @@ fn stack(space: &Tables, top: (u64, u32, u8), found: &Structures) -> Option<Mark
         low = next;
     }
     // Of several stacks in one page each has what is above the next lower top.
-    let lower = found.stacks.iter().map(|(top, ..)| *top);
-    let lower = lower.filter(|top| *top > first && *top < address).max();
+    let lower = tops(first, address - 1).last();
     let first = lower.unwrap_or(first);
     let bytes = last.wrapping_sub(first).wrapping_add(1);
     // An entry stack holds a frame or two. What is longer is a stack to run a system call on.

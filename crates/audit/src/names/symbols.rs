@@ -188,3 +188,46 @@ fn text_line(line: &[u8]) -> Option<Option<(u64, &str)>> {
     }
     Some(words.next().is_none().then_some((address, name)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAP: &[u8] = b"0000000000001000 A cpu_tss_rw\n\
+        ffffffff81000000 T _stext\n\
+        ffffffff81000000 T _text\n\
+        ffffffff81000040 t helper\n\
+        ffffffffc0000000 t of_a_module [ext4]\n";
+
+    #[test]
+    fn the_nearest_symbol_before_an_address_names_it() {
+        let symbols = Symbols::parse(MAP).expect("symbols");
+        assert_eq!(symbols.len(), 3);
+        assert_eq!(symbols.nearest(0xffff_ffff_8100_0000), Some(("_stext", 0)));
+        assert_eq!(symbols.nearest(0xffff_ffff_8100_003f), Some(("_stext", 0x3f)));
+        assert_eq!(symbols.nearest(0xffff_ffff_8100_0048), Some(("helper", 8)));
+        assert_eq!(symbols.nearest(0xffff_ffff_80ff_ffff), None);
+        assert_eq!(symbols.nearest(0xffff_ffff_c000_0000), None, "a GiB away");
+        assert_eq!(symbols.offset("cpu_tss_rw"), Some(0x1000));
+    }
+
+    #[test]
+    fn what_is_no_symbol_file_is_told_with_its_line() {
+        assert_eq!(Symbols::parse(b"").err(), Some(SymbolError::Empty));
+        let error = Symbols::parse(b"ffffffff81000000 T _text\nhello\n").err();
+        assert_eq!(error, Some(SymbolError::Text { line: 2 }));
+        let hidden = Symbols::parse(b"0000000000000000 T _text\n").err();
+        assert_eq!(hidden, Some(SymbolError::Empty));
+        assert!(matches!(Symbols::parse(b"\x7fELF and no more").err(), Some(SymbolError::Elf(_))));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_file_makes_it_panic(mut bytes: Vec<u8>, elf: bool) {
+            if elf {
+                bytes.splice(0..0, *b"\x7fELF\x02\x01\x01");
+            }
+            let _ = Symbols::parse(&bytes);
+        }
+    }
+}

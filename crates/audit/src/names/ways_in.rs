@@ -8,8 +8,8 @@ use crate::names::gates::{Gate, list, vector_name};
 use crate::names::mark::Mark;
 
 const PAGE: u64 = 4096;
-/// Targets further apart than this in one run are two stretches.
-const GAP: u64 = 1 << 20;
+/// Targets further apart than this in one run are two stretches: what is between them is something else.
+const GAP: u64 = 1 << 14;
 /// Vectors listed by name before they are only counted.
 const LISTED: usize = 3;
 

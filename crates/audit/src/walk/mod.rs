@@ -39,12 +39,17 @@ pub const KERNEL_HALF: u64 = 1 << 63;
 /// What all walks of one look may cost together.
 pub struct Budget {
     visits: Cell<u64>,
+    runs: Cell<u64>,
     anomalies: Cell<u64>,
 }
 
 impl Default for Budget {
     fn default() -> Budget {
-        Budget { visits: Cell::new(8 * VISITS), anomalies: Cell::new(16 * ANOMALIES) }
+        Budget {
+            visits: Cell::new(8 * VISITS),
+            runs: Cell::new(4 * RUNS as u64),
+            anomalies: Cell::new(16 * ANOMALIES),
+        }
     }
 }
 
@@ -144,6 +149,8 @@ pub fn walk(
     let levels = tables.paging.levels;
     let whole = Place { level: levels + 1, entry_at: root, entry: root, address: 0 };
     let shown = walker.table(root, levels, 0, Grant::ALL, whole);
+    let in_kernel_half = walker.walk.runs.partition_point(Run::in_kernel_half);
+    walker.walk.runs.rotate_left(in_kernel_half);
     walker.walk.supervisor_bytes = shown.supervisor.map_or(0, |part| part.bytes);
     walker.walk
 }
@@ -210,7 +217,10 @@ impl Walker<'_> {
         self.path.push(table);
         let levels = self.tables.paging.levels;
         let size = span(level);
-        for (index, &entry) in entries.iter().enumerate() {
+        // The kernel half first: whoever fills the user half with tables hides nothing by that.
+        let first = if level == levels { ENTRIES / 2 } else { 0 };
+        for index in (first..ENTRIES).chain(0..first) {
+            let entry = entries[index];
             if entry == 0 {
                 continue;
             }
@@ -254,7 +264,7 @@ impl Walker<'_> {
         let level = place.level - 1;
         if level + 2 >= self.tables.paging.levels {
             let parts = place.address / span(self.tables.paging.levels - 1);
-            (self.progress)(parts % PARTS);
+            (self.progress)((parts + PARTS / 2) % PARTS);
         }
         if self.path.contains(&table) {
             self.anomaly(AnomalyKind::Loop, place);
@@ -278,6 +288,7 @@ impl Walker<'_> {
         if let Some(last) = self.walk.runs.last_mut()
             && last.repeats.is_none()
             && last.end() == place.address
+            && last.in_kernel_half() == (place.address >= KERNEL_HALF)
             && last.physical.wrapping_add(last.bytes) == physical
             && (last.page_size, last.rights) == (size, rights)
         {
@@ -330,7 +341,7 @@ impl Walker<'_> {
     }
 
     fn push(&mut self, run: Run, place: Place) {
-        if self.walk.runs.len() < RUNS {
+        if self.walk.runs.len() < RUNS && take(&self.budget.runs) {
             self.walk.runs.push(run);
         } else {
             self.give_up(place);

@@ -1,6 +1,7 @@
 //! Walks of made-up tables, sound and malformed.
 
 use super::*;
+use crate::PhysicalMemory;
 use crate::cpu::Cpu;
 use crate::synthetic::{Guest, LARGE, NX, P, U, W};
 use crate::tables::TableCache;
@@ -51,8 +52,8 @@ fn neighbours_are_one_run_if_nothing_tells_them_apart() {
 #[test]
 fn the_last_page_of_the_address_space_ends_no_run_too_late() {
     let mut guest = Guest::new();
-    guest.map(Guest::ROOT, 0, 0x9000, P);
-    guest.map(Guest::ROOT, !0xfff, 0xa000, P);
+    guest.map(Guest::ROOT, 0, 0xa000, P);
+    guest.map(Guest::ROOT, !0xfff, 0x9000, P);
     let runs = four_levels(&guest).runs;
     assert_eq!(runs.iter().map(|run| run.bytes).collect::<Vec<_>>(), [0x1000, 0x1000]);
 }
@@ -148,4 +149,39 @@ fn other_rights_above_are_no_repetition() {
     let runs = four_levels(&guest).runs;
     assert_eq!(runs.iter().map(|run| run.rights.writable).collect::<Vec<_>>(), [true, false]);
     assert!(runs.iter().all(|run| run.repeats.is_none()));
+}
+
+#[test]
+fn a_user_half_full_of_tables_hides_no_kernel_half() {
+    let mut guest = Guest::new();
+    guest.map(Guest::ROOT, IMAGE, 0x9000, P | W);
+    let memory = guest.memory();
+    // Tables without end above the guest's own, each entry another page.
+    const ABOVE: u64 = 1 << 20;
+    let endless = |address: u64, buffer: &mut [u8]| {
+        if address < ABOVE {
+            return memory.read(address, buffer);
+        }
+        for (word, at) in buffer.chunks_mut(8).zip(address / 8..) {
+            let next = ABOVE + (at.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24 << 12 & 0xffff_f000);
+            word.copy_from_slice(&(next | P | W | U).to_le_bytes());
+        }
+        true
+    };
+    let read = |address: u64, buffer: &mut [u8]| match address {
+        // The user half's first entry.
+        Guest::ROOT => {
+            let read = memory.read(address, buffer);
+            buffer[..8].copy_from_slice(&(ABOVE | P | W | U).to_le_bytes());
+            read
+        }
+        _ => endless(address, buffer),
+    };
+    let cache = TableCache::new(&read);
+    let tables = Tables::new(&cache, Guest::ROOT, Cpu::default().paging());
+    let walk = walk(&tables, &Budget::default(), &mut HashSet::new(), &|_| ());
+    assert_eq!(walk.runs.len(), RUNS);
+    assert!(walk.runs.is_sorted_by_key(|run| run.address));
+    assert_eq!(walk.runs.last().map(|run| run.address), Some(IMAGE));
+    assert!(walk.anomalies.iter().any(|one| one.kind == AnomalyKind::TooMuch));
 }

@@ -1,19 +1,23 @@
 //! Sources that run: a guest that is attached to, and one that is started for the look.
 
+use std::cmp::Reverse;
 use std::ffi::OsString;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use ringwall_audit::document::{Audit, Motion};
+use ringwall_audit::document::{Audit, BaseMotion, Boots, Motion};
 use ringwall_emulator::{Attached, Held, Launched};
 
 use super::Looker;
 use crate::progress::Wait;
 use crate::terminal::note;
 
-/// A started guest may live so much longer than it is waited for: for the look.
-const FOR_THE_LOOK: Duration = Duration::from_secs(120);
+/// A started guest may live so much longer than it is waited for: longer than any look takes. It ends with this
+/// program in any case.
+const FOR_THE_LOOK: Duration = Duration::from_secs(24 * 60 * 60);
+/// So many boots are no chance.
+const ENOUGH: usize = 3;
 /// How often the wait for the console's text looks at the guest.
 const TICK: Duration = Duration::from_millis(200);
 
@@ -24,43 +28,43 @@ impl Looker {
         let mut guest = Attached::connect(&place)?;
         self.interrupt.guard(guest.restorer());
         let wait = Wait::new("ring 3");
-        let held = guest.hold(self.limit).with_context(|| source.clone())?;
+        let held = match self.gdb.as_deref() {
+            None => guest.hold(self.limit),
+            Some("") => guest.catch(None, self.limit),
+            stub => guest.catch(stub, self.limit),
+        };
+        let held = held.with_context(|| source.clone())?;
         drop(wait);
         let audit = self.held(source.clone(), &held);
         held.release().context(source)?;
         audit
     }
 
-    /// Boots a guest as often as asked for; the audit is the first boot's, with what all of them say together.
+    /// Boots a guest as often as asked for. What all boots say together is in the first one's audit.
     pub(super) fn run(
         &self,
         arguments: &[OsString],
         after: Option<&str>,
         boots: u32,
-    ) -> Result<Audit> {
+    ) -> Result<Vec<Audit>> {
         let mut audits = Vec::new();
         for boot in 1..=boots {
             if boots > 1 {
                 note(&format!("boot {boot} of {boots}"));
             }
-            audits.push(self.boot(arguments, after)?);
-        }
-        let together = (boots > 1).then(|| ringwall_audit::boots::boots(&audits));
-        let mut audit = audits.into_iter().next().context("no boot was asked for")?;
-        if let Some((boots, mut findings)) = together {
-            for finding in &mut findings {
-                // A place that only a later boot has is in a view that is not shown.
-                finding.places.retain(|place| place.view < audit.views.len());
+            let mut audit = self.boot(arguments, after)?;
+            if boot > 1 {
+                // Of these only findings and addresses are needed, and there may be many.
+                for view in &mut audit.views {
+                    (view.user, view.filled, view.anomalies) = Default::default();
+                }
             }
-            // What one boot made likely, several have shown or refuted.
-            if boots.tracks.iter().all(|track| track.motion != Motion::Undecided) {
-                audit.findings.retain(|finding| finding.id != "moves-with-kernel");
-            }
-            audit.boots = Some(boots);
-            audit.findings.extend(findings);
-            audit.findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
+            audits.push(audit);
         }
-        Ok(audit)
+        if boots > 1 {
+            compare_boots(&mut audits);
+        }
+        Ok(audits)
     }
 
     fn boot(&self, arguments: &[OsString], after: Option<&str>) -> Result<Audit> {
@@ -71,7 +75,7 @@ impl Looker {
         }
         let wait = Wait::new("ring 3");
         let left = deadline.saturating_duration_since(Instant::now());
-        let held = guest.hold(left)?;
+        let held = guest.catch(left)?;
         drop(wait);
         self.held(name(arguments), &held)
     }
@@ -84,6 +88,35 @@ impl Looker {
             None => audit,
         }
     }
+}
+
+/// Adds what the boots say together to the first of them.
+fn compare_boots(audits: &mut [Audit]) {
+    let (boots, mut findings) = ringwall_audit::boots::boots(audits);
+    if decided(&boots) {
+        // What one boot made likely, several have shown or refuted.
+        for audit in &mut *audits {
+            audit.findings.retain(|finding| finding.id != "moves-with-kernel");
+        }
+    }
+    let Some(first) = audits.first_mut() else { return };
+    for finding in &mut findings {
+        // A place that only a later boot has is in a view that is not shown.
+        finding.places.retain(|place| place.view < first.views.len());
+    }
+    first.boots = Some(boots);
+    first.findings.extend(findings);
+    first.findings.sort_by_key(|finding| Reverse(finding.severity));
+}
+
+/// Whether the boots tell for sure what moves with what: the image was found, and enough of them were made.
+fn decided(boots: &Boots) -> bool {
+    let image = boots.bases.iter().any(|base| base.name == "kernel image");
+    let bases = boots.bases.iter().all(|base| base.motion != BaseMotion::Undecided);
+    image
+        && bases
+        && boots.tracks.iter().all(|track| track.motion != Motion::Undecided)
+        && boots.boots >= ENOUGH
 }
 
 /// What a started guest is called: by its kernel and the kernel's command line.

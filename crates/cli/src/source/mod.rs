@@ -37,26 +37,29 @@ pub struct Looker {
     pub symbols: Option<Symbols>,
     /// How long to wait for ring 3.
     pub limit: Duration,
+    /// The gdb stub to catch ring 3 with, if one may be used; empty for one that QEMU is to open.
+    pub gdb: Option<String>,
     /// Who puts guests back.
     pub interrupt: Interrupt,
 }
 
 impl Looker {
-    /// Looks at what is asked for.
+    /// Looks at what is asked for: one audit for each boot.
     ///
     /// # Errors
     ///
     /// When it cannot be opened, is not what it should be, or has no page tables.
-    pub fn look(&self, request: &Request) -> Result<Audit> {
-        match &request.source {
+    pub fn look(&self, request: &Request) -> Result<Vec<Audit>> {
+        let audit = match &request.source {
             Source::File(file) => self.by_content(file),
             Source::Core(file) => self.core(file),
             Source::Raw { file, cr3, levels } => self.raw(file, *cr3, *levels),
             Source::Attached(qmp) => self.attached(qmp),
             Source::Run { arguments, after, boots } => {
-                self.run(arguments, after.as_deref(), *boots)
+                return self.run(arguments, after.as_deref(), *boots);
             }
-        }
+        };
+        Ok(vec![audit?])
     }
 
     /// Looks at a file or a socket, whatever it is.

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use ringwall_audit::compare::{Aspect, Comparison, RegionPair};
-use ringwall_audit::document::{Audit, Region};
+use ringwall_audit::document::{Audit, Name, Region};
 
 use super::format::{Format, counted, grouped, plain, rights, severity};
 use super::table::{Column, number, render, text};
@@ -109,13 +109,12 @@ fn findings(comparison: &Comparison, format: &Format) -> String {
 
 fn regions(comparison: &Comparison, format: &Format) -> String {
     let columns = [
-        text("what"),
         text("differs in"),
-        number("regions").expendable(3),
-        text("rights in A").expendable(1),
+        number("regions").expendable(1),
+        text("rights in A / B").expendable(2),
         number("bytes in A"),
-        text("rights in B").expendable(1),
         number("bytes in B"),
+        text("what"),
     ];
     let mut groups: Vec<Group> = Vec::new();
     let mut known: BTreeMap<Key, usize> = BTreeMap::new();
@@ -147,6 +146,14 @@ struct Key {
     rights: [String; 2],
 }
 
+/// A name without the CPU's number: each CPU has the same, as a rule.
+fn of_any_cpu(name: &Name) -> String {
+    match name.cpu {
+        Some(cpu) => name.text.replacen(&format!(" of CPU {cpu}"), " of a CPU", 1),
+        None => name.text.clone(),
+    }
+}
+
 #[derive(Debug)]
 struct Group {
     key: Key,
@@ -159,7 +166,7 @@ impl Group {
         let sides = [pair.left.as_ref(), pair.right.as_ref()];
         let name = sides.iter().flatten().find_map(|region| region.name.as_ref());
         let key = Key {
-            what: name.map_or("?".into(), |name| plain(&name.text).into_owned()),
+            what: name.map_or("?".into(), |name| plain(&of_any_cpu(name)).into_owned()),
             differs: pair.differs.clone(),
             rights: sides.map(|region| region.map_or("-".into(), |region| rights(&region.rights))),
         };
@@ -176,10 +183,10 @@ impl Group {
 
     fn cells(self) -> Vec<String> {
         let aspects = self.key.differs.iter().map(|aspect| word(*aspect)).collect::<Vec<_>>();
-        let [left, right] = self.key.rights;
-        let [left_bytes, right_bytes] = self.bytes.map(|sum| sum.map_or("-".into(), grouped));
+        let rights = self.key.rights.join(" / ");
+        let [left, right] = self.bytes.map(|sum| sum.map_or("-".into(), grouped));
         let regions = grouped(self.regions);
-        vec![self.key.what, aspects.join(", "), regions, left, left_bytes, right, right_bytes]
+        vec![aspects.join(", "), regions, rights, left, right, self.key.what]
     }
 }
 

@@ -53,7 +53,9 @@ const NOT_ISOLATED: [&str; 2] = ["kernel-mapped-whole", "kernel-root-in-ring-3"]
 
 /// The answer in a sentence or two.
 pub fn verdict(audit: &Audit) -> String {
-    format!("{}: {} {}", audit.source, isolation(audit), wrong(audit))
+    let undecided = audit.findings.iter().any(|finding| finding.id == "movement-undecided");
+    let boots = if undecided { " Too few boots to say what moves with the kernel." } else { "" };
+    format!("{}: {} {}{boots}", audit.source, isolation(audit), wrong(audit))
 }
 
 /// Whether user mode is kept apart, and how much it sees.
@@ -96,7 +98,7 @@ fn isolation(audit: &Audit) -> String {
 /// ` on CPUs 0 and 2`; nothing if there is one CPU only.
 fn on(audit: &Audit, cpus: &[&&CpuView]) -> String {
     let indices: Vec<u32> = cpus.iter().map(|cpu| cpu.cpu.index).collect();
-    match (audit.cpus.len(), indices.len()) {
+    match (audit.cpus.len() + audit.unseen.len(), indices.len()) {
         (1, _) => String::new(),
         (all, these) if all == these => format!(" on {}", cpus::every(all)),
         _ => format!(" on {}", cpus::named(&indices)),

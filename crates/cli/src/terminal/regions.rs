@@ -14,6 +14,8 @@ use super::table::{number, render, text};
 
 /// More rows than this are told by their sums, unless all are asked for.
 const ROWS: usize = 80;
+/// More rows than this are for programs to read.
+const MOST: usize = 1 << 14;
 /// How many of the largest are shown beside the sums.
 const LARGEST: usize = 10;
 /// Columns that a table with whole address ranges needs.
@@ -28,8 +30,9 @@ pub fn section(audit: &Audit, format: &Format) -> String {
         if !seen && !format.all {
             continue;
         }
-        let whose = if cpus.len() == audit.cpus.len() && cpus.len() > 1 {
-            format!("{}, the same on each", every(cpus.len()))
+        let same = if cpus.len() > 1 { ", the same on each" } else { "" };
+        let whose = if cpus.len() > 1 && cpus.len() == audit.cpus.len() + audit.unseen.len() {
+            every(cpus.len())
         } else if cpus.is_empty() {
             "no CPU that was looked at".into()
         } else {
@@ -40,7 +43,7 @@ pub fn section(audit: &Audit, format: &Format) -> String {
         } else {
             "What the kernel itself maps: ring 3 was not seen"
         };
-        let mut text = format.heading(&format!("{what}, on {whose}"));
+        let mut text = format.heading(&format!("{what}, on {whose}{same}"));
         text.push_str(&one(view, format));
         sections.push(text);
     }
@@ -71,8 +74,15 @@ fn one(view: &View, format: &Format) -> String {
     let rows = fold(&view.visible);
     let mut text = if rows.is_empty() {
         "  Nothing: no supervisor page is mapped.\n".into()
-    } else if rows.len() <= ROWS || format.all {
+    } else if rows.len() <= ROWS {
         table(rows.iter(), format)
+    } else if format.all {
+        let mut text = table(rows.iter().take(MOST), format);
+        if rows.len() > MOST {
+            let more = grouped((rows.len() - MOST) as u64);
+            text.push_str(&format!("  and {more} more; --json lists them\n"));
+        }
+        text
     } else {
         by_kind(&rows, format)
     };

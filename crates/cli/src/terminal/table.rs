@@ -85,8 +85,9 @@ pub fn render(format: &Format, columns: &[Column], rows: &[Vec<String>]) -> Stri
         if columns[column].right {
             shown.set_cell_alignment(CellAlignment::Right);
         }
-        if place != last {
-            let width = (width(column) + GAP) as u16;
+        if place != last || columns[column].right {
+            let gap = if place == last { 0 } else { GAP };
+            let width = (width(column) + gap) as u16;
             shown.set_constraint(comfy_table::ColumnConstraint::Absolute(
                 comfy_table::Width::Fixed(width),
             ));

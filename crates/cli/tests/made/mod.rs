@@ -146,6 +146,18 @@ impl Guest {
     }
 }
 
+/// The same core with so many bytes of memory more, which need not be written.
+pub fn grown(core: &[u8], more: u64) -> (Vec<u8>, u64) {
+    let mut core = core.to_vec();
+    // The second program header, that of the memory: its lengths in the file and in memory.
+    for at in [64 + 56 + 32, 64 + 56 + 40] {
+        let length = u64::from_le_bytes(core[at..at + 8].try_into().expect("eight bytes"));
+        core[at..at + 8].copy_from_slice(&(length + more).to_le_bytes());
+    }
+    let length = core.len() as u64 + more;
+    (core, length)
+}
+
 /// An ELF core with these notes and memory from physical address 0 on.
 fn core(notes: &[Vec<u8>], memory: &[u8]) -> Vec<u8> {
     let mut note = Vec::new();

@@ -26,20 +26,44 @@ impl Attached {
     ///
     /// As [`Attached::hold`]; [`Error::Connect`] or [`Error::Refused`] when there is no stub to be had.
     pub fn chase(&mut self, stub: Option<&str>, limit: Duration) -> Result<Held<'_>, Error> {
+        let registers = self.stop_after_call(stub, limit)?;
+        Ok(self.held(registers, Vec::new()))
+    }
+
+    /// [`Attached::hold`] for the first half of the time, and if no CPU was in ring 3 then, [`Attached::chase`] for the
+    /// other. A guest whose stub is in use already is only held.
+    ///
+    /// # Errors
+    ///
+    /// As [`Attached::chase`].
+    pub fn catch(&mut self, stub: Option<&str>, limit: Duration) -> Result<Held<'_>, Error> {
+        let mut seen = Vec::new();
+        let mut registers = self.stop_patiently(limit / 2, &mut seen)?;
+        if self.found_running && !registers.iter().any(Registers::in_ring_3) {
+            self.shared.go_on()?;
+            registers = match self.stop_after_call(stub, limit / 2) {
+                Err(Error::Refused { .. }) if stub.is_none() => {
+                    self.stop_patiently(Duration::ZERO, &mut seen)?
+                }
+                stopped => stopped?,
+            };
+        }
+        Ok(self.held(registers, seen))
+    }
+
+    /// The registers of a guest that was stopped as a system call returned, or after `limit`.
+    fn stop_after_call(
+        &mut self,
+        stub: Option<&str>,
+        limit: Duration,
+    ) -> Result<Vec<Registers>, Error> {
         let entries = self.entries()?;
         if !self.found_running || entries.is_empty() {
-            return self.hold(limit);
+            return self.stop_patiently(limit, &mut Vec::new());
         }
-        let seen = self.shared.open_session(stub).and_then(|()| self.wait(&entries, limit));
-        let registers = seen.and_then(|()| self.seen());
-        match registers {
-            Ok(registers) => Ok(self.held(registers, Vec::new())),
-            Err(error) => {
-                // That error is the one to tell of; it is why this may fail as well.
-                let _ = self.shared.go_on();
-                Err(error)
-            }
-        }
+        let waited = self.shared.open_session(stub).and_then(|()| self.wait(&entries, limit));
+        let registers = waited.and_then(|()| self.seen());
+        self.or_go_on(registers)
     }
 
     /// Where SYSCALL goes, on any CPU.

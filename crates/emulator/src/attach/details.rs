@@ -29,7 +29,8 @@ const PAGE: u64 = 4096;
 
 /// Completes what can be completed.
 pub(super) fn complete(shared: &Shared, ranges: &[MemoryRange], cpus: &mut [Registers]) {
-    let files = || Scratch::in_memory().into_iter().chain(Scratch::on_disk());
+    // The second is made only if the first was of no use.
+    let files = || [Scratch::in_memory, Scratch::on_disk].into_iter().flat_map(|make| make());
     for scratch in files() {
         if let Some(core) = core(shared, ranges, &scratch) {
             for cpu in cpus.iter_mut() {

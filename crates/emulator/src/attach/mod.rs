@@ -64,11 +64,20 @@ impl Attached {
     ///
     /// As [`Monitor::connect`].
     pub fn connect(place: &str) -> Result<Attached, Error> {
-        Attached::new(Monitor::connect(place)?, None)
+        Attached::new(Monitor::connect(place)?)
+    }
+
+    /// Attaches to the guest that a monitor belongs to.
+    ///
+    /// # Errors
+    ///
+    /// As [`Monitor::running`].
+    pub fn new(monitor: Monitor) -> Result<Attached, Error> {
+        Attached::sharing(monitor, None)
     }
 
     /// Attaches by a monitor; `memory` is the guest's RAM, if it is shared with this process.
-    pub(crate) fn new(
+    pub(crate) fn sharing(
         mut monitor: Monitor,
         memory: Option<GuestMemory>,
     ) -> Result<Attached, Error> {
@@ -102,8 +111,9 @@ impl Attached {
     ///
     /// As [`Monitor::registers`]. The guest runs again, if the monitor still answers.
     pub fn hold(&mut self, limit: Duration) -> Result<Held<'_>, Error> {
-        let mut patience = Patience::default();
-        self.hold_until(limit, |registers, now| patience.content(registers, now))
+        let mut seen = Vec::new();
+        let registers = self.stop_patiently(limit, &mut seen)?;
+        Ok(self.held(registers, seen))
     }
 
     /// Stops the guest at the first moment that `enough` says yes to, or after `limit`. It is given the registers of
@@ -117,16 +127,30 @@ impl Attached {
         limit: Duration,
         mut enough: impl FnMut(&[Registers], Duration) -> bool,
     ) -> Result<Held<'_>, Error> {
-        let mut caught = Vec::new();
-        let registers = match self.stop_until(limit, &mut enough, &mut caught) {
-            Ok(registers) => registers,
-            Err(error) => {
-                // That error is the one to tell of; it is why this may fail as well.
-                let _ = self.shared.go_on();
-                return Err(error);
-            }
-        };
-        Ok(self.held(registers, caught))
+        let mut seen = Vec::new();
+        let stopped = self.stop_until(limit, &mut enough, &mut seen);
+        let registers = self.or_go_on(stopped)?;
+        Ok(self.held(registers, seen))
+    }
+
+    /// Stops the guest at as good a moment as can be had.
+    fn stop_patiently(
+        &mut self,
+        limit: Duration,
+        seen: &mut Vec<bool>,
+    ) -> Result<Vec<Registers>, Error> {
+        let mut patience = Patience::default();
+        let stopped = self.stop_until(limit, &mut |cpus, now| patience.content(cpus, now), seen);
+        self.or_go_on(stopped)
+    }
+
+    /// Lets the guest go on if it was not stopped as it should have been.
+    fn or_go_on<T>(&self, stopped: Result<T, Error>) -> Result<T, Error> {
+        if stopped.is_err() {
+            // That error is the one to tell of; it is why this may fail as well.
+            let _ = self.shared.go_on();
+        }
+        stopped
     }
 
     /// A guest that is stopped, with all that can be learnt of its registers.

@@ -94,5 +94,6 @@ fn connect(place: &str) -> Result<Stub, Error> {
 
 fn switch_off(monitor: &mut Monitor) {
     // If the monitor does not answer, what follows will say so.
-    let _ = monitor.human("gdbserver none", 0);
+    let none = json!({ "command-line": "gdbserver none" });
+    let _ = monitor.execute_at_last("human-monitor-command", none);
 }

@@ -5,6 +5,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde_json::json;
+
 use super::Session;
 use crate::{Error, Monitor};
 
@@ -72,7 +74,7 @@ impl Shared {
         }
         let session = self.session().take();
         let closed = session.map_or(Ok(()), |session| session.close(monitor));
-        monitor.resume().and(closed)
+        monitor.execute_at_last("cont", json!({})).and(closed)
     }
 }
 
@@ -98,5 +100,54 @@ impl Restorer {
         let restored = self.shared.go_on_with(&mut monitor);
         monitor.close();
         restored
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::unix::net::UnixStream;
+    use std::thread::{JoinHandle, spawn};
+    use std::time::Duration;
+
+    use serde_json::Value;
+
+    use super::*;
+
+    /// A monitor that answers everything but what it is to be silent about; in the end, all that it was asked.
+    fn monitor(silent: &'static str) -> (Monitor, JoinHandle<Vec<String>>) {
+        let (ours, mut theirs) = UnixStream::pair().expect("a socket pair");
+        theirs.write_all(b"{\"QMP\": {}}\n").expect("room");
+        let answers = spawn(move || {
+            let mut asked = Vec::new();
+            let mut output = theirs.try_clone().expect("a descriptor");
+            for line in BufReader::new(theirs).lines().map_while(Result::ok) {
+                let request: Value = serde_json::from_str(&line).expect("JSON");
+                let command = request["execute"].as_str().expect("a command").to_owned();
+                if command != silent {
+                    let answer = json!({ "return": {}, "id": request["id"] });
+                    // Whoever asks may be gone.
+                    let _ = writeln!(output, "{answer}");
+                }
+                asked.push(command);
+            }
+            asked
+        });
+        (Monitor::new(ours).expect("a greeting"), answers)
+    }
+
+    #[test]
+    fn a_guest_is_let_go_after_a_command_that_nobody_answers() {
+        let (monitor, answers) = monitor("pmemsave");
+        let shared = Shared::new(monitor);
+        shared.stop().expect("an answer");
+        let missing =
+            shared.monitor().execute_within("pmemsave", json!({}), Duration::from_millis(20));
+        assert!(missing.is_err());
+        shared.go_on().expect("the last answer");
+        shared.go_on().expect("nothing to do");
+        drop(shared);
+        let asked = answers.join().expect("an end");
+        assert_eq!(asked, ["qmp_capabilities", "stop", "pmemsave", "cont"]);
     }
 }

@@ -85,7 +85,7 @@ impl Core {
                 core.add(header, &mut notes)?;
             }
         }
-        core.segments.tidy_up();
+        core.segments.finish();
         for (cpu, index) in core.registers.iter_mut().zip(0..) {
             cpu.index = index;
         }
@@ -162,15 +162,7 @@ impl Memory for Core {
     }
 
     fn holds(&self, address: u64, bytes: u64) -> bool {
-        let Some(end) = address.checked_add(bytes) else { return false };
-        let mut at = address;
-        while at < end {
-            match self.segments.find(at) {
-                Some(segment) => at = segment.end,
-                None => return false,
-            }
-        }
-        true
+        address.checked_add(bytes).is_some_and(|end| self.segments.hold(address, end))
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) struct Segments {
     all: Vec<Segment>,
     /// How many there were when repetitions were taken out last.
     tidy: usize,
+    /// First address and the one after the last of each stretch without a hole, wherever its pieces are in the file.
+    stretches: Vec<(u64, u64)>,
 }
 
 impl Segments {
@@ -70,6 +72,24 @@ impl Segments {
         self.all[..next].last().copied().filter(|segment| address < segment.end)
     }
 
+    /// Takes out what came last and again, and learns where the holes are. Nothing is added after this.
+    pub fn finish(&mut self) {
+        self.tidy_up();
+        for segment in &self.all {
+            match self.stretches.last_mut() {
+                Some((_, end)) if *end == segment.start => *end = segment.end,
+                _ => self.stretches.push((segment.start, segment.end)),
+            }
+        }
+    }
+
+    /// Whether all of `start..end` is there, once all is finished. As fast for many pieces as for one: page tables may
+    /// name the same memory half a million times.
+    pub fn hold(&self, start: u64, end: u64) -> bool {
+        let next = self.stretches.partition_point(|stretch| stretch.0 <= start);
+        start >= end || self.stretches[..next].last().is_some_and(|stretch| end <= stretch.1)
+    }
+
     /// Whether there is nothing.
     pub fn is_empty(&self) -> bool {
         self.all.is_empty()
@@ -85,7 +105,7 @@ mod tests {
         for (start, end, offset) in all.iter().copied() {
             assert!(segments.add(Segment { start, end, offset }));
         }
-        segments.tidy_up();
+        segments.finish();
         segments
     }
 
@@ -110,6 +130,15 @@ mod tests {
             segments(&[(0, 0x2000, 0), (0x1000, 0x3000, 0x9000), (0x1000, 0x1800, 0x5000)]);
         assert_eq!(place(&segments, 0x1000), Some(0x1000));
         assert_eq!(place(&segments, 0x2000), Some(0xa000));
+    }
+
+    #[test]
+    fn what_is_held_may_be_scattered_in_the_file_but_has_no_hole() {
+        let segments = segments(&[(0x1000, 0x2000, 900), (0x2000, 0x3000, 5), (0x4000, 0x5000, 7)]);
+        assert!(segments.hold(0x1000, 0x3000) && segments.hold(0x1fff, 0x2001));
+        assert!(segments.hold(0x4fff, 0x5000) && segments.hold(0x9000, 0x9000));
+        assert!(!segments.hold(0xfff, 0x2000) && !segments.hold(0x2000, 0x3001));
+        assert!(!segments.hold(0x2fff, 0x4001) && !segments.hold(0x5000, 0x5001));
     }
 
     #[test]

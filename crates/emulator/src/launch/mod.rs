@@ -87,7 +87,7 @@ impl Launched {
 
         let attached = Monitor::new(ours).and_then(|mut monitor| {
             monitor.resume()?;
-            Attached::new(monitor, memory)
+            Attached::sharing(monitor, memory)
         });
         match attached {
             Ok(attached) => Ok(Launched { attached, console, errors, process }),
@@ -113,6 +113,16 @@ impl Launched {
     pub fn hold(&mut self, limit: Duration) -> Result<Held<'_>, Error> {
         let Launched { attached, console, errors, process } = self;
         attached.hold(limit).map_err(|error| explain(process, console, errors, error))
+    }
+
+    /// As [`Attached::catch`] with a stub that is switched on and off, with [`Launched::explain`] applied to its error.
+    ///
+    /// # Errors
+    ///
+    /// As [`Attached::catch`], and [`Error::Ended`].
+    pub fn catch(&mut self, limit: Duration) -> Result<Held<'_>, Error> {
+        let Launched { attached, console, errors, process } = self;
+        attached.catch(None, limit).map_err(|error| explain(process, console, errors, error))
     }
 
     /// The error to tell the user, given one from the monitor: if QEMU has ended, then that, and what was last seen of

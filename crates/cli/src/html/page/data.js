@@ -81,9 +81,15 @@ function readFinding(finding, index, guest) {
   return result;
 }
 
+/** Findings that say that user mode runs on the kernel's root. */
+const SHARED = ['kernel-mapped-whole', 'kernel-root-in-ring-3'];
+
 function readGuest(guest) {
   const result = { ...guest };
   result.views = guest.views.map((view, index) => readView(view, index, guest));
+  // Without a kernel root, this tells whether there is none or none was found.
+  result.shared = guest.findings.rows.some(({ id }) => SHARED.includes(id));
+  for (const view of result.views) view.shared = result.shared;
   result.findingCount = guest.findings.count;
   result.findings = guest.findings.rows.map((finding, index) => readFinding(finding, index, result));
   return result;
@@ -138,7 +144,7 @@ function nameOf(region) {
 function otherSide(region, view) {
   if (region.list === 'user') return null;
   if (region.list === 'kernel') return regionAt(view.visible, region.from) ? null : 'kernel only';
-  if (view.kernel_root === null) return 'one root';
+  if (view.kernel_root === null) return view.shared ? 'one root' : null;
   const other = regionAt(view.kernel, region.from);
   if (!other) return 'absent';
   const offset = region.address - other.address;

@@ -92,19 +92,19 @@ function paintGuest(context, at) {
   if (!view) return 0;
   const who = guests.length > 1 ? `${'AB'[at.guest]}: ` : '';
   const narrow = frame.width < 520;
-  title(
-    context,
-    at.title,
-    `${who}User mode sees${narrow ? '' : ` · root ${view.user_root.replace(/^0*/, '0x')}`}`,
-  );
-  const kernel =
-    view.kernel_root === null
-      ? 'The kernel sees the same: one root'
-      : `${who}The kernel sees${narrow ? '' : ` · root ${view.kernel_root.replace(/^0*/, '0x')}`}`;
+  const root = (text) => (narrow ? '' : ` · root ${text.replace(/^0*/, '0x')}`);
+  const same = view.shared
+    ? 'The kernel sees the same: one root'
+    : 'The kernel’s own root was not found; this one again';
+  title(context, at.title, `${who}User mode sees${root(view.user_root)}`);
   let painted = paintRow(context, frame, at.seen, view.seen);
   paintPins(context, frame, at.pins, view);
   paintLinks(context, frame, at.links, view);
-  title(context, at.links.top - 9, kernel);
+  title(
+    context,
+    at.links.top - 9,
+    view.kernel_root === null ? same : `${who}The kernel sees${root(view.kernel_root)}`,
+  );
   painted += paintRow(context, frame, at.mapped, view.mapped);
   for (const [choice, line] of [
     [state.hovered, 1.5],
@@ -128,7 +128,9 @@ function outline(context, at, region, line) {
     [at.seen, view.seen],
     [at.mapped, view.mapped],
   ]) {
-    if (list.includes(region)) context.strokeRect(left, band.top - 1, right - left, band.bottom - band.top + 2);
+    const there = regionAt(list, region.from);
+    if (there && there.from === region.from && there.to === region.to)
+      context.strokeRect(left, band.top - 1, right - left, band.bottom - band.top + 2);
   }
   context.lineWidth = 1;
 }

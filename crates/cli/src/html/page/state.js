@@ -48,8 +48,10 @@ function makeAxis() {
 /** Notes at each region where it lies along the map, and at each list how far right anything before reaches. */
 function placeRegions(view) {
   const { half, toUnit } = state.axis;
-  view.seen = [...view.user, ...view.visible];
-  view.mapped = [...view.user, ...(view.kernel_root === null ? view.visible : view.kernel)];
+  // A supervisor page may well be in the user half.
+  const both = (list) => [...view.user, ...list].sort((a, b) => a.from - b.from);
+  view.seen = both(view.visible);
+  view.mapped = view.kernel_root === null ? view.seen : both(view.kernel);
   for (const list of [view.visible, view.kernel, view.user]) {
     for (const region of list) {
       region.start = toUnit(shift(region.from, view, half));

@@ -8,20 +8,24 @@ const VERDICTS = {
   clean: 'Isolated, no findings',
 };
 
-/** The answer in a few words. A root that user mode and the kernel share is no isolation, whatever else was found. */
+/** The answer in a few words, as the terminal's report gives it in more. */
 function verdictOf(guest) {
-  const open = guest.cpus.filter((cpu) => guest.views[cpu.view] && guest.views[cpu.view].kernel_root === null);
-  if (guest.cpus.length === 0) return 'No CPU was looked at';
-  if (open.length === guest.cpus.length) return 'Not isolated: user mode and the kernel share one root';
-  if (open.length > 0) return `Not isolated on CPU ${ranges(open.map((cpu) => cpu.cpu.index))}`;
-  return VERDICTS[worstOf(guest) || 'clean'];
+  // Of a view that one CPU was seen under in ring 3, it is known for all.
+  const known = new Set(guest.cpus.filter((cpu) => cpu.caught !== 'root-in-kernel').map((cpu) => cpu.view));
+  const seen = guest.cpus.filter((cpu) => known.has(cpu.view) && guest.views[cpu.view]);
+  if (seen.length === 0) return 'Not known: no CPU was seen in ring 3';
+  const open = seen.filter((cpu) => guest.views[cpu.view].kernel_root === null);
+  if (open.length === 0) return VERDICTS[worstOf(guest) || 'clean'];
+  if (!guest.shared) return 'Not known: the kernel’s own root was not found';
+  if (open.length === seen.length) return 'Not isolated: user mode and the kernel share one root';
+  return `Not isolated on CPU ${ranges(open.map((cpu) => cpu.cpu.index))}`;
 }
 
 const worstOf = (guest) =>
   guest.findings.reduce((worst, { severity }) => (!worst || worse(severity, worst) ? severity : worst), null);
 
 /** What is summed up for a view: [words, text, more in small letters]. */
-function totalsOf({ totals, kernel_root }) {
+function totalsOf({ totals, kernel_root, shared }) {
   const number = (value) => Number(value).toLocaleString('en');
   const pages = plural(totals.visible_pages, 'page');
   return [
@@ -29,7 +33,10 @@ function totalsOf({ totals, kernel_root }) {
     ['of it writable', size(totals.writable_bytes)],
     ['of it executable', size(totals.executable_bytes)],
     ['Pointers to kernel-only memory in it', number(totals.pointers)],
-    ['Kernel maps in its own half', kernel_root === null ? 'the same root' : size(totals.kernel_bytes)],
+    [
+      'Kernel maps in its own half',
+      kernel_root === null ? (shared ? 'the same root' : 'not found') : size(totals.kernel_bytes),
+    ],
     ['Page tables read', number(totals.tables)],
   ];
 }
