@@ -44,6 +44,9 @@ const LONGER: f64 = 1.6;
 const TRIES: u32 = 8;
 const AGAIN: Duration = Duration::from_millis(2);
 
+/// A guest whose monitor has hung up is given so long to end.
+const FAREWELL: Duration = Duration::from_secs(10);
+
 /// Repeats the pauses of a run that failed.
 const SEED: &str = "RINGWALL_SEED";
 
@@ -88,7 +91,7 @@ impl Looks {
     ///
     /// # Panics
     ///
-    /// When user mode sees something that is not declared.
+    /// When user mode sees something that is not declared, or the monitor of a guest that runs does not answer.
     pub fn look(&mut self, guest: &mut Guest) {
         self.moments += 1;
         self.plan();
@@ -99,21 +102,33 @@ impl Looks {
             }
             stopped_audit(guest).transpose()
         });
-        let Some(Ok(mut audit)) = seen else { return };
+        let mut audit = match seen {
+            Some(Ok(audit)) => audit,
+            Some(Err(error)) => {
+                let ended = guest.console.wait_for_end(FAREWELL);
+                assert!(ended, "could not look: {error}; its log:\n{}", guest.console.text());
+                return;
+            }
+            None => return,
+        };
         self.made += 1;
-        EXPECTED.apply(&mut audit);
-        if !audit.findings.is_empty() {
+        if let Some(told) = undeclared(&mut audit) {
             panic!(
                 "user mode sees what kernel/visible.toml does not declare, {:.3} s after the start, in look {} \
-                 ({SEED}={}):\n{}its log:\n{}",
+                 ({SEED}={}):\n{told}its log:\n{}",
                 after.as_secs_f64(),
                 self.made,
                 self.seed,
-                told(&audit),
                 guest.console.text()
             );
         }
     }
+}
+
+/// Holds an audit against `kernel/visible.toml`; in words what is wrong, if something is.
+pub fn undeclared(audit: &mut Audit) -> Option<String> {
+    EXPECTED.apply(audit);
+    (!audit.findings.is_empty()).then(|| told(audit))
 }
 
 impl Default for Looks {

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::ValueEnum;
 
 use crate::progress::{self, heading, seconds};
@@ -146,7 +146,10 @@ impl Options {
                 looks::remove();
                 let result = cargo_test(&arguments, self.other_kernel()?, tally);
                 show_tables();
-                result
+                result?;
+                let all = self.filter.is_none() && !self.campaign && self.other_kernel()?.is_none();
+                ensure!(!all || looks::looks().made > 0, "no scenario was looked at in ring 3");
+                Ok(())
             }
         }
     }
@@ -263,7 +266,8 @@ fn summary(times: &[(Step, Duration, bool)], total: &Tally, elapsed: Duration) {
         println!("  {mark}  {:>8}  {}", seconds(*time), step.title());
     }
     let scenarios = times.iter().any(|(step, ..)| *step == Step::Scenarios);
-    if let Some(looks) = scenarios.then(looks::summary).flatten() {
+    let looks = looks::looks();
+    if scenarios && looks.boots > 0 {
         println!("\n  {looks}");
     }
     println!("\n{}", total.line(elapsed));
