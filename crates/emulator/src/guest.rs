@@ -50,16 +50,25 @@ impl Guest {
         while !self.console.closed() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
-        match ended {
-            Ended::TimeLimit => Exit::TimeLimit,
-            Ended::Killed => Exit::Other("killed".into()),
-            Ended::ByItself(status) => match self.monitor.shutdown_reason().as_deref() {
-                Some("guest-shutdown") => Exit::PoweredOff,
-                Some("guest-reset") => Exit::Reset,
-                Some(reason) => Exit::Other(reason.into()),
-                None => Exit::Other(format!("QEMU ended with {status}")),
-            },
+        // What the guest did counts, even if QEMU had to be killed after it.
+        match (self.monitor.shutdown_reason().as_deref(), ended) {
+            (Some("guest-shutdown"), _) => Exit::PoweredOff,
+            (Some("guest-reset"), _) => Exit::Reset,
+            (_, Ended::TimeLimit) => Exit::TimeLimit,
+            (Some(reason), _) => Exit::Other(reason.into()),
+            (None, Ended::Killed) => Exit::Other("killed".into()),
+            (None, Ended::ByItself(status)) => Exit::Other(format!("QEMU ended with {status}")),
         }
+    }
+
+    /// Ends QEMU if the guest has ended already and QEMU hangs, and says whether that was so. QEMU 7.2 hangs for ever
+    /// if a command arrives while it goes down: the command gets no answer then.
+    pub fn end_if_shut_down(&mut self) -> bool {
+        let down = self.monitor.has_shut_down();
+        if down {
+            self.process.kill();
+        }
+        down
     }
 
     /// Stops the guest while CPU 0 runs in user mode and returns that CPU's registers; `None` if

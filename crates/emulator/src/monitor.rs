@@ -263,6 +263,11 @@ impl Monitor {
         running.ok_or_else(|| Error::unreadable("query-status", "`running`", &status.to_string()))
     }
 
+    /// Whether QEMU has said, before or instead of an answer, that the guest has ended.
+    pub fn has_shut_down(&self) -> bool {
+        self.shutdown.is_some()
+    }
+
     /// Why the guest ended, in QEMU's words (`guest-shutdown`, `guest-reset`, `guest-panic`, ...),
     /// if it said so. Reads what is left of a closed connection; call it when QEMU has ended.
     pub fn shutdown_reason(&mut self) -> Option<String> {
