@@ -6,6 +6,7 @@
 //!   CPU 2 --'     of roots    '-- walk kernel root --> kernel
 //! ```
 
+mod complete;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use crate::tables::{TableCache, Tables};
 use crate::tell::{Halves, tell};
 use crate::walk::{Budget, PARTS, Run, Walk, walk};
 use crate::{Error, PhysicalMemory};
+use complete::completed;
 
 /// Most regions of one list.
 const LIST: usize = 1 << 16;
@@ -85,6 +87,7 @@ pub fn look(subject: &Subject) -> Result<Audit, Error> {
     let mut pairs: Vec<(Pair, &Cpu)> = Vec::new();
     let mut views = Vec::new();
     for (cpu, pair) in found {
+        let caught = pair.caught;
         let same = |other: &(Pair, &Cpu)| {
             (other.0.user, other.0.kernel) == (pair.user, pair.kernel)
                 && other.1.paging() == cpu.paging()
@@ -101,7 +104,12 @@ pub fn look(subject: &Subject) -> Result<Audit, Error> {
                 pairs.len() - 1
             }
         };
-        views.push(CpuView { cpu: cpu.clone(), paging: cpu.paging(), caught: pair.caught, view });
+        let pair = &pairs[view].0;
+        let roots = [Some(pair.user), pair.kernel].into_iter().flatten();
+        let roots: Vec<Tables> =
+            roots.map(|root| Tables::new(&cache, root, cpu.paging())).collect();
+        let cpu = completed(&roots, cpu);
+        views.push(CpuView { paging: cpu.paging(), cpu, caught, view });
     }
     unseen.sort_by_key(|unseen| unseen.index);
     let Some((first, _)) = pairs.first() else { return Err(Error::NoTables) };
