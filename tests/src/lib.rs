@@ -20,10 +20,11 @@ pub mod looks;
 mod made;
 mod output;
 mod outside;
+mod running;
 pub mod sample_audit;
 pub mod swapgs;
 
-pub use boot::{Boot, Running, Sight};
+pub use boot::Boot;
 pub use breaks::expect_broken;
 pub use made::{
     Library, example, kernel_file, leave_table, linux, linux_or_skip, other_kernel, program,
@@ -31,3 +32,4 @@ pub use made::{
 };
 pub use output::Output;
 pub use outside::{EntryText, Visible};
+pub use running::{Running, Sight};

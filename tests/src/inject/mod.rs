@@ -24,8 +24,9 @@ use std::time::Duration;
 
 use ringwall_emulator::{CpuState, RSP, Stub};
 
-use crate::boot::{Boot, Running};
+use crate::boot::Boot;
 use crate::made::{Library, program};
+use crate::running::Running;
 pub use text::Text;
 pub use trip::Trip;
 
