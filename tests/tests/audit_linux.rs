@@ -296,11 +296,13 @@ fn isolated_on_one_cpu() {
 }
 
 #[test]
+#[ignore = "its settings meet in other pairs above: part of the campaign"]
 fn isolated_on_one_cpu_at_a_random_address() {
     compare(true, 1, true);
 }
 
 #[test]
+#[ignore = "its settings meet in other pairs above: part of the campaign"]
 fn isolated_on_four_cpus() {
     compare(true, 4, false);
 }
@@ -311,6 +313,7 @@ fn isolated_on_four_cpus_at_a_random_address() {
 }
 
 #[test]
+#[ignore = "its settings meet in other pairs above: part of the campaign"]
 fn not_isolated_on_one_cpu() {
     compare(false, 1, false);
 }
@@ -326,6 +329,7 @@ fn not_isolated_on_four_cpus() {
 }
 
 #[test]
+#[ignore = "its settings meet in other pairs above: part of the campaign"]
 fn not_isolated_on_four_cpus_at_a_random_address() {
     compare(false, 4, true);
 }

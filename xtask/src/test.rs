@@ -48,8 +48,8 @@ pub struct Options {
     /// Run only scenarios whose name contains this.
     #[arg(long, value_name = "NAME")]
     filter: Option<String>,
-    /// Run the long campaign instead: an event inside an event at every instruction of every way. More than an
-    /// hour.
+    /// Run the long campaign instead: an event inside an event at every instruction of every way, a million signal
+    /// frames, the other settings of the audits of Linux. More than an hour.
     #[arg(long, conflicts_with_all = ["only", "kernel", "linux"])]
     campaign: bool,
     /// Run the scenarios on this kernel instead of ours.
