@@ -4,7 +4,8 @@
 //! All that user mode sees has its name, with the kernel's symbols and without.
 //!
 //! With isolation and without, one CPU and four, with and without a random kernel address, four and five levels of
-//! tables. All eight boots together hold every combination of any three of these.
+//! tables. All eight boots together hold every combination of any three of these, the four that run each time of any
+//! two; the others are in the campaign.
 
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
