@@ -217,6 +217,19 @@ fn leaves_nothing_behind(frames: u32) {
     running.look().shows(VISIBLE);
 }
 
+/// SYSENTER's way in pushes a word below those that every trap scrubs.
+#[test]
+fn sysenter_leaves_nothing_behind() {
+    let boot = Boot::new()
+        .limit(Duration::from_secs(90))
+        .file("/bin/sysenter", 0o755, program(Library::Glibc, "sysenter"))
+        .file("/bin/spin", 0o755, program(Library::Glibc, "spin"))
+        .script("/bin/sysenter >/dev/null\nexec /bin/spin");
+    let left = look(&boot).audit.views[0].filled.clone();
+    let below = left.iter().find(|filled| filled.address & 0xfff == 0xfa8);
+    assert!(below.is_none(), "the entry stack holds {left:#x?}");
+}
+
 #[test]
 fn without_isolation_the_kernel_shows() {
     let sight = look(&spinning(Boot::new().pti("off"), ""));

@@ -105,6 +105,8 @@ sysenter_entry_\variant:
 # NT would fault the next IRETQ, TF has trapped already.
     push {ALWAYS_SET_FLAG}
     popfq
+# Below what the trap's way scrubs.
+    mov qword ptr [rsp - 8], 0
     jmp trap_from_user_\variant
     window_end \variant
 
