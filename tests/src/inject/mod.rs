@@ -33,7 +33,7 @@ pub use trip::Trip;
 /// How long a stretch between two stops may take. It is thousands of instructions at most.
 const STRETCH: Duration = Duration::from_secs(5);
 /// How often a step is tried that does nothing.
-const TRIES: usize = 4;
+const TRIES: usize = 64;
 /// In RFLAGS: resume. An event that arrives sets and loses it.
 const RESUME_FLAG: u64 = 1 << 16;
 /// In CR3: the user root is loaded.

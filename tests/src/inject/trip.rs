@@ -106,7 +106,8 @@ impl Watch {
             return self.run_to(&gates, "a tick");
         }
         let state = self.step();
-        assert!(state.level() == 0, "way {}: it does not go into the kernel", self.way);
+        let place = self.describe(&state);
+        assert!(state.level() == 0, "way {}: it does not go into the kernel: {place}", self.way);
         state
     }
 
