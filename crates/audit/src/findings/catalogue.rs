@@ -169,3 +169,17 @@ catalogue! {
         "There is more of something than the expectations allow. Either it grew by mistake, or the limit has to be \
          raised, with the reason.";
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_beyond_the_list_are_counted() {
+        let place =
+            |address| Place { view: 0, address, bytes: 1, value: None, note: String::new() };
+        let more = Finding::PLACES as u64 + 5;
+        let finding = KERNEL_POINTER.finding("many", (0..more).map(place));
+        assert_eq!((finding.places.len(), finding.count), (Finding::PLACES, more));
+    }
+}
