@@ -19,14 +19,14 @@
 //! Addresses are plain `u64`s in bytes; [`paging`] names the bits.
 //!
 //! Invariants (many of them absences): no unsafe code; no assembly and no instruction that reads the
-//! machine, so that every line runs and is tested on the host; no state, so that whoever calls owns
+//! machine, so that every line runs and is tested on the host; no static, so that whoever calls owns
 //! what there is to own; no heap; no dependency.
 //!
 //! Only four-level paging is described: with five levels (CR4.LA57) the user half, the slots and
 //! [`paging::canonical`] differ.
 //!
 //! Read on in this order: [`paging`], [`root`], [`area`], [`exposed`], [`shared`], [`private`], [`segment`],
-//! [`user_mapped`], [`policy`], [`hardening`].
+//! [`user_mapped`], [`policy`], [`hardening`], [`tlb`].
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -42,6 +42,7 @@ pub mod private;
 pub mod root;
 pub mod segment;
 pub mod shared;
+pub mod tlb;
 pub mod user_mapped;
 
 pub use area::{AREA_BYTES, AREA_PAGES, CPU_PAGES, MAX_CPUS, PAGE_SIZE, SHARED_PAGES};

@@ -172,6 +172,9 @@ impl Pcid {
     /// How many there are: 2048.
     pub const COUNT: u16 = USER_PCID_BIT as u16;
 
+    /// Number 0: what CR3 has before CR4.PCIDE is set.
+    pub const FIRST: Self = Self(0);
+
     /// PCID number `value`; `None` if bit 11 or a higher one is set.
     #[must_use]
     pub const fn new(value: u16) -> Option<Self> {

@@ -1,0 +1,300 @@
+//! What one CPU's TLB may hold, and the flushes that follow.
+//!
+//! ```text
+//!   slot     0          1          2        ...      PCID of slot n: kernel half n + 1, user half the same + 0x800
+//!          ┌──────────┬──────────┬──────────┐
+//!          │ space 7  │ space 3  │ space 9  │        whose entries they are
+//!          │ seen 12  │ seen 4   │ seen 31  │        none older than this generation
+//!          │ user due │          │          │        the user half is older: flush it on the way out
+//!          └──────────┴──────────┴──────────┘
+//!                       ▲ loaded                     its "user due" is bit 63 of the CR3 value to leave with, clear
+//! ```
+//!
+//! Invariant: of a space in a slot, the kernel half of the PCID holds no translation that a generation up to `seen`
+//! has retired; neither does the user half unless its flush is due. PCID 0 is the boot's, and nobody's here.
+
+use super::change::{Change, Pages};
+use super::space::Space;
+use crate::root::{NO_FLUSH, Pcid, RootPair, Tlb, USER_PCID_BIT};
+
+/// Address spaces whose translations a CPU keeps at a time, with PCID. More than a handful are of no use: the
+/// TLB itself is not that large.
+pub const SLOTS: usize = 6;
+
+/// The CPU, as far as TLBs go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// CR4.PCIDE is set.
+    pub pcid: bool,
+    /// INVPCID is there.
+    pub invpcid: bool,
+    /// User mode runs under roots of its own.
+    pub isolated: bool,
+}
+
+/// What executes flushes. The kernel root is loaded, interrupts are off.
+pub trait Hardware {
+    /// Writes CR3.
+    fn write_cr3(&mut self, cr3: u64);
+    /// Flushes one page of the PCID in CR3, and its global translation (INVLPG).
+    fn flush_page(&mut self, address: u64);
+    /// Flushes one page of another PCID (INVPCID, type 0). Called only with [`Features::invpcid`].
+    fn flush_page_of(&mut self, pcid: u16, address: u64);
+    /// Flushes everything: every PCID, global translations too (INVPCID type 2, or CR4.PGE changed twice).
+    fn flush_all(&mut self);
+    /// The CR3 value that the next exit to ring 3 loads.
+    fn exit_cr3(&self) -> u64;
+    /// Changes it.
+    fn set_exit_cr3(&mut self, cr3: u64);
+}
+
+/// What was flushed and what was not, since the CPU came up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Switches to an address space whose translations were kept.
+    pub kept: u64,
+    /// Switches that had to flush.
+    pub switched_flushing: u64,
+    /// Changes flushed page by page.
+    pub by_page: u64,
+    /// Changes flushed whole.
+    pub whole: u64,
+    /// Changes that needed nothing: they were flushed already, or the CPU runs something else by now.
+    pub needless: u64,
+    /// User halves left to be flushed by the next exit.
+    pub user_due: u64,
+}
+
+/// What a switch did with CR3.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// The address space was loaded already.
+    Stayed,
+    /// CR3 was written; translations of the address space were kept.
+    Kept,
+    /// CR3 was written, and what the CPU knew of the address space dropped.
+    Flushed,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    /// Number of the space, 0 for none.
+    space: u64,
+    seen: u64,
+    user_due: bool,
+}
+
+/// One CPU's knowledge. Its methods run on that CPU, interrupts off.
+#[derive(Debug)]
+pub struct CpuTlb {
+    cpu: usize,
+    features: Features,
+    slots: [Slot; SLOTS],
+    loaded: usize,
+    /// Changes of the space that is loaded are not told to this CPU.
+    resting: bool,
+    /// The slot to give up next.
+    next: usize,
+    counters: Counters,
+}
+
+impl CpuTlb {
+    /// Of a CPU that has loaded no address space yet.
+    pub const fn new(cpu: usize, features: Features) -> CpuTlb {
+        const EMPTY: Slot = Slot { space: 0, seen: 0, user_due: false };
+        CpuTlb {
+            cpu,
+            features,
+            slots: [EMPTY; SLOTS],
+            loaded: 0,
+            resting: false,
+            next: 0,
+            counters: Counters {
+                kept: 0,
+                switched_flushing: 0,
+                by_page: 0,
+                whole: 0,
+                needless: 0,
+                user_due: 0,
+            },
+        }
+    }
+
+    /// What was flushed so far.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Whether `space` is the one that is loaded.
+    pub fn is_loaded(&self, space: &Space) -> bool {
+        self.slots[self.loaded].space == space.id()
+    }
+
+    /// Makes `space`, whose roots are `roots`, the CPU's address space: its kernel root now, its user root with the next
+    /// exit. `previous` is the one that is loaded, if any is.
+    pub fn switch(
+        &mut self,
+        space: &Space,
+        roots: RootPair,
+        previous: Option<&Space>,
+        hardware: &mut impl Hardware,
+    ) -> Switch {
+        let is_loaded = self.is_loaded(space);
+        if is_loaded && !self.resting {
+            return Switch::Stayed;
+        }
+        let generation = space.join(self.cpu);
+        self.resting = false;
+        if is_loaded {
+            if self.slots[self.loaded].seen == generation {
+                return Switch::Stayed;
+            }
+            self.flush_whole(space, roots, hardware);
+            return Switch::Flushed;
+        }
+        self.keep_due(hardware);
+        let (number, keep) = self.slot_for(space, generation);
+        self.loaded = number;
+        let slot = &mut self.slots[number];
+        let tlb = if keep { Tlb::Keep } else { Tlb::Flush };
+        let due = if slot.user_due { Tlb::Flush } else { Tlb::Keep };
+        slot.user_due = false;
+        hardware.write_cr3(self.kernel_cr3(roots, tlb));
+        hardware.set_exit_cr3(self.user_cr3(roots, due));
+        if let Some(previous) = previous {
+            previous.leave(self.cpu);
+        }
+        if keep {
+            self.counters.kept += 1;
+            Switch::Kept
+        } else {
+            self.counters.switched_flushing += 1;
+            Switch::Flushed
+        }
+    }
+
+    /// The CPU will not touch the user half of `space`, which stays loaded: it need not be told of changes any more.
+    /// [`CpuTlb::switch`] ends that.
+    pub fn rest(&mut self, space: &Space) {
+        if self.is_loaded(space) {
+            self.resting = true;
+            space.rest(self.cpu);
+        }
+    }
+
+    /// Flushes a change of `space`, for what this CPU may still know; on the CPU that made it, and on each of
+    /// [`Space::targets`].
+    pub fn flush(
+        &mut self,
+        change: &Change,
+        space: &Space,
+        roots: RootPair,
+        hardware: &mut impl Hardware,
+    ) {
+        let slot = self.slots[self.loaded];
+        if slot.space != change.space || slot.seen >= change.generation {
+            // Not loaded: the switch to it will see that `seen` is old.
+            self.counters.needless += 1;
+        } else if slot.seen + 1 == change.generation && change.pages.are_few() {
+            self.slots[self.loaded].seen = change.generation;
+            self.counters.by_page += 1;
+            change.pages.addresses().for_each(|address| hardware.flush_page(address));
+            self.flush_user_half(&change.pages, hardware);
+        } else {
+            self.flush_whole(space, roots, hardware);
+        }
+    }
+
+    /// Flushes pages of the kernel half, which all address spaces share; whether user roots map them too or not.
+    pub fn flush_kernel(&mut self, pages: &Pages, hardware: &mut impl Hardware) {
+        if self.features.pcid || !pages.are_few() {
+            // Each PCID may hold them; naming each page of each would take longer.
+            hardware.flush_all();
+            self.counters.whole += 1;
+        } else {
+            // What the user root may know goes with the next exit; global translations go here.
+            pages.addresses().for_each(|address| hardware.flush_page(address));
+            self.counters.by_page += 1;
+        }
+    }
+
+    /// Flushes all that the CPU knows of the space that is loaded.
+    fn flush_whole(&mut self, space: &Space, roots: RootPair, hardware: &mut impl Hardware) {
+        // Before the write: what is retired after this is another generation's.
+        self.slots[self.loaded].seen = space.generation();
+        self.counters.whole += 1;
+        hardware.write_cr3(self.kernel_cr3(roots, Tlb::Flush));
+        self.user_half_is_due(hardware);
+    }
+
+    fn flush_user_half(&mut self, pages: &Pages, hardware: &mut impl Hardware) {
+        let separate = self.features.pcid && self.features.isolated;
+        if !separate || hardware.exit_cr3() & NO_FLUSH == 0 {
+            return;
+        }
+        // INVPCID drops the upper entries of that one address only (SDM vol. 3, 4.10.4.1).
+        if self.features.invpcid && !pages.tables() {
+            let pcid = self.pcid().user();
+            pages.addresses().for_each(|address| hardware.flush_page_of(pcid, address));
+        } else {
+            self.user_half_is_due(hardware);
+        }
+    }
+
+    fn user_half_is_due(&mut self, hardware: &mut impl Hardware) {
+        if self.features.pcid && self.features.isolated {
+            hardware.set_exit_cr3(hardware.exit_cr3() & !NO_FLUSH);
+            self.counters.user_due += 1;
+        }
+    }
+
+    /// Remembers, of the slot that is loaded, what bit 63 of the exit's CR3 value says.
+    fn keep_due(&mut self, hardware: &impl Hardware) {
+        if self.features.pcid && self.features.isolated {
+            let slot = &mut self.slots[self.loaded];
+            slot.user_due |= hardware.exit_cr3() & NO_FLUSH == 0;
+        }
+    }
+
+    /// The slot for `space`, and whether its translations may be kept.
+    fn slot_for(&mut self, space: &Space, generation: u64) -> (usize, bool) {
+        let known = self.slots.iter().position(|slot| slot.space == space.id());
+        let number = known.unwrap_or_else(|| self.victim());
+        let slot = &mut self.slots[number];
+        let keep = self.features.pcid && known.is_some() && slot.seen == generation;
+        if !keep {
+            *slot = Slot { space: space.id(), seen: generation, user_due: true };
+        }
+        (number, keep)
+    }
+
+    fn victim(&mut self) -> usize {
+        if self.next == self.loaded {
+            self.next = (self.next + 1) % SLOTS;
+        }
+        let number = self.next;
+        self.next = (number + 1) % SLOTS;
+        number
+    }
+
+    fn pcid(&self) -> Pcid {
+        // 0 is the boot's.
+        Pcid::new(self.loaded as u16 + 1).unwrap_or(Pcid::FIRST)
+    }
+
+    fn kernel_cr3(&self, roots: RootPair, tlb: Tlb) -> u64 {
+        match self.features.pcid {
+            true => roots.kernel_cr3_with(self.pcid(), tlb),
+            false => roots.kernel_cr3(),
+        }
+    }
+
+    fn user_cr3(&self, roots: RootPair, tlb: Tlb) -> u64 {
+        match self.features.pcid {
+            true => roots.user_cr3_with(self.features.isolated, self.pcid(), tlb),
+            false => roots.user_cr3(self.features.isolated),
+        }
+    }
+}
+
+const _: () = assert!(SLOTS + 1 < USER_PCID_BIT as usize, "each slot has a PCID");

@@ -1,0 +1,137 @@
+//! What all CPUs share about one address space.
+
+use core::sync::atomic::{AtomicU64, Ordering, fence};
+
+use super::change::{Change, Pages};
+use crate::area::MAX_CPUS;
+
+const WORDS: usize = MAX_CPUS / 64;
+
+/// A set of CPUs that several CPUs change at once.
+#[derive(Debug)]
+pub struct CpuSet([AtomicU64; WORDS]);
+
+impl Default for CpuSet {
+    fn default() -> CpuSet {
+        CpuSet::new()
+    }
+}
+
+impl CpuSet {
+    /// The empty set.
+    pub const fn new() -> CpuSet {
+        CpuSet([const { AtomicU64::new(0) }; WORDS])
+    }
+
+    /// Adds a CPU; whatever this CPU does afterwards, others see it do after this.
+    ///
+    /// # Panics
+    ///
+    /// If `cpu` is not below [`MAX_CPUS`].
+    pub fn insert(&self, cpu: usize) {
+        self.0[cpu / 64].fetch_or(1 << (cpu % 64), Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+    }
+
+    /// Takes a CPU out; whatever this CPU did before, others see it do before this.
+    ///
+    /// # Panics
+    ///
+    /// If `cpu` is not below [`MAX_CPUS`].
+    pub fn remove(&self, cpu: usize) {
+        self.0[cpu / 64].fetch_and(!(1 << (cpu % 64)), Ordering::SeqCst);
+    }
+
+    /// Whether a CPU is in it.
+    pub fn contains(&self, cpu: usize) -> bool {
+        let word = self.0.get(cpu / 64).map_or(0, |word| word.load(Ordering::SeqCst));
+        word & 1 << (cpu % 64) != 0
+    }
+
+    /// The CPUs in it, as of when each word of 64 is read.
+    pub fn iter(&self) -> impl Iterator<Item = usize> {
+        self.0.iter().zip(0..).flat_map(|(word, number)| {
+            let mut left = word.load(Ordering::SeqCst);
+            core::iter::from_fn(move || {
+                let bit = left.trailing_zeros() as usize;
+                left &= left.wrapping_sub(1);
+                (bit < 64).then_some(number * 64 + bit)
+            })
+        })
+    }
+
+    /// Whether no CPU is in it.
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+}
+
+/// One address space, as TLBs know it.
+#[derive(Debug)]
+pub struct Space {
+    id: u64,
+    generation: AtomicU64,
+    /// CPUs that run it and may touch its user half at any moment.
+    active: CpuSet,
+    /// CPUs whose CR3 holds one of its roots; those that do not touch its user half (an idle CPU) included.
+    loaded: CpuSet,
+}
+
+impl Space {
+    /// An address space that runs nowhere.
+    ///
+    /// # Panics
+    ///
+    /// If `id` is 0. Numbers must not be used again: a CPU may remember a space that is no more.
+    pub const fn new(id: u64) -> Space {
+        assert!(id != 0, "0 stands for no address space");
+        Space { id, generation: AtomicU64::new(1), active: CpuSet::new(), loaded: CpuSet::new() }
+    }
+
+    /// The number given to [`Space::new`].
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// Says that translations of `pages` were changed or taken out of the page tables, by stores that came before.
+    pub fn retire(&self, pages: Pages) -> Change {
+        let generation = self.generation.fetch_add(1, Ordering::SeqCst) + 1;
+        // Pairs with the one in `CpuSet::insert`.
+        fence(Ordering::SeqCst);
+        Change { space: self.id, generation, pages }
+    }
+
+    /// The CPUs that have to execute [`CpuTlb::flush`](super::CpuTlb::flush) for `change`. A CPU that comes later
+    /// sees to itself.
+    pub fn targets(&self, change: &Change) -> impl Iterator<Item = usize> {
+        // An idle CPU's walks must not go through a frame that is a page table no more.
+        if change.pages.tables() { self.loaded.iter() } else { self.active.iter() }
+    }
+
+    /// The CPUs whose CR3 holds one of its roots. It must not be given up before there are none.
+    pub fn loaded(&self) -> &CpuSet {
+        &self.loaded
+    }
+
+    /// CPU `cpu` is about to use it; the generation that its flushes have to reach.
+    pub(super) fn join(&self, cpu: usize) -> u64 {
+        self.loaded.insert(cpu);
+        self.active.insert(cpu);
+        self.generation()
+    }
+
+    /// CPU `cpu` keeps it in CR3 but will not touch its user half.
+    pub(super) fn rest(&self, cpu: usize) {
+        self.active.remove(cpu);
+    }
+
+    /// CPU `cpu` has another root in CR3.
+    pub(super) fn leave(&self, cpu: usize) {
+        self.active.remove(cpu);
+        self.loaded.remove(cpu);
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+}
