@@ -69,7 +69,7 @@ impl Isolation {
         };
         let mut isolation = Isolation {
             area,
-            text: Text::new(setup.isolate),
+            text: Text::new(setup.variant()),
             isolated: setup.isolate,
             enhanced_ibrs: setup.hardening.enhanced_ibrs(),
             private_slot: setup.private_slot,

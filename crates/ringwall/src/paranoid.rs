@@ -4,7 +4,7 @@
 //! have interrupted an NMI's code goes back by IRET; CR2 is what it was.
 
 use crate::entry::layout::{ALIAS, ENTRY_STACK_TOP, Landing, StackPage, data_offset, data_word};
-use crate::entry::{IN_RDI, IN_RDI_RSI, IN_RSP, Spot, Text};
+use crate::entry::{IN_RDI, IN_RDI_RSI, IN_RSP, Spot, Text, Variant};
 use crate::frame::Frame;
 use crate::handlers::{DoubleFault, Handlers};
 use core::mem::offset_of;
@@ -19,7 +19,7 @@ pub(crate) extern "sysv64" fn plain<H: Handlers>(frame: *mut Frame, _: u64, gs_b
     // to until the exit code reads it after this call.
     let frame = unsafe { &mut *frame };
     let cr3 = Cr3::read_raw().0.start_address().as_u64();
-    handle::<H>(frame, cr3, gs_base, &Text::new(false))
+    handle::<H>(frame, cr3, gs_base, &Text::new(Variant::Plain))
 }
 
 /// What the entries call in the variant with switches.
@@ -30,7 +30,7 @@ pub(crate) extern "sysv64" fn isolated<H: Handlers>(
 ) -> u64 {
     // SAFETY: as in `plain`.
     let frame = unsafe { &mut *frame };
-    let text = Text::new(true);
+    let text = Text::new(Variant::Isolated);
     if is_user(entered_cr3) {
         // SAFETY: GS is this CPU's; the word is of its kernel-only data.
         unsafe {
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn no_root_goes_back_through_a_landing_stack() {
-        let text = Text::new(true);
+        let text = Text::new(Variant::Isolated);
         let mut seen = 0;
         for offset in 0..4096 {
             let Some(spot) = text.spot(offset) else { continue };
@@ -226,7 +226,7 @@ mod tests {
 
     #[test]
     fn everywhere_else_and_in_ring_3_nothing_changes() {
-        let text = Text::new(true);
+        let text = Text::new(Variant::Isolated);
         for offset in (0..4096).filter(|offset| text.spot(*offset).is_none()) {
             let mut frame = interrupted(offset);
             forget_root(&mut frame, &text, &STACKS);
@@ -241,7 +241,7 @@ mod tests {
     /// An NMI finds a #MC's first instruction, and the #MC has interrupted a spot of the trap entry.
     #[test]
     fn a_root_is_forgotten_two_deep() {
-        let text = Text::new(true);
+        let text = Text::new(Variant::Isolated);
         let alias = std::boxed::Box::new([0u64; 512]);
         let page = alias.as_ptr() as u64 - ALIAS as u64;
         let stacks = Stacks { page, ..STACKS };
@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn rsp_tells_that_an_nmi_may_run() {
-        let text = Text::new(true);
+        let text = Text::new(Variant::Isolated);
         let nmi = u64::from(text.gate(2)) + BASE;
         let landing = size_of::<Landing>() as u64;
         for (rsp, expected) in [
@@ -295,7 +295,7 @@ mod tests {
     /// A program that puts an NMI stack's address into RSP and calls must not choose the way back.
     #[test]
     fn a_programs_own_rsp_does_not_tell() {
-        for text in [Text::new(true), Text::new(false)] {
+        for text in [Text::new(Variant::Isolated), Text::new(Variant::Plain)] {
             let syscall = u64::from(text.points().syscall_entry) + BASE;
             assert!(!STACKS.has(&in_ring_0(syscall, 0x9000), &text));
         }

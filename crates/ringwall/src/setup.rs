@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing is mapped before a [`Setup`] has been checked.
 
+use crate::entry::Variant;
 use crate::isolation::KERNEL_ENTRIES;
 use crate::tables::MapError;
 use core::ops::RangeInclusive;
@@ -9,6 +10,7 @@ use ringwall_core::area::{AreaError, EntryArea};
 use ringwall_core::hardening::Hardening;
 use ringwall_core::private;
 use ringwall_core::root::ROOT_PAIR_BYTES;
+use ringwall_core::tlb;
 use x86_64::structures::paging::PhysFrame;
 
 /// What [`Isolation::new`](crate::Isolation::new) wants to know.
@@ -23,6 +25,10 @@ pub struct Setup<'a> {
     pub random: u64,
     /// Whether to isolate: [`ringwall_core::policy`] decides.
     pub isolate: bool,
+    /// Whether CR4.PCIDE may be set, on every CPU: CPUID.01H:ECX.PCID, and nothing speaks against it.
+    pub pcid: bool,
+    /// Whether every CPU has INVPCID: CPUID.07H:EBX.INVPCID.
+    pub invpcid: bool,
     /// What the entry code does beyond isolation: [`ringwall_core::hardening`] decides.
     pub hardening: Hardening,
     /// Whether CR4.FSGSBASE is on, on every CPU.
@@ -87,6 +93,20 @@ impl core::fmt::Display for SetupError {
             }
             SetupError::NoSuchCpu(index) => write!(f, "no place for CPU {index} in the entry area"),
         }
+    }
+}
+
+impl Setup<'_> {
+    pub(crate) fn variant(&self) -> Variant {
+        match (self.isolate, self.pcid) {
+            (false, _) => Variant::Plain,
+            (true, false) => Variant::Isolated,
+            (true, true) => Variant::Pcid,
+        }
+    }
+
+    pub(crate) fn tlb(&self) -> tlb::Features {
+        tlb::Features { pcid: self.pcid, invpcid: self.invpcid, isolated: self.isolate }
     }
 }
 

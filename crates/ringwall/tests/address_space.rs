@@ -17,6 +17,8 @@ fn space(memory: &mut Memory) -> AddressSpace {
         region: 0xffff_ffff_c000_0000..=0xffff_ffff_fffe_ffff,
         random: 0,
         isolate: true,
+        pcid: false,
+        invpcid: false,
         hardening: ringwall::core::Hardening::NONE,
         fsgsbase: false,
         sysret_keeps_ss: false,

@@ -9,12 +9,14 @@ use iced_x86::{
 use ringwall::core::hardening::{Hardening, Measure};
 use ringwall::core::policy::CpuidFacts;
 use ringwall::entry::layout::{ALIAS, DATA};
-use ringwall::entry::{Features, Text};
+use ringwall::entry::{Features, Text, Variant};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
 
 const PAGE: usize = 4096;
+/// The variants with switches.
+const ISOLATED: [Variant; 2] = [Variant::Isolated, Variant::Pcid];
 
 /// As on an AMD CPU with SMAP and FSGSBASE: what the emulator's best one is.
 fn features(line: &str) -> Features {
@@ -55,95 +57,106 @@ fn instructions(text: &Text) -> Vec<Instruction> {
 }
 
 #[test]
-fn both_variants_fit_one_page() {
-    for isolated in [true, false] {
-        let size = Text::new(isolated).size();
+fn each_variant_fits_one_page() {
+    for variant in Variant::ALL {
+        let size = Text::new(variant).size();
         assert!(size < PAGE, "{size} bytes");
     }
 }
 
 #[test]
 fn without_isolation_no_switch_instruction_is_left() {
-    let switches = instructions(&Text::new(false)).into_iter().filter(touches_cr3).count();
+    let switches = instructions(&Text::new(Variant::Plain)).into_iter().filter(touches_cr3).count();
     assert_eq!(switches, 0);
-    assert!(instructions(&Text::new(true)).iter().any(touches_cr3));
+    assert!(instructions(&Text::new(Variant::Isolated)).iter().any(touches_cr3));
 }
 
 #[test]
 fn the_user_view_is_the_windows_and_nothing_else() {
-    let text = Text::new(true);
-    let (kernel, user) = (kernel_view(&text), user_view(&text));
-    let mut shown = [false; PAGE];
-    for (range, _) in text.windows() {
-        for offset in range {
-            shown[usize::from(offset)] = true;
+    for variant in ISOLATED {
+        let text = Text::new(variant);
+        let (kernel, user) = (kernel_view(&text), user_view(&text));
+        let mut shown = [false; PAGE];
+        for (range, _) in text.windows() {
+            for offset in range {
+                shown[usize::from(offset)] = true;
+            }
         }
-    }
-    for offset in 0..PAGE {
-        let expected = if shown[offset] { kernel[offset] } else { 0xcc };
-        assert_eq!(user[offset], expected, "at {offset:#x}");
+        for offset in 0..PAGE {
+            let expected = if shown[offset] { kernel[offset] } else { 0xcc };
+            assert_eq!(user[offset], expected, "at {offset:#x}");
+        }
     }
 }
 
 #[test]
 fn every_window_has_its_row() {
-    let text = Text::new(true);
-    assert_eq!(text.windows().count(), ringwall::entry::windows::WINDOWS.len());
+    for variant in ISOLATED {
+        let text = Text::new(variant);
+        assert_eq!(text.windows().count(), ringwall::entry::windows::WINDOWS.len());
+    }
 }
 
 #[test]
 fn a_window_that_leads_in_ends_with_the_cr3_write() {
-    let text = Text::new(true);
-    let page = kernel_view(&text);
-    for (range, window) in text.windows().filter(|(_, window)| window.leaves.contains("CR3 write"))
-    {
-        let code = &page[usize::from(range.start)..usize::from(range.end)];
-        let last = *decode(code, range.start.into()).last().expect("not empty");
-        let writes = last.mnemonic() == Mnemonic::Mov && last.op0_register() == Register::CR3;
-        assert!(writes, "{}: ends with {last}", window.name);
+    for variant in ISOLATED {
+        let text = Text::new(variant);
+        let page = kernel_view(&text);
+        for (range, window) in
+            text.windows().filter(|(_, window)| window.leaves.contains("CR3 write"))
+        {
+            let code = &page[usize::from(range.start)..usize::from(range.end)];
+            let last = *decode(code, range.start.into()).last().expect("not empty");
+            let writes = last.mnemonic() == Mnemonic::Mov && last.op0_register() == Register::CR3;
+            assert!(writes, "{}: ends with {last}", window.name);
+        }
     }
 }
 
 /// Under the user root only the stack page is there, and code in a window may only jump to windows.
 #[test]
 fn windows_stay_inside_what_the_user_root_maps() {
-    let text = Text::new(true);
-    let page = kernel_view(&text);
-    let ranges: Vec<_> = text.windows().map(|(range, _)| range).collect();
-    for (range, window) in text.windows() {
-        let code = &page[usize::from(range.start)..usize::from(range.end)];
-        for instruction in decode(code, range.start.into()) {
-            if instruction.segment_prefix() == Register::GS {
-                let offset = instruction.memory_displacement64() as usize;
-                assert!(offset < ALIAS, "{}: {instruction} leaves the stack page", window.name);
+    for variant in ISOLATED {
+        let text = Text::new(variant);
+        let page = kernel_view(&text);
+        let ranges: Vec<_> = text.windows().map(|(range, _)| range).collect();
+        for (range, window) in text.windows() {
+            let code = &page[usize::from(range.start)..usize::from(range.end)];
+            for instruction in decode(code, range.start.into()) {
+                if instruction.segment_prefix() == Register::GS {
+                    let offset = instruction.memory_displacement64() as usize;
+                    assert!(offset < ALIAS, "{}: {instruction} leaves the stack page", window.name);
+                }
+                if instruction.is_jmp_short_or_near() || instruction.is_jcc_short_or_near() {
+                    let target = instruction.near_branch_target() as u16;
+                    let inside = ranges.iter().any(|range| range.contains(&target));
+                    assert!(inside, "{}: {instruction} leaves the windows", window.name);
+                }
+                let calls = instruction.is_call_near() || instruction.is_call_near_indirect();
+                assert!(!calls, "{}: {instruction}", window.name);
             }
-            if instruction.is_jmp_short_or_near() || instruction.is_jcc_short_or_near() {
-                let target = instruction.near_branch_target() as u16;
-                let inside = ranges.iter().any(|range| range.contains(&target));
-                assert!(inside, "{}: {instruction} leaves the windows", window.name);
-            }
-            let calls = instruction.is_call_near() || instruction.is_call_near_indirect();
-            assert!(!calls, "{}: {instruction}", window.name);
         }
     }
 }
 
 #[test]
 fn only_the_kernel_view_reads_kernel_data() {
-    let text = Text::new(true);
-    let windows: Vec<_> = text.windows().map(|(range, _)| range).collect();
-    for instruction in instructions(&text) {
-        let in_window = windows.iter().any(|range| range.contains(&(instruction.ip() as u16)));
-        let reads_data = instruction.segment_prefix() == Register::GS
-            && instruction.memory_displacement64() as usize >= DATA;
-        assert!(!(in_window && reads_data), "{instruction}");
+    for variant in ISOLATED {
+        let text = Text::new(variant);
+        let windows: Vec<_> = text.windows().map(|(range, _)| range).collect();
+        for instruction in instructions(&text) {
+            let in_window = windows.iter().any(|range| range.contains(&(instruction.ip() as u16)));
+            let reads_data = instruction.segment_prefix() == Register::GS
+                && instruction.memory_displacement64() as usize >= DATA;
+            assert!(!(in_window && reads_data), "{instruction}");
+        }
     }
 }
 
 #[test]
 fn every_stub_pushes_its_vector() {
-    for isolated in [true, false] {
-        let text = Text::new(isolated);
+    for variant in Variant::ALL {
+        let text = Text::new(variant);
         let page = kernel_view(&text);
         for vector in (0..=255u8).filter(|vector| ![1, 2, 8, 18].contains(vector)) {
             let stub = usize::from(text.gate(vector));
@@ -154,29 +167,33 @@ fn every_stub_pushes_its_vector() {
 
 #[test]
 fn one_instruction_returns_to_ring_3_and_may_fault() {
-    let text = Text::new(true);
-    let exit = u64::from(text.points().exit_iretq);
-    let at_exit = instructions(&text).into_iter().find(|instruction| instruction.ip() == exit);
-    assert_eq!(at_exit.map(|instruction| instruction.code()), Some(Code::Iretq));
+    for variant in ISOLATED {
+        let text = Text::new(variant);
+        let exit = u64::from(text.points().exit_iretq);
+        let at_exit = instructions(&text).into_iter().find(|instruction| instruction.ip() == exit);
+        assert_eq!(at_exit.map(|instruction| instruction.code()), Some(Code::Iretq));
+    }
 }
 
 #[test]
 fn after_a_root_leaves_a_register_it_is_overwritten() {
-    let text = Text::new(true);
-    let all: BTreeMap<u64, Instruction> = instructions(&text)
-        .into_iter()
-        .map(|instruction| (instruction.ip(), instruction))
-        .collect();
-    let spots = (0..PAGE as u64).filter_map(|offset| text.spot(offset)).collect::<Vec<_>>();
-    assert!(!spots.is_empty());
-    for spot in spots {
-        let resume = all[&u64::from(spot.resume)];
-        let writes = match resume.mnemonic() {
-            Mnemonic::Mov => resume.op0_kind() == OpKind::Register,
-            Mnemonic::Pop => true,
-            _ => false,
-        };
-        assert!(writes, "{resume} does not fetch the register anew");
+    for variant in ISOLATED {
+        let text = Text::new(variant);
+        let all: BTreeMap<u64, Instruction> = instructions(&text)
+            .into_iter()
+            .map(|instruction| (instruction.ip(), instruction))
+            .collect();
+        let spots = (0..PAGE as u64).filter_map(|offset| text.spot(offset)).collect::<Vec<_>>();
+        assert!(!spots.is_empty());
+        for spot in spots {
+            let resume = all[&u64::from(spot.resume)];
+            let writes = match resume.mnemonic() {
+                Mnemonic::Mov => resume.op0_kind() == OpKind::Register,
+                Mnemonic::Pop => true,
+                _ => false,
+            };
+            assert!(writes, "{resume} does not fetch the register anew");
+        }
     }
 }
 
@@ -191,8 +208,8 @@ fn null_call_instructions(text: &Text) -> usize {
 /// Each measure changes the text, and taking it away leaves no instruction in a null call.
 #[test]
 fn every_measure_is_in_the_text_only_if_it_is_on() {
-    for isolated in [true, false] {
-        measures_are_in(&Text::new(isolated));
+    for variant in Variant::ALL {
+        measures_are_in(&Text::new(variant));
     }
 }
 
@@ -259,8 +276,8 @@ fn reachable(text: &Text, page: &[u8; PAGE]) -> Vec<Instruction> {
 /// nothing else.
 #[test]
 fn few_instructions_unmask_nmis() {
-    for (isolated, expected) in [(true, 4), (false, 3)] {
-        let text = Text::new(isolated);
+    for (variant, expected) in [(Variant::Pcid, 4), (Variant::Isolated, 4), (Variant::Plain, 3)] {
+        let text = Text::new(variant);
         let reached = reachable(&text, &kernel_view(&text));
         let count =
             reached.iter().filter(|instruction| instruction.mnemonic() == Mnemonic::Iretq).count();
@@ -270,8 +287,11 @@ fn few_instructions_unmask_nmis() {
 
 #[test]
 fn isolation_costs_five_instructions_a_call() {
-    let (on, off) = (Text::new(true), Text::new(false));
+    let (on, off) = (Text::new(Variant::Isolated), Text::new(Variant::Plain));
     assert_eq!(null_call_instructions(&on) - null_call_instructions(&off), 5);
+    // One more on each way to keep the TLB's entries.
+    let pcid = Text::new(Variant::Pcid);
+    assert_eq!(null_call_instructions(&pcid) - null_call_instructions(&off), 7);
 }
 
 fn listing(text: &Text) -> String {
@@ -307,9 +327,13 @@ fn listing(text: &Text) -> String {
 
 #[test]
 fn the_machine_code_is_the_golden_one() {
-    for (isolated, name) in [(true, "entry-isolated.txt"), (false, "entry-plain.txt")] {
+    for (variant, name) in [
+        (Variant::Isolated, "entry-isolated.txt"),
+        (Variant::Pcid, "entry-pcid.txt"),
+        (Variant::Plain, "entry-plain.txt"),
+    ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden").join(name);
-        let now = listing(&Text::new(isolated));
+        let now = listing(&Text::new(variant));
         if std::env::var_os("BLESS").is_some() {
             std::fs::write(&path, &now).expect("the golden file can be written");
         }

@@ -49,6 +49,8 @@ impl Machine {
             region: 0xffff_ffff_c000_0000..=0xffff_ffff_fffe_ffff,
             random: 0x1234_5678_9abc_def0,
             isolate,
+            pcid: false,
+            invpcid: false,
             hardening: Hardening::NONE,
             fsgsbase: false,
             sysret_keeps_ss: false,

@@ -67,6 +67,8 @@ pub fn start(command_line: &[u8], features: &Features) {
         region: ENTRY_REGION..=REGION_END,
         random: random::seed(),
         isolate: decision.isolate,
+        pcid: false,
+        invpcid: false,
         hardening,
         fsgsbase: features.fsgsbase,
         sysret_keeps_ss: matches!(facts.vendor(), Vendor::Amd | Vendor::Hygon),

@@ -1,8 +1,9 @@
 # Verbs of the entry code. A macro clobbers nothing but the scratch register that the call site names, and
 # what its own comment names.
 #
-# Everything here is assembled twice, as variant `isolated` (isolated = 1) and as variant `plain`
-# (isolated = 0, for pti=off): the plain text has no switch instruction at all.
+# Everything here is assembled three times: as variant `plain` (isolated = 0, for pti=off), which has no switch
+# instruction at all, as variant `isolated` (isolated = 1), and as variant `pcid` (isolated = 2, CR4.PCIDE is set),
+# whose writes of CR3 keep the TLB's entries.
 
 # A window: bytes that run under the user root, and so the only bytes its view of the page shows.
 # windows.rs has one row for each, in the order of their ends.
@@ -36,17 +37,26 @@
     mov \scratch, cr3
 774:
     and \scratch, {ROOT_MASK}
+    keep_translations \isolated, \scratch
     mov cr3, \scratch
 775:
     root_in_registers \variant, 774b, 775b, 773b, \registers
 .endif
 .endm
 
+# With PCID, the write of this value to CR3 keeps the translations of its PCID (SDM vol. 3, 4.10.4.1).
+.macro keep_translations isolated, value:vararg
+.if \isolated == 2
+    bts \value, {NO_FLUSH_BIT}
+.endif
+.endm
+
 # CR3 := the user root that waits in the kernel-only page. The next instruction has to overwrite the
-# scratch register.
+# scratch register. With PCID, a flush of the user half that is due is in the value, and is then due no more.
 .macro to_user_root variant, isolated, scratch, registers
 .if \isolated
     mov \scratch, gs:[{EXIT_CR3}]
+    keep_translations \isolated, qword ptr gs:[{EXIT_CR3}]
     mov cr3, \scratch
 775:
     root_in_registers \variant, 775b, 775b+1, 775b, \registers

@@ -21,7 +21,8 @@
 //!
 //! **Which CR3.** On the way in, the root that is loaded with one bit cleared: never a value from
 //! memory, because the memory would be user-visible. On the way out, a value that waits in a
-//! kernel-only page. After the write, the next instruction comes from the other view.
+//! kernel-only page. After the write, the next instruction comes from the other view. With PCID both values
+//! say that the TLB's entries stay; that of the exit does not if the user half has to be flushed, once.
 //!
 //! **What may nest.** Interrupts are off in all of this. An exception inside a window is a bug, but
 //! for one: the exit's IRETQ may fault on what the program put in its frame. NMI and #MC may arrive
@@ -53,13 +54,13 @@
 //! # Files
 //!
 //! `macros.s` has the verbs, `vectors.s` the stubs, `syscall.s`, `interrupt.s` and `paranoid.s` the
-//! paths, `text.s` puts them together, twice: with the switches and without any.
+//! paths, `text.s` puts them together, three times: without switches, with them, and with them under PCID.
 
 pub mod layout;
 mod text;
 pub mod windows;
 
-pub use text::{Features, Points, Spot, Text};
+pub use text::{Features, Points, Spot, Text, Variant};
 
 use crate::frame::{ENTERED_BY_SYSCALL, Frame};
 use core::mem::offset_of;
@@ -103,6 +104,7 @@ core::arch::global_asm!(
     include_str!("paranoid.s"),
     include_str!("text.s"),
     ROOT_MASK = const ROOT_MASK,
+    NO_FLUSH_BIT = const ringwall_core::root::NO_FLUSH.trailing_zeros(),
     USER_ROOT_BIT = const ringwall_core::root::USER_ROOT_BIT,
     USER_RSP = const offset_of!(StackPage, user_rsp),
     ALIAS = const ALIAS,

@@ -22,6 +22,7 @@ paranoid_\name\()_\variant:
 774:
     mov rdi, rsi
     and rdi, {ROOT_MASK}
+    keep_translations \isolated, rdi
     mov cr3, rdi
 775:
     root_in_registers \variant, 774b, 775b, 773b, {IN_RDI_RSI}
@@ -101,7 +102,8 @@ paranoid_\name\()_\variant:
 # All registers and the root as they were, RDI last: it carries the root, and waits on the landing.
 #
 # In: RBX = RSP = frame, R12 = the root, RAX = where the landing has RDI. Opens a window.
-.macro go_to_landing variant
+.macro go_to_landing variant, isolated
+    keep_translations \isolated, r12
     mov [rbx + {FRAME_RDI}], r12
     mov [rbx + {FRAME_VECTOR}], rax
     pop_registers_to_rsi
@@ -244,7 +246,7 @@ paranoid_exit_to_user_root_\variant:
     mov rax, [rbx + {FRAME_RDI}]
     mov [rbp + 24], rax
     lea rax, [rbp - {ALIAS} + 24]
-    go_to_landing \variant
+    go_to_landing \variant, \isolated
     clear_buffers \variant, [rsp + 32]
     iretq
     window_end \variant
@@ -259,7 +261,7 @@ paranoid_exit_to_user_root_\variant:
     mov rcx, [rbx + {FRAME_RDI}]
     mov [rax + {ALIAS} - 24], rcx
     sub rax, 24
-    go_to_landing \variant
+    go_to_landing \variant, \isolated
     clear_buffers \variant, [rsp]
     popfq
     ret

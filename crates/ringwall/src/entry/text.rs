@@ -143,6 +143,22 @@ fn write_jump(bytes: &mut [u8], distance: i32) {
     bytes[1..JUMP_BYTES].copy_from_slice(&(distance - JUMP_BYTES as i32).to_le_bytes());
 }
 
+/// The forms of the entry text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Variant {
+    /// Without isolation: no switch instruction at all.
+    Plain,
+    /// With isolation; each switch flushes what is not global.
+    Isolated,
+    /// With isolation and CR4.PCIDE.
+    Pcid,
+}
+
+impl Variant {
+    /// All of them.
+    pub const ALL: [Variant; 3] = [Variant::Plain, Variant::Isolated, Variant::Pcid];
+}
+
 /// One variant of the entry text.
 #[derive(Clone, Copy, Debug)]
 pub struct Text {
@@ -197,20 +213,24 @@ unsafe fn table<T>(start: *const [T; 0], end: *const [T; 0]) -> &'static [T] {
 }
 
 impl Text {
-    /// The variant with the switches (`true`), or the one without.
-    pub fn new(isolated: bool) -> Text {
-        if isolated {
-            variant!(ringwall_text_isolated ringwall_points_isolated
-                ringwall_stubs_isolated ringwall_stubs_end_isolated
-                ringwall_windows_isolated ringwall_windows_end_isolated
-                ringwall_spots_isolated ringwall_spots_end_isolated
-                ringwall_patches_isolated ringwall_patches_end_isolated)
-        } else {
-            variant!(ringwall_text_plain ringwall_points_plain
+    /// The text in one of its forms.
+    pub fn new(variant: Variant) -> Text {
+        match variant {
+            Variant::Plain => variant!(ringwall_text_plain ringwall_points_plain
                 ringwall_stubs_plain ringwall_stubs_end_plain
                 ringwall_windows_plain ringwall_windows_end_plain
                 ringwall_spots_plain ringwall_spots_end_plain
-                ringwall_patches_plain ringwall_patches_end_plain)
+                ringwall_patches_plain ringwall_patches_end_plain),
+            Variant::Isolated => variant!(ringwall_text_isolated ringwall_points_isolated
+                ringwall_stubs_isolated ringwall_stubs_end_isolated
+                ringwall_windows_isolated ringwall_windows_end_isolated
+                ringwall_spots_isolated ringwall_spots_end_isolated
+                ringwall_patches_isolated ringwall_patches_end_isolated),
+            Variant::Pcid => variant!(ringwall_text_pcid ringwall_points_pcid
+                ringwall_stubs_pcid ringwall_stubs_end_pcid
+                ringwall_windows_pcid ringwall_windows_end_pcid
+                ringwall_spots_pcid ringwall_spots_end_pcid
+                ringwall_patches_pcid ringwall_patches_end_pcid),
         }
     }
 

@@ -62,4 +62,5 @@ ringwall_\name\()_\variant:
 .endm
 
 ringwall_variant isolated, 1
+ringwall_variant pcid, 2
 ringwall_variant plain, 0
