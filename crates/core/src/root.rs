@@ -56,7 +56,8 @@ const _: () = assert!(ROOT_PAIR_BYTES == 2 * USER_ROOT_BIT);
 /// Why a block of memory cannot be a root pair. The caller's fault, each time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RootError {
-    /// The physical address is no multiple of [`ROOT_PAIR_BYTES`]: bit 12 could not pick a half.
+    /// The physical address is no multiple of [`ROOT_PAIR_BYTES`]: bit 12 could not pick a half; or the single
+    /// root's is no multiple of 4 KiB.
     Misaligned(u64),
     /// The physical address does not lie below [`PHYSICAL_END`]: CR3 cannot hold it.
     TooHigh(u64),
@@ -65,7 +66,7 @@ pub enum RootError {
 impl fmt::Display for RootError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Misaligned(phys) => write!(f, "root pair at {phys:#x} is not 8 KiB aligned"),
+            Self::Misaligned(phys) => write!(f, "root pair at {phys:#x} is not aligned"),
             Self::TooHigh(phys) => write!(f, "root pair at {phys:#x} is not below 2^52"),
         }
     }
@@ -90,6 +91,22 @@ impl RootPair {
         if phys >= PHYSICAL_END {
             Err(RootError::TooHigh(phys))
         } else if !phys.is_multiple_of(ROOT_PAIR_BYTES) {
+            Err(RootError::Misaligned(phys))
+        } else {
+            Ok(Self { kernel_root: phys })
+        }
+    }
+
+    /// The one root that serves for both without isolation, at physical address `phys`: any page will do. Only
+    /// what takes `isolated` makes sense of it, with `false`, and the kernel's CR3 values.
+    ///
+    /// # Errors
+    ///
+    /// [`RootError`] if `phys` is not 4 KiB aligned or not below 2^52.
+    pub const fn single(phys: u64) -> Result<Self, RootError> {
+        if phys >= PHYSICAL_END {
+            Err(RootError::TooHigh(phys))
+        } else if !phys.is_multiple_of(ROOT_PAIR_BYTES / 2) {
             Err(RootError::Misaligned(phys))
         } else {
             Ok(Self { kernel_root: phys })

@@ -34,10 +34,10 @@ fn bad_pairs_are_refused() {
     assert_eq!(RootPair::new(0x2008), Err(RootError::Misaligned(0x2008)));
     assert_eq!(RootPair::new(1 << 52), Err(RootError::TooHigh(1 << 52)));
     assert!(RootPair::new((1 << 52) - 8192).is_ok());
-    assert_eq!(
-        RootError::Misaligned(0x1000).to_string(),
-        "root pair at 0x1000 is not 8 KiB aligned"
-    );
+    assert_eq!(RootError::Misaligned(0x1000).to_string(), "root pair at 0x1000 is not aligned");
+    assert_eq!(RootPair::single(0x1000).map(|root| root.user_cr3(false)), Ok(0x1000));
+    assert_eq!(RootPair::single(0x1008), Err(RootError::Misaligned(0x1008)));
+    assert_eq!(RootPair::single(1 << 52), Err(RootError::TooHigh(1 << 52)));
 }
 
 #[test]

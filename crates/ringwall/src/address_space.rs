@@ -11,23 +11,26 @@
 //! Invariant: the user half of both roots names the same tables; of the other entries, only the private
 //! slot ([`crate::ldt`]) ever changes, in both roots alike.
 
-use crate::flush::FlushPage;
 use crate::frames::Frames;
 use crate::isolation::Isolation;
 use crate::ldt::Private;
 use crate::tables::{self, MapError, Table};
 use core::sync::atomic::Ordering;
 use ringwall_core::paging::{ACCESSED, ADDRESS_MASK, GLOBAL, HUGE, PRESENT, USER, WRITABLE, index};
-use ringwall_core::root::{USER_HALF, USER_ROOT_BIT, user_half_entries};
+use ringwall_core::root::{RootPair, USER_HALF, user_half_entries};
+use ringwall_core::tlb::{Pages, Space};
 use x86_64::PhysAddr;
 use x86_64::structures::paging::{Page, PageTableFlags, PhysFrame};
 
 /// Both roots of one process.
+#[derive(Debug)]
 pub struct AddressSpace {
     frame: PhysFrame,
     kernel: &'static Table,
     user: Option<&'static Table>,
+    roots: RootPair,
     private: Private,
+    pub(crate) tlb: Space,
 }
 
 impl AddressSpace {
@@ -52,11 +55,16 @@ impl AddressSpace {
             user[slot].store(entry, Ordering::Relaxed);
             user
         });
+        let physical = frame.start_address().as_u64();
+        let roots =
+            if user.is_some() { RootPair::new(physical) } else { RootPair::single(physical) };
         Ok(AddressSpace {
             frame,
+            roots: roots.expect("frames are aligned, pairs to their size"),
             kernel,
             user,
             private: Private::new(isolation.private_slot, isolation.private_random),
+            tlb: Space::new(isolation.next_space()),
         })
     }
 
@@ -78,10 +86,13 @@ impl AddressSpace {
         self.frame
     }
 
-    /// The CR3 value that ring 3 runs with.
-    pub fn user_cr3(&self) -> u64 {
-        let root = self.frame.start_address().as_u64();
-        if self.user.is_some() { root | USER_ROOT_BIT } else { root }
+    /// Physical address of the root that ring 3 runs under: without isolation the kernel root's.
+    pub fn user_root(&self) -> u64 {
+        self.roots.user_cr3(self.user.is_some())
+    }
+
+    pub(crate) fn roots(&self) -> RootPair {
+        self.roots
     }
 
     /// The level-3 table of top-level slot `index` (0 to 255) of the user half.
@@ -98,7 +109,7 @@ impl AddressSpace {
     /// Sets top-level slot `index` (0 to 255) of the user half, in both roots. Below it, the kernel's
     /// page tables are its own affair, and change in both views at once.
     ///
-    /// Removing a table leaves stale translations: the returned obligation covers one address, the
+    /// Gives what has to be retired ([`AddressSpace::retire`]) if a table was taken out: the slot's first address. The
     /// caller knows which others it has unmapped.
     ///
     /// # Panics
@@ -107,12 +118,13 @@ impl AddressSpace {
     /// # Safety
     /// `table` is a level-3 page table that maps user memory only, and stays one while it is here. No other
     /// CPU changes the same slot at the same time.
-    pub unsafe fn set_user_table(&self, index: usize, table: Option<PhysFrame>) -> FlushPage {
+    pub unsafe fn set_user_table(&self, index: usize, table: Option<PhysFrame>) -> Pages {
         assert!(USER_HALF.contains(&index), "top-level slot {index} is not in the user half");
         let entry = match table {
             Some(table) => table.start_address().as_u64() | PRESENT | WRITABLE | USER | ACCESSED,
             None => 0,
         };
+        let old = self.kernel[index].load(Ordering::Relaxed);
         match self.user {
             Some(user) => {
                 let halves = user_half_entries(entry);
@@ -125,7 +137,11 @@ impl AddressSpace {
             }
             None => self.kernel[index].store(entry, Ordering::Release),
         }
-        FlushPage::new((index as u64) << 39)
+        let mut pages = Pages::NONE;
+        if old & PRESENT != 0 {
+            pages.add_table((index as u64) << 39);
+        }
+        pages
     }
 
     /// Maps one page of user memory; makes the tables above it. For kernels that need no more than that.
@@ -152,7 +168,8 @@ impl AddressSpace {
         if self.user_table(top).is_none() {
             let table = tables::zeroed(frames)?;
             // SAFETY: an empty table, ours alone.
-            unsafe { self.set_user_table(top, Some(table)) }.not_cached();
+            let stale = unsafe { self.set_user_table(top, Some(table)) };
+            debug_assert!(stale.is_empty(), "the slot was empty");
         }
         let Some(mut level) = self.user_table(top) else { return Err(MapError::NoFrame) };
         for depth in [3, 2] {
@@ -173,6 +190,10 @@ impl AddressSpace {
     /// # Safety
     /// No CPU has either root loaded or will load it: not as CR3, not as the value to leave with.
     pub unsafe fn release(self, frames: &mut impl Frames) {
+        assert!(
+            self.tlb.loaded().is_empty(),
+            "a root pair is given back while CPUs have it in CR3"
+        );
         self.private.release(frames);
         match self.user {
             // SAFETY: it came from `allocate_pair`; by this function's contract nothing refers to it.

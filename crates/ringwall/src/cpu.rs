@@ -19,8 +19,9 @@ use core::mem::offset_of;
 use core::ptr::NonNull;
 use ringwall_core::area::{CpuArea, Page};
 use ringwall_core::private;
+use ringwall_core::tlb::CpuTlb;
 use x86_64::VirtAddr;
-use x86_64::registers::control::{Cr0, Cr0Flags, Cr4, Cr4Flags, Efer, EferFlags};
+use x86_64::registers::control::{Cr0, Cr0Flags, Cr3, Cr4, Cr4Flags, Efer, EferFlags};
 use x86_64::registers::model_specific::{GsBase, KernelGsBase, LStar, Msr, SFMask, Star};
 use x86_64::registers::rflags::RFlags;
 use x86_64::registers::segmentation::{CS, DS, ES, FS, GS, SS, Segment, SegmentSelector};
@@ -55,6 +56,8 @@ pub enum CpuError {
     FiveLevels,
     /// CR4.PGE is set: a global translation of the kernel's would outlive the switch to a user root.
     GlobalPages,
+    /// Bits 0 to 11 of CR3 are not 0: CR4.PCIDE cannot be set.
+    RootFlags,
     /// EFER.NXE is clear: NX bits would be reserved bits.
     NoExecuteOff,
     /// CR0.WP is clear: read-only pages would be writable to the kernel.
@@ -66,6 +69,7 @@ impl core::fmt::Display for CpuError {
         f.write_str(match self {
             CpuError::FiveLevels => "CR4.LA57 is set; four-level paging is needed",
             CpuError::GlobalPages => "CR4.PGE is set; with isolation no kernel page may be global",
+            CpuError::RootFlags => "CR3's low bits are set; PCIDs need them clear at first",
             CpuError::NoExecuteOff => "EFER.NXE is clear; NX is needed",
             CpuError::WriteProtectOff => "CR0.WP is clear; it is needed",
         })
@@ -82,6 +86,7 @@ pub struct Cpu {
     text: u64,
     points: &'static Points,
     enhanced_ibrs: bool,
+    pcid: bool,
 }
 
 // SAFETY: the pointer is to this CPU's GDT in the direct map, valid on every CPU; only `activate`
@@ -150,6 +155,7 @@ impl Isolation {
             text: self.area.text(),
             points: self.text.points(),
             enhanced_ibrs: self.enhanced_ibrs,
+            pcid: self.tlb.pcid,
         })
     }
 }
@@ -186,6 +192,7 @@ fn kernel_data<H: Handlers>(
         syscall_handler: handlers::syscall::<H> as *const () as u64,
         trap_handler: handlers::trap::<H> as *const () as u64,
         paranoid_handler: match isolation.isolated {
+            true if isolation.tlb.pcid => paranoid::pcid::<H> as *const () as u64,
             true => paranoid::isolated::<H> as *const () as u64,
             false => paranoid::plain::<H> as *const () as u64,
         },
@@ -207,6 +214,9 @@ fn kernel_data<H: Handlers>(
         ldt: 0,
         gdt: gdt.addr().get() as u64,
         local,
+        tlb_address: area.data() + offset_of!(KernelData, tlb) as u64,
+        loaded_space: 0,
+        tlb: CpuTlb::new(area.index(), isolation.tlb),
     }
 }
 
@@ -253,6 +263,11 @@ impl Cpu {
         // SAFETY: the gates lead to the entry text, their stacks are the TSS's.
         unsafe { x86_64::instructions::tables::lidt(&gates) };
         self.set_syscall();
+        if self.pcid {
+            // SAFETY: the CPU has PCIDs by `Setup::pcid`'s promise; CR3 holds PCID 0 (SDM vol. 3, 4.10.1), and the
+            // entry text is the variant that expects them.
+            unsafe { Cr4::update(|control| control.insert(Cr4Flags::PCID)) };
+        }
         if self.enhanced_ibrs {
             // SAFETY: the CPU says that it has the bit (IA32_ARCH_CAPABILITIES.IBRS_ALL).
             unsafe { Msr::new(entry::MSR_SPEC_CTRL).write(entry::SPEC_CTRL_IBRS.into()) };
@@ -267,6 +282,9 @@ impl Cpu {
         }
         if self.isolated && control.contains(Cr4Flags::PAGE_GLOBAL) {
             return Err(CpuError::GlobalPages);
+        }
+        if self.pcid && Cr3::read_raw().1 != 0 {
+            return Err(CpuError::RootFlags);
         }
         if !Efer::read().contains(EferFlags::NO_EXECUTE_ENABLE) {
             return Err(CpuError::NoExecuteOff);

@@ -10,12 +10,13 @@ use crate::entry::layout::{
     ENTRY_STACK_TOP, EXIT_WORDS, LANDED_WORDS, LOCAL_WORDS, Landing, StackPage, data_offset,
     data_word, landing_top,
 };
+use crate::flush::{self, ThisCpu};
 use crate::frame::Frame;
 use crate::ldt;
 use core::mem::offset_of;
 use ringwall_core::segment::Descriptor;
+use ringwall_core::tlb::CpuTlb;
 use x86_64::VirtAddr;
-use x86_64::registers::control::{Cr3, Cr3Flags};
 
 /// A word of the kernel's own on this CPU, as [`make_cpu`](crate::Isolation::make_cpu) or [`set_local_word`] set it: one
 /// instruction.
@@ -61,28 +62,31 @@ pub unsafe fn set_local_word<const N: usize>(word: u64) {
 /// that is loaded already, it writes no CR3.
 ///
 /// # Safety
-/// On an active CPU, interrupts off. `space` outlives its use. `stack_top` is the 16-aligned end of a
-/// mapped kernel stack that the thread to run owns. The present stack is mapped under `space` too.
+/// On an active CPU, interrupts off. `space` stays, and stays where it is, until this CPU has switched to another one.
+/// `stack_top` is the 16-aligned end of a mapped kernel stack that the thread to run owns. The present stack is mapped
+/// under `space` too.
 #[inline]
 pub unsafe fn switch_to(space: &AddressSpace, stack_top: VirtAddr) {
     // SAFETY: by this function's contract.
     unsafe { set_task_stack(stack_top) };
-    let exit_cr3 = space.user_cr3();
-    let previous: u64;
-    // SAFETY: both are words of this CPU's kernel-only data.
-    unsafe {
-        core::arch::asm!(
-            "mov {previous}, gs:[{word}]",
-            "mov gs:[{word}], {next}",
-            previous = out(reg) previous,
-            next = in(reg) exit_cr3,
-            word = const data_offset!(exit_cr3),
-            options(nostack, preserves_flags),
-        );
+    // SAFETY: by this function's contract.
+    let tlb = unsafe { flush::cpu_tlb() };
+    if !tlb.is_current(&space.tlb) {
+        // SAFETY: by this function's contract.
+        unsafe { load(tlb, space) };
     }
-    if previous != exit_cr3 {
-        // SAFETY: a kernel root made by the library; this code and stack are mapped in all of them.
-        unsafe { Cr3::write(space.kernel_root(), Cr3Flags::empty()) };
+}
+
+/// The rest of [`switch_to`].
+///
+/// # Safety
+/// As there.
+unsafe fn load(tlb: &mut CpuTlb, space: &AddressSpace) {
+    let was_loaded = tlb.is_loaded(&space.tlb);
+    // SAFETY: by this function's contract.
+    let previous = unsafe { flush::replace_loaded(&space.tlb) };
+    tlb.switch(&space.tlb, space.roots(), previous.filter(|_| !was_loaded), &mut ThisCpu);
+    if !was_loaded {
         forget_last_user();
         let ldt = space.private().word();
         if ldt | data_word!(ldt) != 0 {
@@ -97,7 +101,8 @@ pub unsafe fn switch_to(space: &AddressSpace, stack_top: VirtAddr) {
 /// # Safety
 /// On an active CPU, interrupts off.
 pub unsafe fn reload_ldt(space: &AddressSpace) {
-    if data_word!(exit_cr3) == space.user_cr3() {
+    // SAFETY: by this function's contract.
+    if unsafe { flush::cpu_tlb() }.is_loaded(&space.tlb) {
         load_ldt(space, space.private().word());
     }
 }

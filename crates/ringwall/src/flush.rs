@@ -1,26 +1,116 @@
-//! Obligations to flush: a change that leaves stale translations behind returns one of these.
+//! Obligations to flush: a change that leaves stale translations behind returns one of these; and the instructions
+//! that flush.
+//!
+//! Invariant: [`ringwall_core::tlb`] decides what is flushed; here it is done, on the running CPU.
 
+use crate::address_space::AddressSpace;
+use crate::entry::layout::{data_offset, data_word};
 use ringwall_core::shared::SharedRange;
+use ringwall_core::tlb::{Change, CpuTlb, Hardware, Pages, Space};
 use x86_64::VirtAddr;
 use x86_64::instructions::tlb;
+use x86_64::registers::control::{Cr4, Cr4Flags};
 
-/// One page's old translation may still be cached.
-#[must_use = "the old translation stays usable until it is flushed"]
+/// Translations of an address space that were taken out of its page tables and may still be cached. Every CPU of
+/// [`Shootdown::targets`] has to flush them before what they lead to is used for anything else.
+#[must_use = "the old translations stay usable until every target has flushed"]
 #[derive(Debug)]
-pub struct FlushPage(u64);
+pub struct Shootdown<'a> {
+    space: &'a AddressSpace,
+    change: Change,
+    met: bool,
+}
 
-impl FlushPage {
-    pub(crate) fn new(address: u64) -> FlushPage {
-        FlushPage(address)
+impl AddressSpace {
+    /// Says that the translations of `pages` were changed, by stores that came before. Something new where nothing
+    /// was, or more rights than before, needs none of this: the CPU drops what it knows of an address when that
+    /// faults (SDM vol. 3, 4.10.4.3).
+    pub fn retire(&self, pages: Pages) -> Shootdown<'_> {
+        Shootdown { space: self, change: self.tlb.retire(pages), met: false }
+    }
+}
+
+impl Shootdown<'_> {
+    /// What each target passes to [`flush`].
+    pub fn change(&self) -> Change {
+        self.change
     }
 
-    /// Flushes it on this CPU. Other CPUs that run the address space need to be told.
-    pub fn flush(self) {
-        tlb::flush(VirtAddr::new(self.0));
+    /// Indices of the CPUs that have to flush. A CPU that loads the address space later sees to itself.
+    pub fn targets(&self) -> impl Iterator<Item = usize> {
+        self.space.tlb.targets(&self.change)
     }
 
-    /// No CPU can have it cached: the address space runs nowhere, or the page was not present.
-    pub fn not_cached(self) {}
+    /// Flushes on this CPU, if it has to.
+    ///
+    /// # Safety
+    /// On an active CPU, interrupts off.
+    pub unsafe fn flush_here(&self) {
+        // SAFETY: by this function's contract.
+        unsafe { flush(&self.change, self.space) };
+    }
+
+    /// Every target has flushed.
+    pub fn done(mut self) {
+        self.met = true;
+    }
+}
+
+impl Drop for Shootdown<'_> {
+    fn drop(&mut self) {
+        assert!(self.met, "stale translations were left behind: {:?}", self.change);
+    }
+}
+
+/// Flushes what this CPU knows of a change of `space`: what an inter-processor interrupt asks for.
+///
+/// # Safety
+/// On an active CPU, interrupts off. `change` is one of `space`.
+pub unsafe fn flush(change: &Change, space: &AddressSpace) {
+    // SAFETY: by this function's contract.
+    unsafe { cpu_tlb() }.flush(change, &space.tlb, space.roots(), &mut ThisCpu);
+}
+
+/// This CPU keeps `space` in CR3, but will not touch its user half before the next [`crate::switch_to`]: an idle CPU.
+/// Until then it is told of no change but those that free page tables.
+///
+/// # Safety
+/// On an active CPU, interrupts off.
+pub unsafe fn rest(space: &AddressSpace) {
+    // SAFETY: by this function's contract.
+    unsafe { cpu_tlb() }.rest(&space.tlb);
+}
+
+/// What this CPU's TLB may hold, and what was flushed so far.
+///
+/// # Safety
+/// On an active CPU, interrupts off; the reference is not kept while anything else of this module runs.
+pub(crate) unsafe fn cpu_tlb() -> &'static mut CpuTlb {
+    let address = data_word!(tlb_address) as *mut CpuTlb;
+    // SAFETY: the `CpuTlb` in this CPU's kernel-only data, which stays; by this function's contract nothing else
+    // refers to it.
+    unsafe { &mut *address }
+}
+
+/// The address space that this CPU has in CR3, and from now on `space` instead.
+///
+/// # Safety
+/// On an active CPU, interrupts off. `space` stays where it is for as long as it is loaded.
+pub(crate) unsafe fn replace_loaded(space: &Space) -> Option<&'static Space> {
+    let previous: *const Space;
+    // SAFETY: a word of this CPU's kernel-only data, used here alone.
+    unsafe {
+        core::arch::asm!(
+            "mov {previous}, gs:[{word}]",
+            "mov gs:[{word}], {space}",
+            previous = out(reg) previous,
+            space = in(reg) space,
+            word = const data_offset!(loaded_space),
+            options(nostack, preserves_flags),
+        );
+    }
+    // SAFETY: null, or what an earlier call put there, which stays by that call's contract.
+    unsafe { previous.as_ref() }
 }
 
 /// A shared range's translations may still be cached, under any user root, on any CPU.
@@ -33,11 +123,76 @@ impl FlushShared {
         FlushShared(range)
     }
 
-    /// Flushes it on this CPU. Without PCID the next switch of roots would do it too, since no shared
-    /// page is global.
-    pub fn flush(self) {
-        for address in self.0.pages() {
-            tlb::flush(VirtAddr::new(address));
+    /// What [`flush_kernel`] has to flush, on every CPU.
+    pub fn pages(self) -> Pages {
+        let mut pages = Pages::NONE;
+        self.0.pages().for_each(|address| pages.add(address));
+        pages
+    }
+}
+
+/// Flushes pages of the kernel half, of which every CPU may have translations under every address space.
+///
+/// # Safety
+/// On an active CPU, interrupts off.
+pub unsafe fn flush_kernel(pages: &Pages) {
+    // SAFETY: by this function's contract.
+    unsafe { cpu_tlb() }.flush_kernel(pages, &mut ThisCpu);
+}
+
+/// The instructions, on the running CPU.
+pub(crate) struct ThisCpu;
+
+impl Hardware for ThisCpu {
+    fn write_cr3(&mut self, cr3: u64) {
+        // SAFETY: the planner makes the value from a pair of roots of the library's, whose kernel half is the same
+        // in all, with a PCID only if CR4.PCIDE is set.
+        unsafe { core::arch::asm!("mov cr3, {}", in(reg) cr3, options(nostack, preserves_flags)) };
+    }
+
+    fn flush_page(&mut self, address: u64) {
+        tlb::flush(VirtAddr::new_truncate(address));
+    }
+
+    fn flush_page_of(&mut self, pcid: u16, address: u64) {
+        invalidate(0, [pcid.into(), address]);
+    }
+
+    fn flush_all(&mut self) {
+        // Any change of CR4.PGE flushes every PCID, global translations too (SDM vol. 3, 4.10.4.1).
+        let control = Cr4::read();
+        // SAFETY: global pages are used or not; that they are for two instructions changes nothing.
+        unsafe { Cr4::write(control ^ Cr4Flags::PAGE_GLOBAL) };
+        // SAFETY: as it was.
+        unsafe { Cr4::write(control) };
+    }
+
+    fn exit_cr3(&self) -> u64 {
+        data_word!(exit_cr3)
+    }
+
+    fn set_exit_cr3(&mut self, cr3: u64) {
+        // SAFETY: a word of this CPU's kernel-only data, which the exit loads; interrupts are off.
+        unsafe {
+            core::arch::asm!(
+                "mov gs:[{word}], {cr3}",
+                cr3 = in(reg) cr3,
+                word = const data_offset!(exit_cr3),
+                options(nostack, preserves_flags),
+            );
         }
+    }
+}
+
+/// INVPCID (SDM vol. 2).
+fn invalidate(kind: u64, descriptor: [u64; 2]) {
+    // SAFETY: the planner asks for it only if the kernel says that the CPU has it. It drops translations, no more.
+    unsafe {
+        core::arch::asm!(
+            "invpcid {kind}, [{descriptor}]",
+            kind = in(reg) kind,
+            descriptor = in(reg) &descriptor,
+            options(nostack, preserves_flags, readonly),
+        );
     }
 }

@@ -8,13 +8,14 @@ use crate::flush::FlushShared;
 use crate::frames::Frames;
 use crate::setup::{self, Setup, SetupError};
 use crate::tables::{self, MapError, Table};
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU64, Ordering};
 use ringwall_core::area::{EntryArea, PAGE_SIZE, Page};
 use ringwall_core::exposed::{View, row};
 use ringwall_core::paging::{GLOBAL, KERNEL_TABLE, PRESENT, index};
 use ringwall_core::private;
 use ringwall_core::root::{ENTRY_SLOT, KERNEL_HALF};
 use ringwall_core::shared::{ShareError, SharedRange, SharedRanges};
+use ringwall_core::tlb;
 use x86_64::structures::paging::PhysFrame;
 
 /// Ranges that [`Isolation::map_shared`] keeps at a time.
@@ -37,6 +38,8 @@ pub struct Isolation {
     /// Of each group of CPUs, the level-2 table and the level-1 table of its stack pages in the private slot.
     espfix: [Option<(PhysFrame, PhysFrame)>; private::GROUPS],
     pub(crate) private_random: u64,
+    pub(crate) tlb: tlb::Features,
+    spaces: AtomicU64,
 }
 
 impl Isolation {
@@ -80,6 +83,8 @@ impl Isolation {
             shared: SharedRanges::new(area),
             espfix: [None; private::GROUPS],
             private_random: setup::next_random(setup::next_random(setup.random)) >> 8,
+            tlb: setup.tlb(),
+            spaces: AtomicU64::new(0),
         };
         isolation.copy_kernel_entries(root)?;
         let features = Features::new(&setup.hardening, setup.fsgsbase, setup.sysret_keeps_ss);
@@ -197,6 +202,11 @@ impl Isolation {
     /// The kernel ranges that every user root shows, beside the entry area.
     pub fn shared_ranges(&self) -> impl Iterator<Item = SharedRange> {
         self.shared.iter()
+    }
+
+    /// A number that no other address space has had.
+    pub(crate) fn next_space(&self) -> u64 {
+        self.spaces.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Top-level kernel entries of every kernel root.

@@ -4,7 +4,7 @@
 //!   Ldt ── set_ldt ──► mapped beside the old one
 //!                      RetiredLdt: every CPU that runs the process reloads LDTR
 //!                       └─ unmap ─► UnmappedLdt: every such CPU flushes
-//!                                    └─ flush ─► the old Ldt, to release
+//!                                    └─ flushed ─► the old Ldt, to release
 //! ```
 //!
 //! A table is never changed while it is mapped: each change is a new table in the other one of the two
@@ -23,9 +23,7 @@ use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use ringwall_core::paging::{ACCESSED, KERNEL_TABLE, PRESENT, WRITABLE, index};
 use ringwall_core::private::{self, LDT_ENTRIES, LDT_PAGES, Which};
 use ringwall_core::segment::Descriptor;
-use x86_64::VirtAddr;
-use x86_64::instructions::tlb;
-use x86_64::registers::control::Cr3;
+use ringwall_core::tlb::Pages;
 use x86_64::structures::paging::PhysFrame;
 
 const PAGE: usize = 4096;
@@ -346,15 +344,20 @@ impl RetiredLdt {
     /// Every CPU that runs `space` has called [`crate::reload_ldt`] since.
     pub unsafe fn unmap(self, space: &AddressSpace, frames: &impl Frames) -> UnmappedLdt {
         if self.old == 0 {
-            return UnmappedLdt { ldt: None, base: 0, ends: false };
+            return UnmappedLdt { ldt: None, pages: Pages::NONE };
         }
         let private = space.private();
         let (base, entries) = from_word(self.old);
         let ldt = private.unmap(base, entries, frames);
+        let mut stale = Pages::NONE;
         if self.ends {
             space.set_private_entry(private.slot, 0);
+            // The whole slot went, with 64 Ki pages in it.
+            stale = Pages::ALL;
+        } else {
+            (0..pages(entries)).for_each(|page| stale.add(base + (page * PAGE) as u64));
         }
-        UnmappedLdt { ldt: Some(ldt), base, ends: self.ends }
+        UnmappedLdt { ldt: Some(ldt), pages: stale }
     }
 }
 
@@ -363,30 +366,18 @@ impl RetiredLdt {
 #[derive(Debug)]
 pub struct UnmappedLdt {
     ldt: Option<Ldt>,
-    base: u64,
-    ends: bool,
+    pages: Pages,
 }
 
 impl UnmappedLdt {
-    /// Flushes it on this CPU, and gives the old table to release. Other CPUs that run the address space
-    /// have to have done so before that.
-    pub fn flush(self) -> Option<Ldt> {
-        let ldt = self.ldt?;
-        if self.ends {
-            // The whole slot went, with 64 Ki pages in it. Nothing here is global.
-            let (root, flags) = Cr3::read();
-            // SAFETY: the root that is loaded.
-            unsafe { Cr3::write(root, flags) };
-        } else {
-            for page in 0..pages(ldt.entries) {
-                tlb::flush(VirtAddr::new(self.base + (page * PAGE) as u64));
-            }
-        }
-        Some(ldt)
+    /// What to retire ([`AddressSpace::retire`]).
+    pub fn pages(&self) -> Pages {
+        self.pages
     }
 
-    /// No CPU can know it: the address space runs nowhere.
-    pub fn not_cached(self) -> Option<Ldt> {
+    /// Gives the old table to release: every CPU has flushed it, or none can know it because the address space runs
+    /// nowhere.
+    pub fn flushed(self) -> Option<Ldt> {
         self.ldt
     }
 }

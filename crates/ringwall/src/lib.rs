@@ -53,6 +53,7 @@ pub use current::{
     set_thread_segments, switch_to,
 };
 pub use descriptors::{USER_CODE_32_SELECTOR, USER_CODE_SELECTOR, USER_DATA_SELECTOR};
+pub use flush::{Shootdown, flush, flush_kernel, rest};
 pub use frame::Frame;
 pub use frames::Frames;
 pub use handlers::{DoubleFault, Handlers};

@@ -30,7 +30,21 @@ pub(crate) extern "sysv64" fn isolated<H: Handlers>(
 ) -> u64 {
     // SAFETY: as in `plain`.
     let frame = unsafe { &mut *frame };
-    let text = Text::new(Variant::Isolated);
+    switching::<H>(frame, entered_cr3, gs_base, &Text::new(Variant::Isolated))
+}
+
+/// What the entries call in the variant for PCID.
+pub(crate) extern "sysv64" fn pcid<H: Handlers>(
+    frame: *mut Frame,
+    entered_cr3: u64,
+    gs_base: u64,
+) -> u64 {
+    // SAFETY: as in `plain`.
+    let frame = unsafe { &mut *frame };
+    switching::<H>(frame, entered_cr3, gs_base, &Text::new(Variant::Pcid))
+}
+
+fn switching<H: Handlers>(frame: &mut Frame, entered_cr3: u64, gs_base: u64, text: &Text) -> u64 {
     if is_user(entered_cr3) {
         // SAFETY: GS is this CPU's; the word is of its kernel-only data.
         unsafe {
@@ -40,9 +54,9 @@ pub(crate) extern "sysv64" fn isolated<H: Handlers>(
                 options(nostack, preserves_flags),
             );
         }
-        forget_root(frame, &text, &Stacks::of_this_cpu());
+        forget_root(frame, text, &Stacks::of_this_cpu());
     }
-    handle::<H>(frame, entered_cr3, gs_base, &text)
+    handle::<H>(frame, entered_cr3, gs_base, text)
 }
 
 /// Runs the handler. The answer is for the entry code: 1 to go back without IRET.

@@ -45,7 +45,7 @@ fn descriptor(base: u32) -> Descriptor {
 
 /// The roots, kernel first.
 fn roots(space: &AddressSpace) -> Vec<u64> {
-    let mut roots = vec![space.kernel_root().start_address().as_u64(), space.user_cr3()];
+    let mut roots = vec![space.kernel_root().start_address().as_u64(), space.user_root()];
     roots.dedup();
     roots
 }
@@ -80,7 +80,7 @@ fn set(space: &AddressSpace, ldt: Option<Ldt>, memory: &mut Memory) -> Result<()
     let retired = unsafe { space.set_ldt(ldt, memory) }?;
     // SAFETY: no CPU runs it.
     let unmapped = unsafe { retired.unmap(space, memory) };
-    if let Some(old) = unmapped.not_cached() {
+    if let Some(old) = unmapped.flushed() {
         old.release(memory);
     }
     Ok(())
@@ -134,11 +134,11 @@ fn the_new_one_is_mapped_before_the_old_one_goes() {
         for root in roots(&space) {
             assert_eq!(seen(&memory, root, old, 0), None);
         }
-        unmapped.not_cached().expect("the old one").release(&mut memory);
+        unmapped.flushed().expect("the old one").release(&mut memory);
         old = new;
     }
     for entry in 1..5 {
-        let bits = seen(&memory, space.user_cr3(), old, entry);
+        let bits = seen(&memory, space.user_root(), old, entry);
         assert_eq!(bits, Some(descriptor(entry as u32).bits()), "copied all along");
     }
 }

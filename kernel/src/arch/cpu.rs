@@ -71,9 +71,10 @@ pub fn activate(roots: &ringwall::AddressSpace, stack_top: u64) {
     unsafe { ringwall::switch_to(roots, VirtAddr::new(stack_top)) };
 }
 
-/// Flushes all of this CPU's translations: nothing in this kernel is global.
-pub fn reload_root() {
-    x86_64::instructions::tlb::flush_all();
+/// This CPU idles on memory that stays loaded, and touches none of it.
+pub fn rest(roots: &ringwall::AddressSpace) {
+    // SAFETY: interrupts are off in the kernel.
+    unsafe { ringwall::rest(roots) };
 }
 
 /// Restores `frame`, which must be the one at the top of the current task stack, and runs it.

@@ -12,6 +12,10 @@ pub struct Features {
     pub smap: bool,
     /// RDFSBASE and its kin.
     pub fsgsbase: bool,
+    /// Process-context identifiers.
+    pub pcid: bool,
+    /// INVPCID.
+    pub invpcid: bool,
 }
 
 /// Turns on what this CPU has of WP, SMEP, SMAP, UMIP, FSGSBASE, PKU, SSE and XSAVE. PGE stays off: with
@@ -55,7 +59,8 @@ pub fn enable() -> Result<Features, &'static str> {
     // SAFETY: the FPU is there, and the kernel writes to no read-only page.
     unsafe { Cr0::write(base) };
     enable_state(&cpuid);
-    Ok(Features { smap, fsgsbase })
+    let invpcid = has(|leaf| leaf.has_invpcid());
+    Ok(Features { smap, fsgsbase, pcid: basic.has_pcid(), invpcid })
 }
 
 /// XCR0: what Linux turns on of what the CPU has, so that signal frames are as large as there.

@@ -41,6 +41,22 @@ fn paranoid_stack() -> VirtAddr {
     VirtAddr::from_ptr(crate::mm::layout::direct(frames)) + STACK_BYTES
 }
 
+/// Whether TLB entries are kept across switches of address spaces and roots; says so.
+fn use_pcid(command_line: &[u8], features: &Features) -> bool {
+    let mut words = command_line.split(u8::is_ascii_whitespace);
+    let refused = words.any(|word| word == b"nopcid");
+    println!(
+        "ringwall: tlb: {}",
+        match (features.pcid, refused, features.invpcid) {
+            (false, ..) => "each switch flushes: the CPU has no PCID",
+            (true, true, _) => "each switch flushes: nopcid",
+            (true, false, true) => "kept across switches: PCID, INVPCID",
+            (true, false, false) => "kept across switches: PCID, no INVPCID",
+        }
+    );
+    features.pcid && !refused
+}
+
 /// Decides, builds the entry area and makes it this CPU's.
 pub fn start(command_line: &[u8], features: &Features) {
     let policy = Policy::from_command_line(command_line);
@@ -62,13 +78,14 @@ pub fn start(command_line: &[u8], features: &Features) {
     for line in hardening.lines() {
         println!("ringwall: hardening: {line}");
     }
+    let pcid = use_pcid(command_line, features);
     let setup = Setup {
         kernel_root: PhysFrame::containing_address(PhysAddr::new(crate::boot::kernel_root())),
         region: ENTRY_REGION..=REGION_END,
         random: random::seed(),
         isolate: decision.isolate,
-        pcid: false,
-        invpcid: false,
+        pcid,
+        invpcid: features.invpcid,
         hardening,
         fsgsbase: features.fsgsbase,
         sysret_keeps_ss: matches!(facts.vendor(), Vendor::Amd | Vendor::Hygon),

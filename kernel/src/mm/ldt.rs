@@ -39,7 +39,8 @@ impl Mm {
         Selectors::refresh_data();
         // SAFETY: programs run on this CPU alone.
         let unmapped = unsafe { retired.unmap(roots, &frames) };
-        if let Some(old) = unmapped.flush() {
+        super::tlb::retire(roots, unmapped.pages());
+        if let Some(old) = unmapped.flushed() {
             old.release(&mut frames);
         }
         drop(guard);
@@ -81,7 +82,7 @@ impl Mm {
         let retired = retired.map_err(|_| Errno::ENOMEM)?;
         // SAFETY: no CPU runs on it.
         let unmapped = unsafe { retired.unmap(child.roots(), &frames) };
-        let none = unmapped.not_cached();
+        let none = unmapped.flushed();
         debug_assert!(none.is_none(), "a new program has no LDT");
         Ok(())
     }

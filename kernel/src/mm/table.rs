@@ -24,6 +24,7 @@ use ringwall::AddressSpace;
 use ringwall::core::paging::{
     ACCESSED, ADDRESS_MASK, DIRTY, NO_EXECUTE, PRESENT, USER, WRITABLE, index,
 };
+use ringwall::core::tlb::Pages;
 use x86_64::PhysAddr;
 use x86_64::structures::paging::PhysFrame;
 
@@ -116,7 +117,8 @@ fn make(roots: &AddressSpace, address: u64) -> Result<&'static Entry> {
             let new = Page::zeroed()?.into_entry();
             let frame = PhysFrame::containing_address(PhysAddr::new(new));
             // SAFETY: an empty table; `prune` takes it out before it is freed.
-            unsafe { roots.set_user_table(index(4, address), Some(frame)) }.not_cached();
+            let stale = unsafe { roots.set_user_table(index(4, address), Some(frame)) };
+            debug_assert!(stale.is_empty(), "the slot was empty");
             new
         }
     };
@@ -243,11 +245,9 @@ pub(super) fn prune(roots: &AddressSpace, range: Range<u64>, hole: &Range<u64>, 
         prune_below(physical, 3, inside, hole, stale);
         if hole.start <= base && base + span(4) <= hole.end {
             // SAFETY: nothing is put there.
-            let flush = unsafe { roots.set_user_table(top, None) };
+            let _: Pages = unsafe { roots.set_user_table(top, None) };
             // SAFETY: the top-level entry held it.
-            stale.release(base, unsafe { Page::from_entry(physical) });
-            // `stale` flushes, before the table is freed.
-            flush.not_cached();
+            stale.release_table(base, unsafe { Page::from_entry(physical) });
         }
     }
 }
@@ -266,7 +266,7 @@ fn prune_below(physical: u64, level: u8, range: Range<u64>, hole: &Range<u64>, s
             if hole.start <= base && base + span <= hole.end {
                 entry.store(0, Relaxed);
                 // SAFETY: the entry held it and is empty now.
-                stale.release(base, unsafe { Page::from_entry(lower) });
+                stale.release_table(base, unsafe { Page::from_entry(lower) });
             }
         }
         base += span;

@@ -1,78 +1,90 @@
 //! The one place that flushes the TLB for programs' memory.
 //!
 //! A change that takes rights away leaves [`Stale`] translations; what they lead to is freed after
-//! the flush, never before. The flush cannot be forgotten: it is in the value's `Drop`.
+//! the flush, never before. The flush cannot be forgotten: it is in the value's `Drop`, and the library's own
+//! [`Shootdown`](ringwall::Shootdown) does not let go without it.
 //!
 //! The kernel runs under the kernel root with the program's memory in its user half, so its own
-//! copies leave translations in the TLB too. Without PCID the exit's CR3 write drops them all, with
-//! isolation off nothing does. Flushing at once is right in both cases, and costs an instruction a
-//! page. A table taken away is covered as well: INVLPG drops all paging-structure caches, whatever
+//! copies leave translations in the TLB too. Which half of which PCID has to be flushed, on which CPU, the library
+//! knows. A table taken away is covered as well: INVLPG drops all paging-structure caches, whatever
 //! its address (SDM vol. 3, 4.10.4.1).
 //!
 //! More rights, or something where nothing was, need no flush: the CPU drops what it knows of an
 //! address when that faults (SDM vol. 3, 4.10.4.3).
-//!
-//! Only memory that is loaded can be in a TLB: without PCID, loading another flushes.
 
 use super::page::{PAGE, Page};
-use core::ops::Range;
 use ringwall::AddressSpace;
-use x86_64::VirtAddr;
-use x86_64::registers::control::Cr3;
+use ringwall::core::tlb::Pages;
 
-/// From this many pages on, all of them are flushed by a reload of CR3.
-const MANY: u64 = 32;
 /// Frames kept until one flush.
 const BATCH: usize = 64;
 
-/// Whether this CPU runs on `roots`.
-pub(super) fn is_loaded(roots: &AddressSpace) -> bool {
-    Cr3::read_raw().0 == roots.kernel_root()
+/// Flushes translations of `pages` that were changed, wherever they may be cached.
+pub(super) fn retire(roots: &AddressSpace, pages: Pages) {
+    if pages.is_empty() {
+        return;
+    }
+    let shootdown = roots.retire(pages);
+    // SAFETY: interrupts are off in the kernel.
+    unsafe { shootdown.flush_here() };
+    // Programs run on this CPU alone.
+    shootdown.done();
 }
 
 /// Flushes one page.
 #[inline]
 pub(super) fn flush_page(roots: &AddressSpace, address: u64) {
-    if is_loaded(roots) {
-        x86_64::instructions::tlb::flush(VirtAddr::new(address));
-    }
+    let mut pages = Pages::NONE;
+    pages.add(address);
+    retire(roots, pages);
 }
 
 /// Translations that were taken away or weakened, and the frames they lead to.
 #[must_use = "the old translations stay usable until this is dropped"]
-pub(super) struct Stale {
-    loaded: bool,
-    /// Addresses from the first to the last touched.
-    span: Range<u64>,
+pub(super) struct Stale<'a> {
+    /// `None` if no CPU will ever run on it again.
+    roots: Option<&'a AddressSpace>,
+    pages: Pages,
     frames: [u64; BATCH],
     count: usize,
 }
 
-impl Stale {
+impl<'a> Stale<'a> {
     /// Nothing stale yet in `roots`.
-    pub(super) fn new(roots: &AddressSpace) -> Stale {
-        Stale {
-            loaded: is_loaded(roots),
-            span: Range { start: u64::MAX, end: 0 },
-            frames: [0; BATCH],
-            count: 0,
-        }
+    pub(super) fn new(roots: &'a AddressSpace) -> Stale<'a> {
+        Stale { roots: Some(roots), pages: Pages::NONE, frames: [0; BATCH], count: 0 }
+    }
+
+    /// For page tables that no CPU has loaded or will load: nothing is stale, frames are freed at once.
+    pub(super) fn of_none() -> Stale<'static> {
+        Stale { roots: None, pages: Pages::NONE, frames: [0; BATCH], count: 0 }
     }
 
     /// The page at `address` has fewer rights now.
     #[inline(always)]
     pub(super) fn touch(&mut self, address: u64) {
-        self.span.start = self.span.start.min(address);
-        self.span.end = self.span.end.max(address + PAGE);
+        self.pages.add(address);
     }
 
     /// The entry for `address` is gone and let go of `page`.
     #[inline(always)]
     pub(super) fn release(&mut self, address: u64, page: Page) {
-        if !self.loaded {
-            return;
+        if self.roots.is_some() {
+            self.pages.add(address);
+            self.keep(page);
         }
-        self.touch(address);
+    }
+
+    /// The entry for `address` is gone and let go of a page table.
+    pub(super) fn release_table(&mut self, address: u64, table: Page) {
+        if self.roots.is_some() {
+            self.pages.add_table(address);
+            self.keep(table);
+        }
+    }
+
+    #[inline(always)]
+    fn keep(&mut self, page: Page) {
         if self.count == BATCH {
             self.flush();
         }
@@ -81,26 +93,22 @@ impl Stale {
     }
 
     fn flush(&mut self) {
-        if self.loaded && self.span.start < self.span.end {
-            if (self.span.end - self.span.start) / PAGE < MANY {
-                for address in self.span.clone().step_by(PAGE as usize) {
-                    x86_64::instructions::tlb::flush(VirtAddr::new(address));
-                }
-            } else {
-                crate::arch::cpu::reload_root();
-            }
+        if let Some(roots) = self.roots {
+            retire(roots, self.pages);
         }
-        self.span = Range { start: u64::MAX, end: 0 };
+        self.pages = Pages::NONE;
         for &frame in &self.frames[..self.count] {
-            // SAFETY: `release` put the hold of an entry here that no longer is.
+            // SAFETY: `keep` put the hold of an entry here that no longer is.
             drop(unsafe { Page::from_entry(frame) });
         }
         self.count = 0;
     }
 }
 
-impl Drop for Stale {
+impl Drop for Stale<'_> {
     fn drop(&mut self) {
         self.flush();
     }
 }
+
+const _: () = assert!(PAGE == 4096, "what `Pages` counts in");

@@ -219,6 +219,7 @@ fn switch_to(cpu: &'static Cpu, previous: &Thread, next: &'static Thread) {
         // The idle thread goes on with the page tables that are loaded; they must stay.
         None => {
             if let Some(mm) = previous.process.mm.get() {
+                cpu::rest(mm.roots());
                 borrow_memory(Some(mm));
             }
         }

@@ -6,6 +6,7 @@ pub const PAGES_LIMIT: u64 = 32;
 const PAGE: u64 = 4096;
 
 /// The addresses whose translations were changed, collected while page tables are worked on.
+#[must_use = "old translations of these pages may still be cached"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pages {
     first: u64,

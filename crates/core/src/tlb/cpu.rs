@@ -126,8 +126,15 @@ impl CpuTlb {
     }
 
     /// Whether `space` is the one that is loaded.
+    #[inline]
     pub fn is_loaded(&self, space: &Space) -> bool {
         self.slots[self.loaded].space == space.id()
+    }
+
+    /// Whether `space` is loaded and in use: a switch to it would do nothing.
+    #[inline]
+    pub fn is_current(&self, space: &Space) -> bool {
+        self.is_loaded(space) && !self.resting
     }
 
     /// Makes `space`, whose roots are `roots`, the CPU's address space: its kernel root now, its user root with the next
@@ -139,12 +146,12 @@ impl CpuTlb {
         previous: Option<&Space>,
         hardware: &mut impl Hardware,
     ) -> Switch {
-        let is_loaded = self.is_loaded(space);
-        if is_loaded && !self.resting {
+        if self.is_current(space) {
             return Switch::Stayed;
         }
-        let generation = space.join(self.cpu);
-        self.resting = false;
+        let is_loaded = self.is_loaded(space);
+        let generation = space.join(self.cpu, is_loaded);
+        let rested = core::mem::take(&mut self.resting);
         if is_loaded {
             if self.slots[self.loaded].seen == generation {
                 return Switch::Stayed;
@@ -162,7 +169,7 @@ impl CpuTlb {
         hardware.write_cr3(self.kernel_cr3(roots, tlb));
         hardware.set_exit_cr3(self.user_cr3(roots, due));
         if let Some(previous) = previous {
-            previous.leave(self.cpu);
+            previous.leave(self.cpu, rested);
         }
         if keep {
             self.counters.kept += 1;
@@ -258,10 +265,14 @@ impl CpuTlb {
 
     /// The slot for `space`, and whether its translations may be kept.
     fn slot_for(&mut self, space: &Space, generation: u64) -> (usize, bool) {
+        if !self.features.pcid {
+            self.slots[0] = Slot { space: space.id(), seen: generation, user_due: false };
+            return (0, false);
+        }
         let known = self.slots.iter().position(|slot| slot.space == space.id());
         let number = known.unwrap_or_else(|| self.victim());
         let slot = &mut self.slots[number];
-        let keep = self.features.pcid && known.is_some() && slot.seen == generation;
+        let keep = known.is_some() && slot.seen == generation;
         if !keep {
             *slot = Slot { space: space.id(), seen: generation, user_due: true };
         }

@@ -7,15 +7,15 @@
 //! ```text
 //!   mapper                                         each CPU
 //!   changes page tables
-//!   space.retire(pages) ─► Change, generation n    switch: joins space.active, reads the generation:
+//!   space.retire(pages) ─► Change, generation n    switch: joins space.loaded, reads the generation:
 //!   space.targets(&change) ─ IPI ────────────────►   seen it: CR3 keeps the PCID's entries; else flushes them
 //!   own cpu.flush(&change)                         IPI: cpu.flush(&change), answers
 //!   waits for every answer
 //!   frees the frames
 //! ```
 //!
-//! Two facts make that safe. A CPU joins `active` *before* it reads the generation, and the mapper makes a new
-//! generation *before* it reads `active`: so either the CPU sees the new generation, or the mapper sees the CPU. And
+//! Two facts make that safe. A CPU joins `loaded` *before* it reads the generation, and the mapper makes a new
+//! generation *before* it reads `loaded`: so either the CPU sees the new generation, or the mapper sees the CPU. And
 //! a CPU that knows an old generation never keeps what it has cached.
 //!
 //! The user half of a PCID is flushed lazily: bit 63 of the CR3 value to leave with is cleared, and the exit that loads

@@ -1,6 +1,6 @@
 //! What all CPUs share about one address space.
 
-use core::sync::atomic::{AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::change::{Change, Pages};
 use crate::area::MAX_CPUS;
@@ -30,7 +30,6 @@ impl CpuSet {
     /// If `cpu` is not below [`MAX_CPUS`].
     pub fn insert(&self, cpu: usize) {
         self.0[cpu / 64].fetch_or(1 << (cpu % 64), Ordering::SeqCst);
-        fence(Ordering::SeqCst);
     }
 
     /// Takes a CPU out; whatever this CPU did before, others see it do before this.
@@ -71,10 +70,10 @@ impl CpuSet {
 pub struct Space {
     id: u64,
     generation: AtomicU64,
-    /// CPUs that run it and may touch its user half at any moment.
-    active: CpuSet,
-    /// CPUs whose CR3 holds one of its roots; those that do not touch its user half (an idle CPU) included.
+    /// CPUs whose CR3 holds one of its roots.
     loaded: CpuSet,
+    /// Those of them that do not touch its user half: they idle.
+    resting: CpuSet,
 }
 
 impl Space {
@@ -85,7 +84,7 @@ impl Space {
     /// If `id` is 0. Numbers must not be used again: a CPU may remember a space that is no more.
     pub const fn new(id: u64) -> Space {
         assert!(id != 0, "0 stands for no address space");
-        Space { id, generation: AtomicU64::new(1), active: CpuSet::new(), loaded: CpuSet::new() }
+        Space { id, generation: AtomicU64::new(1), loaded: CpuSet::new(), resting: CpuSet::new() }
     }
 
     /// The number given to [`Space::new`].
@@ -96,8 +95,6 @@ impl Space {
     /// Says that translations of `pages` were changed or taken out of the page tables, by stores that came before.
     pub fn retire(&self, pages: Pages) -> Change {
         let generation = self.generation.fetch_add(1, Ordering::SeqCst) + 1;
-        // Pairs with the one in `CpuSet::insert`.
-        fence(Ordering::SeqCst);
         Change { space: self.id, generation, pages }
     }
 
@@ -105,7 +102,8 @@ impl Space {
     /// sees to itself.
     pub fn targets(&self, change: &Change) -> impl Iterator<Item = usize> {
         // An idle CPU's walks must not go through a frame that is a page table no more.
-        if change.pages.tables() { self.loaded.iter() } else { self.active.iter() }
+        let tables = change.pages.tables();
+        self.loaded.iter().filter(move |cpu| tables || !self.resting.contains(*cpu))
     }
 
     /// The CPUs whose CR3 holds one of its roots. It must not be given up before there are none.
@@ -114,21 +112,29 @@ impl Space {
     }
 
     /// CPU `cpu` is about to use it; the generation that its flushes have to reach.
-    pub(super) fn join(&self, cpu: usize) -> u64 {
-        self.loaded.insert(cpu);
-        self.active.insert(cpu);
+    ///
+    /// The order counts: in the one order of all these operations, either this read comes after a mapper's new
+    /// generation, or the mapper's read of the sets comes after the changes here.
+    pub(super) fn join(&self, cpu: usize, was_loaded: bool) -> u64 {
+        if was_loaded {
+            self.resting.remove(cpu)
+        } else {
+            self.loaded.insert(cpu)
+        }
         self.generation()
     }
 
     /// CPU `cpu` keeps it in CR3 but will not touch its user half.
     pub(super) fn rest(&self, cpu: usize) {
-        self.active.remove(cpu);
+        self.resting.insert(cpu);
     }
 
     /// CPU `cpu` has another root in CR3.
-    pub(super) fn leave(&self, cpu: usize) {
-        self.active.remove(cpu);
+    pub(super) fn leave(&self, cpu: usize, rested: bool) {
         self.loaded.remove(cpu);
+        if rested {
+            self.resting.remove(cpu);
+        }
     }
 
     pub(super) fn generation(&self) -> u64 {

@@ -12,6 +12,7 @@
 
 use crate::frame::Frame;
 use core::mem::{offset_of, size_of};
+use ringwall_core::tlb::CpuTlb;
 
 /// Distance from the stack page to its user view's second name.
 pub const ALIAS: usize = 0x1000;
@@ -135,6 +136,12 @@ pub struct KernelData {
     pub gdt: u64,
     /// Words of the kernel's own.
     pub local: [u64; LOCAL_WORDS],
+    /// Address of `tlb`.
+    pub tlb_address: u64,
+    /// Address of the [`ringwall_core::tlb::Space`] that is loaded, 0 for none.
+    pub loaded_space: u64,
+    /// What this CPU's TLB may hold.
+    pub tlb: CpuTlb,
 }
 
 const _: () = assert!(size_of::<KernelData>() == 4096);
