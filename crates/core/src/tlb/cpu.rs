@@ -138,7 +138,8 @@ impl CpuTlb {
     }
 
     /// Makes `space`, whose roots are `roots`, the CPU's address space: its kernel root now, its user root with the next
-    /// exit. `previous` is the one that is loaded, if any is.
+    /// exit. `previous` is the one that is loaded, if another one is.
+    #[inline]
     pub fn switch(
         &mut self,
         space: &Space,
@@ -149,35 +150,64 @@ impl CpuTlb {
         if self.is_current(space) {
             return Switch::Stayed;
         }
-        let is_loaded = self.is_loaded(space);
-        let generation = space.join(self.cpu, is_loaded);
-        let rested = core::mem::take(&mut self.resting);
-        if is_loaded {
-            if self.slots[self.loaded].seen == generation {
-                return Switch::Stayed;
-            }
-            self.flush_whole(space, roots, hardware);
-            return Switch::Flushed;
+        if self.is_loaded(space) {
+            return self.wake(space, roots, hardware);
         }
-        self.keep_due(hardware);
-        let (number, keep) = self.slot_for(space, generation);
-        self.loaded = number;
-        let slot = &mut self.slots[number];
-        let tlb = if keep { Tlb::Keep } else { Tlb::Flush };
-        let due = if slot.user_due { Tlb::Flush } else { Tlb::Keep };
-        slot.user_due = false;
-        hardware.write_cr3(self.kernel_cr3(roots, tlb));
-        hardware.set_exit_cr3(self.user_cr3(roots, due));
+        let generation = space.join(self.cpu);
+        let kept = match self.features.pcid {
+            true => self.load_tagged(space.id(), generation, roots, hardware),
+            false => {
+                self.slots[0] = Slot { space: space.id(), seen: generation, user_due: false };
+                hardware.write_cr3(roots.kernel_cr3());
+                hardware.set_exit_cr3(roots.user_cr3(self.features.isolated));
+                false
+            }
+        };
+        let rested = core::mem::take(&mut self.resting);
         if let Some(previous) = previous {
             previous.leave(self.cpu, rested);
         }
-        if keep {
+        if kept {
             self.counters.kept += 1;
             Switch::Kept
         } else {
             self.counters.switched_flushing += 1;
             Switch::Flushed
         }
+    }
+
+    /// Ends what [`CpuTlb::rest`] began.
+    fn wake(&mut self, space: &Space, roots: RootPair, hardware: &mut impl Hardware) -> Switch {
+        self.resting = false;
+        if space.wake(self.cpu) == self.slots[self.loaded].seen {
+            return Switch::Stayed;
+        }
+        self.flush_whole(space, roots, hardware);
+        Switch::Flushed
+    }
+
+    /// Loads a space under a PCID; gives whether its translations were kept.
+    fn load_tagged(
+        &mut self,
+        space: u64,
+        generation: u64,
+        roots: RootPair,
+        hardware: &mut impl Hardware,
+    ) -> bool {
+        // What bit 63 of the exit's CR3 value says of the slot that was loaded so far.
+        let due = hardware.exit_cr3() & NO_FLUSH == 0;
+        self.slots[self.loaded].user_due |= due;
+        let known = self.slots.iter().position(|slot| slot.space == space);
+        let number = known.unwrap_or_else(|| self.victim());
+        self.loaded = number;
+        let slot = &mut self.slots[number];
+        let keep = known.is_some() && slot.seen == generation;
+        let user = if keep && !slot.user_due { Tlb::Keep } else { Tlb::Flush };
+        *slot = Slot { space, seen: generation, user_due: false };
+        let (pcid, kernel) = (self.pcid(), if keep { Tlb::Keep } else { Tlb::Flush });
+        hardware.write_cr3(roots.kernel_cr3_with(pcid, kernel));
+        hardware.set_exit_cr3(roots.user_cr3_with(self.features.isolated, pcid, user));
+        keep
     }
 
     /// The CPU will not touch the user half of `space`, which stays loaded: it need not be told of changes any more.
@@ -255,30 +285,6 @@ impl CpuTlb {
         }
     }
 
-    /// Remembers, of the slot that is loaded, what bit 63 of the exit's CR3 value says.
-    fn keep_due(&mut self, hardware: &impl Hardware) {
-        if self.features.pcid && self.features.isolated {
-            let slot = &mut self.slots[self.loaded];
-            slot.user_due |= hardware.exit_cr3() & NO_FLUSH == 0;
-        }
-    }
-
-    /// The slot for `space`, and whether its translations may be kept.
-    fn slot_for(&mut self, space: &Space, generation: u64) -> (usize, bool) {
-        if !self.features.pcid {
-            self.slots[0] = Slot { space: space.id(), seen: generation, user_due: false };
-            return (0, false);
-        }
-        let known = self.slots.iter().position(|slot| slot.space == space.id());
-        let number = known.unwrap_or_else(|| self.victim());
-        let slot = &mut self.slots[number];
-        let keep = known.is_some() && slot.seen == generation;
-        if !keep {
-            *slot = Slot { space: space.id(), seen: generation, user_due: true };
-        }
-        (number, keep)
-    }
-
     fn victim(&mut self) -> usize {
         if self.next == self.loaded {
             self.next = (self.next + 1) % SLOTS;
@@ -297,13 +303,6 @@ impl CpuTlb {
         match self.features.pcid {
             true => roots.kernel_cr3_with(self.pcid(), tlb),
             false => roots.kernel_cr3(),
-        }
-    }
-
-    fn user_cr3(&self, roots: RootPair, tlb: Tlb) -> u64 {
-        match self.features.pcid {
-            true => roots.user_cr3_with(self.features.isolated, self.pcid(), tlb),
-            false => roots.user_cr3(self.features.isolated),
         }
     }
 }

@@ -7,7 +7,7 @@ use crate::area::MAX_CPUS;
 
 const WORDS: usize = MAX_CPUS / 64;
 
-/// A set of CPUs that several CPUs change at once.
+/// A set of CPUs, by numbers below [`MAX_CPUS`], that several CPUs change at once.
 #[derive(Debug)]
 pub struct CpuSet([AtomicU64; WORDS]);
 
@@ -24,27 +24,27 @@ impl CpuSet {
     }
 
     /// Adds a CPU; whatever this CPU does afterwards, others see it do after this.
-    ///
-    /// # Panics
-    ///
-    /// If `cpu` is not below [`MAX_CPUS`].
+    #[inline]
     pub fn insert(&self, cpu: usize) {
-        self.0[cpu / 64].fetch_or(1 << (cpu % 64), Ordering::SeqCst);
+        self.word(cpu).fetch_or(1 << (cpu % 64), Ordering::SeqCst);
     }
 
     /// Takes a CPU out; whatever this CPU did before, others see it do before this.
-    ///
-    /// # Panics
-    ///
-    /// If `cpu` is not below [`MAX_CPUS`].
+    #[inline]
     pub fn remove(&self, cpu: usize) {
-        self.0[cpu / 64].fetch_and(!(1 << (cpu % 64)), Ordering::SeqCst);
+        self.word(cpu).fetch_and(!(1 << (cpu % 64)), Ordering::SeqCst);
+    }
+
+    /// The word that holds the bit of `cpu`.
+    #[inline]
+    fn word(&self, cpu: usize) -> &AtomicU64 {
+        debug_assert!(cpu < MAX_CPUS, "CPU {cpu} of {MAX_CPUS}");
+        &self.0[cpu / 64 % WORDS]
     }
 
     /// Whether a CPU is in it.
     pub fn contains(&self, cpu: usize) -> bool {
-        let word = self.0.get(cpu / 64).map_or(0, |word| word.load(Ordering::SeqCst));
-        word & 1 << (cpu % 64) != 0
+        self.word(cpu).load(Ordering::SeqCst) & 1 << (cpu % 64) != 0
     }
 
     /// The CPUs in it, as of when each word of 64 is read.
@@ -115,12 +115,15 @@ impl Space {
     ///
     /// The order counts: in the one order of all these operations, either this read comes after a mapper's new
     /// generation, or the mapper's read of the sets comes after the changes here.
-    pub(super) fn join(&self, cpu: usize, was_loaded: bool) -> u64 {
-        if was_loaded {
-            self.resting.remove(cpu)
-        } else {
-            self.loaded.insert(cpu)
-        }
+    #[inline]
+    pub(super) fn join(&self, cpu: usize) -> u64 {
+        self.loaded.insert(cpu);
+        self.generation()
+    }
+
+    /// As [`Space::join`], for a CPU that rested.
+    pub(super) fn wake(&self, cpu: usize) -> u64 {
+        self.resting.remove(cpu);
         self.generation()
     }
 
@@ -130,6 +133,7 @@ impl Space {
     }
 
     /// CPU `cpu` has another root in CR3.
+    #[inline]
     pub(super) fn leave(&self, cpu: usize, rested: bool) {
         self.loaded.remove(cpu);
         if rested {
@@ -137,6 +141,7 @@ impl Space {
         }
     }
 
+    #[inline]
     pub(super) fn generation(&self) -> u64 {
         self.generation.load(Ordering::SeqCst)
     }
