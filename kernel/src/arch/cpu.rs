@@ -20,6 +20,12 @@ pub struct CpuLocal {
     pub has_segments: AtomicBool,
     /// How many NMIs there were.
     pub nmis: AtomicU64,
+    /// How often the timer fired.
+    pub timers: AtomicU64,
+    /// How often another CPU asked for a look at the run queue.
+    pub reschedules: AtomicU64,
+    /// How often another CPU asked for a flush.
+    pub flushes: AtomicU64,
     /// How many machine checks there were.
     pub machine_checks: AtomicU64,
     /// A machine check that is yet to be told.
@@ -32,9 +38,19 @@ impl CpuLocal {
             apic_id: AtomicU32::new(0),
             has_segments: AtomicBool::new(false),
             nmis: AtomicU64::new(0),
+            timers: AtomicU64::new(0),
+            reschedules: AtomicU64::new(0),
+            flushes: AtomicU64::new(0),
             machine_checks: AtomicU64::new(0),
             machine_check: machine_check::Record::new(),
         }
+    }
+
+    /// One more of something that this CPU alone counts.
+    #[inline]
+    pub(super) fn count(&self, of: fn(&CpuLocal) -> &AtomicU64) {
+        let counter = of(self);
+        counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     /// What its local APIC is called.

@@ -30,6 +30,7 @@ static TOP: &[Entry] = &[
 ];
 
 static PROCESSES: Numbers = Numbers {
+    prefix: "",
     template: Entry { name: "", mode: 0o555, content: Content::Directory(PROCESS) },
     list: links::processes,
     find: links::find_process,
@@ -83,18 +84,21 @@ static THREAD: &[Entry] = &[
 ];
 
 static THREADS: Numbers = Numbers {
+    prefix: "",
     template: Entry { name: "", mode: 0o555, content: Content::Directory(THREAD) },
     list: links::threads,
     find: links::find_thread,
 };
 
 static DESCRIPTORS: Numbers = Numbers {
+    prefix: "",
     template: magic("", links::descriptor_text, links::descriptor),
     list: links::descriptors,
     find: links::find_descriptor,
 };
 
 static DESCRIPTOR_STATES: Numbers = Numbers {
+    prefix: "",
     template: Entry { name: "", mode: 0o400, content: Content::Text(links::descriptor_state) },
     list: links::descriptors,
     find: links::find_descriptor,
