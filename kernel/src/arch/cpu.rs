@@ -8,6 +8,7 @@ use crate::task::Thread;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use ringwall::core::tlb::CpuSet;
 use x86_64::VirtAddr;
+use x86_64::registers::model_specific::GsBase;
 
 /// Most CPUs that the kernel runs.
 pub const MAXIMUM: usize = 64;
@@ -67,6 +68,11 @@ pub fn of(cpu: usize) -> &'static CpuLocal {
 pub fn index() -> usize {
     // SAFETY: the CPU is made active at boot, before anything asks.
     unsafe { ringwall::local_word::<2>() as usize }
+}
+
+/// Whether this CPU has been made active, so that [`index`] and the like can be asked. For slow paths.
+pub fn is_active() -> bool {
+    GsBase::read().as_u64() >> 63 != 0
 }
 
 /// The CPUs that run threads and take interrupts from others. None ever leaves.

@@ -2,9 +2,9 @@
 
 use super::generated::{self, Content, Entry, Node, Subject};
 use crate::errno::Result;
+use crate::sync::Once;
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 use linux_raw_sys::general::SYSFS_MAGIC;
-use spin::Once;
 
 /// What /sys/devices/system/cpu/vulnerabilities/meltdown says, set at boot.
 pub static MELTDOWN: Once<String> = Once::new();

@@ -13,9 +13,9 @@ use crate::fs::transfer::{Sink, Source};
 use crate::fs::turn::Turn;
 use crate::fs::{File, Operations};
 use crate::mm::Page;
+use crate::sync::Mutex;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use linux_raw_sys::general as abi;
-use spin::Mutex;
 
 const PAGE: u64 = 4096;
 const ZEROS: [u8; PAGE as usize] = [0; PAGE as usize];
