@@ -118,10 +118,10 @@ pub fn activate(roots: &ringwall::AddressSpace, stack_top: u64) {
     unsafe { ringwall::switch_to(roots, VirtAddr::new(stack_top)) };
 }
 
-/// This CPU idles on memory that stays loaded, and touches none of it.
-pub fn rest(roots: &ringwall::AddressSpace) {
+/// This CPU idles on the memory that is loaded, and touches none of it.
+pub fn rest() {
     // SAFETY: interrupts are off in the kernel.
-    unsafe { ringwall::rest(roots) };
+    unsafe { ringwall::rest() };
 }
 
 /// Restores `frame`, which must be the one at the top of the current task stack, and runs it.

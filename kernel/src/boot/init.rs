@@ -36,6 +36,7 @@ pub fn run(info: &BootInfo) -> ! {
     if says(task::overflow::WORD) {
         task::overflow::ask();
     }
+    mm::start();
     task::create::initialize_cpu();
     let Init { path, arguments, environment } = init;
     let error = task::run_first(&path, arguments, environment);

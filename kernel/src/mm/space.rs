@@ -13,13 +13,13 @@ use super::page::{PAGE, Page};
 use super::tlb::Stale;
 use super::{roots, table};
 use crate::errno::{Errno, Result};
+use crate::sync::Mutex;
 use alloc::sync::Arc;
 use core::mem::ManuallyDrop;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use ringwall::AddressSpace;
 use ringwall_regions::Regions;
-use spin::Mutex;
 
 /// Most regions of one program (Linux's vm.max_map_count).
 pub(super) const MOST_REGIONS: usize = 65530;
@@ -30,7 +30,8 @@ const STACK_LIMIT: u64 = 8 << 20;
 
 /// A user address space. Shared by threads, and by vfork and CLONE_VM children.
 ///
-/// The last handle may be dropped only after every CPU that ran on it loaded another.
+/// Where the last handle is dropped, no thread may touch its memory any more. CPUs that still have its page tables in
+/// CR3 then load others.
 pub struct Mm {
     roots: ManuallyDrop<AddressSpace>,
     pub(super) space: Mutex<Space>,
@@ -246,6 +247,7 @@ impl Space {
 
 impl Drop for Mm {
     fn drop(&mut self) {
+        super::tlb::evict(&self.roots);
         let space = self.space.get_mut();
         // Loaded nowhere, as the library asserts when it gets the roots back.
         let mut stale = Stale::of_none();
@@ -259,8 +261,7 @@ impl Drop for Mm {
         }
         // SAFETY: this is the end of the value, and nothing uses the field after it.
         let roots = unsafe { ManuallyDrop::take(&mut self.roots) };
-        // SAFETY: no CPU runs on it (checked for this one; the last handle is dropped only then),
-        // and all tables below are freed.
+        // SAFETY: no CPU has it in CR3 or will load it, because no thread has it, and all tables below are freed.
         unsafe { roots::release(roots) };
     }
 }

@@ -125,6 +125,12 @@ impl CpuTlb {
         self.counters
     }
 
+    /// The CPU's index, as given to [`CpuTlb::new`].
+    #[inline]
+    pub fn cpu(&self) -> usize {
+        self.cpu
+    }
+
     /// Whether `space` is the one that is loaded.
     #[inline]
     pub fn is_loaded(&self, space: &Space) -> bool {
