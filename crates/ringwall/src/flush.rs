@@ -4,9 +4,10 @@
 //! Invariant: [`ringwall_core::tlb`] decides what is flushed; here it is done, on the running CPU.
 
 use crate::address_space::AddressSpace;
+use crate::counters;
 use crate::entry::layout::{data_offset, data_word};
 use ringwall_core::shared::SharedRange;
-use ringwall_core::tlb::{Change, CpuTlb, Hardware, Pages, Space};
+use ringwall_core::tlb::{Change, CpuTlb, Event, Hardware, Pages, Space};
 use x86_64::VirtAddr;
 use x86_64::instructions::tlb;
 use x86_64::registers::control::{Cr4, Cr4Flags};
@@ -188,6 +189,11 @@ impl Hardware for ThisCpu {
 
     fn exit_cr3(&self) -> u64 {
         data_word!(exit_cr3)
+    }
+
+    #[inline(always)]
+    fn count(&mut self, event: Event) {
+        counters::count(event);
     }
 
     fn set_exit_cr3(&mut self, cr3: u64) {

@@ -31,6 +31,7 @@ extern crate self as ringwall;
 extern crate std;
 
 pub mod address_space;
+pub mod counters;
 pub mod cpu;
 pub mod current;
 pub mod descriptors;
@@ -47,6 +48,7 @@ mod tables;
 pub mod user_mapped;
 
 pub use address_space::AddressSpace;
+pub use counters::Counters;
 pub use cpu::{Cpu, CpuError, Stacks};
 pub use current::{
     SyscallHandler, leave, local_word, reload_ldt, return_to_user, set_local_word,

@@ -5,7 +5,7 @@ mod host;
 use host::Memory;
 use ringwall::core::exposed::visible_bytes;
 use ringwall::core::hardening::Hardening;
-use ringwall::core::paging::{ADDRESS_MASK, NO_EXECUTE, PRESENT, USER, WRITABLE, index};
+use ringwall::core::paging::{ADDRESS_MASK, GLOBAL, NO_EXECUTE, PRESENT, USER, WRITABLE, index};
 use ringwall::isolation::MapSharedError;
 use ringwall::{
     AddressSpace, DoubleFault, Frame, Frames, Handlers, Isolation, MapError, Setup, SetupError,
@@ -123,8 +123,10 @@ impl Machine {
             }
             let rights = rights & entry | (rights | entry) & NO_EXECUTE;
             if level == 1 {
-                out.insert(address, entry & ADDRESS_MASK | rights);
+                out.insert(address, entry & (ADDRESS_MASK | GLOBAL) | rights);
             } else {
+                // Only a leaf's bit 8 counts.
+                let rights = rights & !GLOBAL;
                 self.walk(entry & ADDRESS_MASK, level - 1, address, rights, out);
             }
         }
@@ -174,6 +176,51 @@ fn the_views_split_where_the_exposed_set_says() {
         visible[&cpu.stack()] & ADDRESS_MASK,
         "the alias is the user view's stack page"
     );
+}
+
+/// Where a switch flushes, what is the same in both views need not go. Where PCID spares the flush, nothing is global.
+#[test]
+fn global_is_what_both_views_show_alike_where_there_is_no_pcid() {
+    for (pcid, expected) in [(false, 2), (true, 0)] {
+        let mut machine = Machine::new();
+        let setup = Setup { pcid, ..machine.setup(true) };
+        // SAFETY: no CPU runs on these tables.
+        let isolation = unsafe { Isolation::new(&setup, &mut machine.memory) };
+        let mut isolation = isolation.expect("entry area");
+        machine.add_cpu(&mut isolation, 0).expect("a CPU");
+        let kernel = machine.leaves(machine.root.start_address().as_u64());
+        let visible = machine.visible(&isolation);
+        let is_global = |leaf: &&u64| **leaf & GLOBAL != 0;
+        assert_eq!(visible.values().filter(is_global).count(), expected, "PCID {pcid}");
+        for (address, leaf) in kernel {
+            let same = visible.get(&address).map(|shown| shown & (ADDRESS_MASK | GLOBAL));
+            let split = same != Some(leaf & (ADDRESS_MASK | GLOBAL));
+            assert!(leaf & GLOBAL == 0 || !split, "{address:#x} has two views");
+        }
+    }
+}
+
+#[test]
+fn a_global_page_of_the_kernels_is_refused() {
+    let mut machine = Machine::new();
+    machine.map_kernel_page(PRESENT | WRITABLE | GLOBAL);
+    // SAFETY: no CPU runs on these tables.
+    let refused = unsafe { Isolation::new(&machine.setup(true), &mut machine.memory) }.err();
+    assert_eq!(refused, Some(SetupError::GlobalPage(KERNEL_PAGE)));
+    machine.isolation(false);
+}
+
+/// Each CPU's counters are found from outside, and only those of CPUs that were made.
+#[test]
+fn a_cpu_that_was_made_has_counters() {
+    let mut machine = Machine::new();
+    let mut isolation = machine.isolation(true);
+    machine.add_cpu(&mut isolation, 2).expect("a CPU");
+    let counted = |cpu| isolation.counters(cpu, &machine.memory);
+    assert_eq!([0, 1, 3, 511, 512].map(counted), [None; 5]);
+    let counters = counted(2).expect("CPU 2");
+    assert_eq!(counters.cr3_writes(), 0);
+    assert!(counters.nmis().all(|(_, count)| count == 0));
 }
 
 #[test]

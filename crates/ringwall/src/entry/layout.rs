@@ -10,6 +10,7 @@
 //! The order is the one of [`ringwall_core::area::CpuArea`]; the landing stacks find the rest of the
 //! CPU's pages from their own address by it.
 
+use crate::counters;
 use crate::frame::Frame;
 use core::mem::{offset_of, size_of};
 use ringwall_core::tlb::CpuTlb;
@@ -142,6 +143,8 @@ pub struct KernelData {
     pub loaded_space: u64,
     /// What this CPU's TLB may hold.
     pub tlb: CpuTlb,
+    /// What this CPU has counted. Other CPUs read it.
+    pub counters: counters::Words,
 }
 
 const _: () = assert!(size_of::<KernelData>() == 4096);

@@ -1,6 +1,6 @@
 //! What is in /proc.
 
-use super::{kernel, links, processor, state, totals};
+use super::{kernel, links, processor, ringwall, state, totals};
 use crate::fs::generated::{Content, Entry, Numbers};
 
 /// The root directory.
@@ -18,6 +18,7 @@ static TOP: &[Entry] = &[
     Entry::text("meminfo", totals::memory),
     Entry::link("mounts", links::own_mounts),
     Entry::text("partitions", kernel::partitions),
+    Entry::text("ringwall", ringwall::counters),
     Entry::link("self", links::own),
     Entry::text("stat", totals::statistics),
     Entry::text("swaps", kernel::swaps),
