@@ -11,6 +11,7 @@ use super::layout::USER_END;
 use super::mapping::{Mapping, RegionFlags};
 use super::page::{PAGE, Page};
 use super::tlb::Stale;
+use super::truncate::Membership;
 use super::{roots, table};
 use crate::errno::{Errno, Result};
 use crate::sync::Mutex;
@@ -39,6 +40,7 @@ pub struct Mm {
     pub(super) ldt: Mutex<()>,
     /// RLIMIT_STACK, in bytes.
     stack_limit: AtomicU64,
+    pub(super) listed: Membership,
 }
 
 /// What an [`Mm`]'s lock protects.
@@ -65,8 +67,8 @@ impl Mm {
     ///
     /// # Errors
     /// `ENOMEM`.
-    pub(super) fn empty() -> Result<Mm> {
-        Ok(Mm {
+    pub(super) fn empty() -> Result<Arc<Mm>> {
+        let mm = Arc::new(Mm {
             roots: ManuallyDrop::new(roots::make()?),
             space: Mutex::new(Space {
                 regions: Regions::new(),
@@ -80,7 +82,11 @@ impl Mm {
             }),
             ldt: Mutex::new(()),
             stack_limit: AtomicU64::new(STACK_LIMIT),
-        })
+            listed: Membership::new(),
+        });
+        // SAFETY: new; what is in an `Arc` stays where it is, and `drop` unlists it first of all.
+        unsafe { mm.list() };
+        Ok(mm)
     }
 
     /// A copy-on-write copy.
@@ -101,7 +107,7 @@ impl Mm {
         if self.roots.ldt_entries() != 0 {
             self.copy_ldt_to(&child)?;
         }
-        Ok(Arc::new(child))
+        Ok(child)
     }
 
     /// The library's address space: both roots.
@@ -247,6 +253,7 @@ impl Space {
 
 impl Drop for Mm {
     fn drop(&mut self) {
+        self.unlist();
         super::tlb::evict(&self.roots);
         let space = self.space.get_mut();
         // Loaded nowhere, as the library asserts when it gets the roots back.
