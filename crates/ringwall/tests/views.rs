@@ -49,6 +49,7 @@ impl Machine {
             region: 0xffff_ffff_c000_0000..=0xffff_ffff_fffe_ffff,
             random: 0x1234_5678_9abc_def0,
             isolate,
+            switchable: true,
             pcid: false,
             invpcid: false,
             hardening: Hardening::NONE,
@@ -274,14 +275,41 @@ fn no_visible_bytes_read_as_a_pointer_to_kernel_only_pages() {
 fn every_gate_leads_into_the_entry_text() {
     let mut machine = Machine::new();
     let isolation = machine.isolation(true);
-    let idt = machine.visible(&isolation)[&isolation.area().idt()] & ADDRESS_MASK;
-    for vector in 0..256u64 {
-        // SAFETY: inside the IDT's frame.
-        let [low, high] =
-            [0, 8].map(|half| unsafe { *machine.memory.word(idt + vector * 16 + half) });
-        let target = low & 0xffff | low >> 32 & 0xffff_0000 | high << 32;
-        assert_eq!(target & !0xfff, isolation.area().text(), "vector {vector}");
-        assert_eq!(low >> 45 & 3 == 3, vector == 3, "only the named vectors are open to ring 3");
+    let area = isolation.area();
+    let kernel = machine.leaves(machine.root.start_address().as_u64());
+    for (idt, text) in [(area.idt(), area.text()), (area.open_idt(), area.open_text())] {
+        for vector in 0..256u64 {
+            let gate = (kernel[&idt] & ADDRESS_MASK) + vector * 16;
+            // SAFETY: inside the IDT's frame.
+            let [low, high] = [0, 8].map(|half| unsafe { *machine.memory.word(gate + half) });
+            let target = low & 0xffff | low >> 32 & 0xffff_0000 | high << 32;
+            assert_eq!(target & !0xfff, text, "vector {vector}");
+            assert_eq!(low >> 45 & 3 == 3, vector == 3, "only the named are open to ring 3");
+        }
+    }
+}
+
+/// What an open process needs costs no visible byte, and without the wish for it nothing is there.
+#[test]
+fn the_open_text_is_in_no_user_root() {
+    let mut machine = Machine::new();
+    let isolation = machine.isolation(true);
+    assert!(isolation.switchable());
+    let open = [isolation.area().open_text(), isolation.area().open_idt()];
+    let visible = machine.visible(&isolation);
+    let kernel = machine.leaves(machine.root.start_address().as_u64());
+    for page in open {
+        assert!(!visible.contains_key(&page) && kernel.contains_key(&page), "{page:#x}");
+        assert_eq!(kernel[&page] & WRITABLE, 0);
+    }
+    for (isolate, switchable) in [(true, false), (false, true)] {
+        let mut machine = Machine::new();
+        let setup = Setup { switchable, ..machine.setup(isolate) };
+        // SAFETY: no CPU runs on these tables.
+        let isolation = unsafe { Isolation::new(&setup, &mut machine.memory) }.expect("an area");
+        assert!(!isolation.switchable());
+        let kernel = machine.leaves(machine.root.start_address().as_u64());
+        assert!(!kernel.contains_key(&isolation.area().open_text()));
     }
 }
 
