@@ -7,9 +7,9 @@ use crate::descriptors::{
     USER_CODE_SELECTOR, USER_DATA_SELECTOR, gdt, interrupt_stack,
 };
 use crate::entry::layout::{
-    ENTRY_STACK_TOP, EXIT_WORDS, KernelData, LOCAL_WORDS, StackPage, landing_top,
+    ENTRY_STACK_TOP, EXIT_WORDS, KernelData, LOCAL_WORDS, StackPage, WayIn, landing_top,
 };
-use crate::entry::{self, Points};
+use crate::entry::{self, Points, Text};
 use crate::frames::Frames;
 use crate::handlers::{self, Handlers};
 use crate::isolation::Isolation;
@@ -31,7 +31,7 @@ use x86_64::structures::tss::TaskStateSegment;
 const IA32_CSTAR: u32 = 0xc000_0083;
 const IA32_SYSENTER_CS: u32 = 0x174;
 const IA32_SYSENTER_ESP: u32 = 0x175;
-const IA32_SYSENTER_EIP: u32 = 0x176;
+pub(crate) const IA32_SYSENTER_EIP: u32 = 0x176;
 
 /// Ends of the stacks that the paranoid vectors run on: 16-aligned, kernel-only, one CPU's own, with
 /// room for the handlers.
@@ -138,8 +138,11 @@ impl Isolation {
         // SAFETY: the frame is ours alone and of the type's size and alignment.
         unsafe { data.write(kernel_data::<H>(self, area, stacks, (gdt, espfix_group), local)) };
 
-        tables::bytes(frames, user_stack)[offset_of!(StackPage, kernel_selector)..][..8]
-            .copy_from_slice(&u64::from(KERNEL_DATA_SELECTOR).to_le_bytes());
+        // In the kernel view an open process's exit looks at it.
+        for view in [user_stack, kernel_stack] {
+            tables::bytes(frames, view)[offset_of!(StackPage, kernel_selector)..][..8]
+                .copy_from_slice(&u64::from(KERNEL_DATA_SELECTOR).to_le_bytes());
+        }
 
         #[cfg(feature = "break-kernel-pointer")]
         tables::bytes(frames, user_stack)[offset_of!(StackPage, user_mapped)..][..8]
@@ -181,6 +184,21 @@ fn task_state(area: CpuArea) -> TaskStateSegment {
     tss
 }
 
+fn ways(isolation: &Isolation) -> [WayIn; 2] {
+    let way = |text: &Text, base: u64, idt| WayIn {
+        idt,
+        syscall_entry: base + u64::from(text.points().syscall_entry),
+        sysenter_entry: base + u64::from(text.points().sysenter_entry),
+        exit_to_user: base + u64::from(text.points().exit_to_user),
+    };
+    let area = isolation.area;
+    let open = isolation.open_text.as_ref();
+    [
+        way(&isolation.text, area.text(), area.idt()),
+        open.map_or_else(WayIn::default, |text| way(text, area.open_text(), area.open_idt())),
+    ]
+}
+
 fn kernel_data<H: Handlers>(
     isolation: &Isolation,
     area: CpuArea,
@@ -219,6 +237,9 @@ fn kernel_data<H: Handlers>(
         local,
         tlb_address: area.data() + offset_of!(KernelData, tlb) as u64,
         loaded_space: 0,
+        ways: ways(isolation),
+        open_paranoid_handler: paranoid::open::<H> as *const () as u64,
+        open_text_base: isolation.area.open_text(),
         tlb: CpuTlb::new(area.index(), isolation.tlb),
         counters: counters::Words::new(),
     }

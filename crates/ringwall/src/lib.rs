@@ -51,8 +51,8 @@ pub use address_space::AddressSpace;
 pub use counters::Counters;
 pub use cpu::{Cpu, CpuError, Stacks};
 pub use current::{
-    SyscallHandler, local_word, reload_ldt, return_to_user, set_local_word, set_syscall_handler,
-    set_thread_segments, switch_to,
+    SyscallHandler, Way, leave, local_word, reload_ldt, return_to_user, set_local_word,
+    set_syscall_handler, set_thread_segments, set_way, switch_to,
 };
 pub use descriptors::{USER_CODE_32_SELECTOR, USER_CODE_SELECTOR, USER_DATA_SELECTOR};
 pub use flush::{Shootdown, flush, flush_kernel, rest};

@@ -25,6 +25,9 @@ pub struct Setup<'a> {
     pub random: u64,
     /// Whether to isolate: [`ringwall_core::policy`] decides.
     pub isolate: bool,
+    /// Whether isolation can be switched off for a process, and on again ([`AddressSpace::open`](crate::AddressSpace::open)):
+    /// costs two pages. Without [`Setup::isolate`] it means nothing.
+    pub switchable: bool,
     /// Whether CR4.PCIDE may be set, on every CPU: CPUID.01H:ECX.PCID, and nothing speaks against it.
     pub pcid: bool,
     /// Whether every CPU has INVPCID: CPUID.07H:EBX.INVPCID.

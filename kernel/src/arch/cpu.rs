@@ -8,6 +8,7 @@ use crate::task::Thread;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use ringwall::core::tlb::CpuSet;
 use x86_64::VirtAddr;
+use x86_64::registers::model_specific::GsBase;
 
 /// Most CPUs that the kernel runs.
 pub const MAXIMUM: usize = 64;
@@ -85,6 +86,11 @@ pub fn index() -> usize {
     unsafe { ringwall::local_word::<2>() as usize }
 }
 
+/// Whether this CPU has been made active, so that [`index`] and the like can be asked. For slow paths.
+pub fn is_active() -> bool {
+    GsBase::read().as_u64() >> 63 != 0
+}
+
 /// The CPUs that run threads and take interrupts from others. None ever leaves.
 pub fn online() -> &'static CpuSet {
     &ONLINE
@@ -128,10 +134,10 @@ pub fn activate(roots: &ringwall::AddressSpace, stack_top: u64) {
     unsafe { ringwall::switch_to(roots, VirtAddr::new(stack_top)) };
 }
 
-/// This CPU idles on memory that stays loaded, and touches none of it.
-pub fn rest(roots: &ringwall::AddressSpace) {
+/// This CPU idles on the memory that is loaded, and touches none of it.
+pub fn rest() {
     // SAFETY: interrupts are off in the kernel.
-    unsafe { ringwall::rest(roots) };
+    unsafe { ringwall::rest() };
 }
 
 /// Restores `frame`, which must be the one at the top of the current task stack, and runs it.

@@ -86,6 +86,7 @@ pub fn start(command_line: &[u8], features: &Features) {
         region: ENTRY_REGION..=REGION_END,
         random: random::seed(),
         isolate: decision.isolate,
+        switchable: true,
         pcid,
         invpcid: features.invpcid,
         hardening,

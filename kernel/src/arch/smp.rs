@@ -149,7 +149,7 @@ fn init(cpu: usize) {
     unsafe { apic::command(id, Command::Init) };
 }
 
-/// Waits for so many nanoseconds, or until `done`; gives whether it was.
+/// Waits for so many nanoseconds, or until `done`; gives whether it was. Serves other CPUs meanwhile.
 fn wait(nanoseconds: u64, mut done: impl FnMut() -> bool) -> bool {
     let end = clock::nanoseconds() + nanoseconds;
     loop {
@@ -159,7 +159,7 @@ fn wait(nanoseconds: u64, mut done: impl FnMut() -> bool) -> bool {
         if clock::nanoseconds() >= end {
             return false;
         }
-        core::hint::spin_loop();
+        crate::sync::relax();
     }
 }
 

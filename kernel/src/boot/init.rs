@@ -36,6 +36,7 @@ pub fn run(info: &BootInfo) -> ! {
     if says(task::overflow::WORD) {
         task::overflow::ask();
     }
+    mm::start();
     task::create::initialize_cpu();
     crate::arch::smp::start(command_line, super::memory::place_for_trampoline(info));
     let Init { path, arguments, environment } = init;

@@ -3,10 +3,10 @@
 use super::generated::{self, Content, Entry, Node, Numbers, Subject};
 use crate::arch::{cpu, processors, smp};
 use crate::errno::{Errno, Result};
+use crate::sync::Once;
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 use linux_raw_sys::general::SYSFS_MAGIC;
 use ringwall_rules::cpus::Ranges;
-use spin::Once;
 
 /// What /sys/devices/system/cpu/vulnerabilities/meltdown says, set at boot.
 pub static MELTDOWN: Once<String> = Once::new();

@@ -93,6 +93,12 @@ impl CpuTlb {
         CpuTlb { cpu, features, slots: [EMPTY; SLOTS], loaded: 0, resting: false, next: 0 }
     }
 
+    /// The CPU's index, as given to [`CpuTlb::new`].
+    #[inline]
+    pub fn cpu(&self) -> usize {
+        self.cpu
+    }
+
     /// Whether `space` is the one that is loaded.
     #[inline]
     pub fn is_loaded(&self, space: &Space) -> bool {

@@ -1,9 +1,11 @@
 # Verbs of the entry code. A macro clobbers nothing but the scratch register that the call site names, and
 # what its own comment names.
 #
-# Everything here is assembled three times: as variant `plain` (isolated = 0, for pti=off), which has no switch
-# instruction at all, as variant `isolated` (isolated = 1), and as variant `pcid` (isolated = 2, CR4.PCIDE is set),
-# whose writes of CR3 keep the TLB's entries.
+# Everything here is assembled four times: as variant `plain` (isolated = 0, for pti=off), which has no switch
+# instruction at all, as variant `isolated` (isolated = 1), as variant `pcid` (isolated = 2, CR4.PCIDE is set),
+# whose writes of CR3 keep the TLB's entries, and as variant `open` (isolated = 0, open = 1) for processes whose
+# isolation is switched off while others have it. Ring 3 is then under the kernel root, where the CPU pushes on the
+# kernel view's stack page, which is not the one behind the alias; else it is the plain one.
 
 # A window: bytes that run under the user root, and so the only bytes its view of the page shows.
 # windows.rs has one row for each, in the order of their ends.

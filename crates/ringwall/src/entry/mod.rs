@@ -38,6 +38,12 @@
 //! 16 to 31 are the program's. The alias is read-only, so a fault there cannot be delivered and becomes
 //! #DF, whose entry makes it the #GP(0) of ring 3 that it stands for, without leaving the user root.
 //!
+//! **Which text.** A process whose isolation is switched off at run time (an open one) has its ring 3 under the kernel
+//! root. While one of its threads runs, LSTAR and the IDT lead to a text without switches; nothing of that is in a user
+//! root. The registers are changed by Rust ([`crate::set_way`]), under the kernel root, where both texts' paranoid
+//! entries are right: an NMI may come between any two of the writes. What a thread entered by it leaves by, but for a
+//! thread whose way has changed meanwhile, which leaves as a new one does.
+//!
 //! | way in | lands on | goes on on | GS, CR3 found | leaves by |
 //! |---|---|---|---|---|
 //! | SYSCALL | nothing | task stack | user's, user's | SYSRETQ, or IRETQ if the frame changed |
@@ -54,7 +60,8 @@
 //! # Files
 //!
 //! `macros.s` has the verbs, `vectors.s` the stubs, `syscall.s`, `interrupt.s` and `paranoid.s` the
-//! paths, `text.s` puts them together, three times: without switches, with them, and with them under PCID.
+//! paths, `text.s` puts them together, four times: without switches, with them, with them under PCID, and without
+//! them for open processes.
 
 pub mod layout;
 mod text;
@@ -114,6 +121,7 @@ core::arch::global_asm!(
     SYSCALL_HANDLER = const data_offset!(syscall_handler),
     TRAP_HANDLER = const data_offset!(trap_handler),
     PARANOID_HANDLER = const data_offset!(paranoid_handler),
+    OPEN_PARANOID_HANDLER = const data_offset!(open_paranoid_handler),
     ENTRY_STACK_ALIAS = const data_offset!(entry_stack_alias),
     NMI_STACK = const data_offset!(nmi_stack),
     DEBUG_STACK = const data_offset!(debug_stack),

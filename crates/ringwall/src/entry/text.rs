@@ -152,11 +152,13 @@ pub enum Variant {
     Isolated,
     /// With isolation and CR4.PCIDE.
     Pcid,
+    /// Without a switch, for processes that run under the kernel root of a kernel that has isolation.
+    Open,
 }
 
 impl Variant {
     /// All of them.
-    pub const ALL: [Variant; 3] = [Variant::Plain, Variant::Isolated, Variant::Pcid];
+    pub const ALL: [Variant; 4] = [Variant::Plain, Variant::Isolated, Variant::Pcid, Variant::Open];
 }
 
 /// One variant of the entry text.
@@ -231,6 +233,11 @@ impl Text {
                 ringwall_windows_pcid ringwall_windows_end_pcid
                 ringwall_spots_pcid ringwall_spots_end_pcid
                 ringwall_patches_pcid ringwall_patches_end_pcid),
+            Variant::Open => variant!(ringwall_text_open ringwall_points_open
+                ringwall_stubs_open ringwall_stubs_end_open
+                ringwall_windows_open ringwall_windows_end_open
+                ringwall_spots_open ringwall_spots_end_open
+                ringwall_patches_open ringwall_patches_end_open),
         }
     }
 
