@@ -93,11 +93,6 @@ const _: () = {
 /// How many words of [`KernelData`] belong to the kernel that uses the library.
 pub const LOCAL_WORDS: usize = 4;
 
-<<<<<<< HEAD
-/// Per-CPU data that only the kernel root maps: the beginning of a page. (Were it aligned to a page, each copy that the
-/// compiler makes while a CPU is added would take one of a task stack's few pages.)
-#[repr(C)]
-=======
 /// What the CPU's registers are told of one of the entry texts.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
@@ -112,9 +107,9 @@ pub struct WayIn {
     pub exit_to_user: u64,
 }
 
-/// Per-CPU data that only the kernel root maps.
-#[repr(C, align(4096))]
->>>>>>> main
+/// Per-CPU data that only the kernel root maps: the beginning of a page. (Were it aligned to a page, each copy that the
+/// compiler makes while a CPU is added would take one of a task stack's few pages.)
+#[repr(C)]
 pub struct KernelData {
     /// End of the running thread's task stack.
     pub task_stack_top: u64,
