@@ -25,7 +25,6 @@ pub mod user;
 
 use boot::info::BootInfo;
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 /// How much physical memory the boot root maps.
 const BOOT_MAPPED: u64 = 4 << 30;
@@ -65,10 +64,9 @@ pub fn give_up(reason: impl core::fmt::Display) -> ! {
 
 #[panic_handler]
 fn panic(info: &PanicInfo) -> ! {
-    static PANICKED: AtomicBool = AtomicBool::new(false);
     x86_64::instructions::interrupts::disable();
-    if !PANICKED.swap(true, Ordering::Relaxed) {
-        // SAFETY: nothing else runs any more on this CPU; a report beats a lock.
+    if arch::ipi::claim_the_end() {
+        // SAFETY: nothing else runs any more; a report beats a lock.
         unsafe { arch::serial::force_unlock() };
         println!("ringwall: kernel bug: {info}");
     }

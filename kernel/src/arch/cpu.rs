@@ -1,19 +1,21 @@
 //! What each CPU keeps for itself, and the few things that only a CPU can do.
 //!
 //! Word 0 of the library's local words points to the CPU's [`CpuLocal`], word 1 to the running
-//! thread: one instruction each.
+//! thread, word 2 is the CPU's number: one instruction each.
 
 use super::{apic, clock, machine_check};
 use crate::task::Thread;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use ringwall::core::tlb::CpuSet;
 use x86_64::VirtAddr;
 
+/// Most CPUs that the kernel runs.
+pub const MAXIMUM: usize = 64;
+
 /// One CPU's data, found through GS while the kernel runs.
+#[repr(align(64))]
 pub struct CpuLocal {
-    /// 0 for the boot CPU.
-    pub index: u32,
-    /// Identifier for getcpu.
-    pub apic_id: AtomicU32,
+    apic_id: AtomicU32,
     /// Whether the GDT entries of a thread hold anything (`task::segments`).
     pub has_segments: AtomicBool,
     /// How many NMIs there were.
@@ -24,18 +26,57 @@ pub struct CpuLocal {
     pub machine_check: machine_check::Record,
 }
 
-static BOOT_LOCAL: CpuLocal = CpuLocal {
-    index: 0,
-    apic_id: AtomicU32::new(0),
-    has_segments: AtomicBool::new(false),
-    nmis: AtomicU64::new(0),
-    machine_checks: AtomicU64::new(0),
-    machine_check: machine_check::Record::new(),
-};
+impl CpuLocal {
+    const fn new() -> CpuLocal {
+        CpuLocal {
+            apic_id: AtomicU32::new(0),
+            has_segments: AtomicBool::new(false),
+            nmis: AtomicU64::new(0),
+            machine_checks: AtomicU64::new(0),
+            machine_check: machine_check::Record::new(),
+        }
+    }
 
-/// The local words of the boot CPU.
-pub fn boot_local() -> [u64; 4] {
-    [(&raw const BOOT_LOCAL).addr() as u64, 0, 0, 0]
+    /// What its local APIC is called.
+    pub fn apic_id(&self) -> u32 {
+        self.apic_id.load(Ordering::Relaxed)
+    }
+
+    /// Notes what its local APIC is called. Before the CPU runs.
+    pub(super) fn set_apic_id(&self, apic_id: u32) {
+        self.apic_id.store(apic_id, Ordering::Relaxed);
+    }
+}
+
+static LOCALS: [CpuLocal; MAXIMUM] = [const { CpuLocal::new() }; MAXIMUM];
+static ONLINE: CpuSet = CpuSet::new();
+
+/// The local words of a CPU.
+pub(super) fn local_words(cpu: usize) -> [u64; 4] {
+    [(&raw const LOCALS[cpu]).addr() as u64, 0, cpu as u64, 0]
+}
+
+/// A CPU's data. `cpu` is below [`MAXIMUM`].
+pub fn of(cpu: usize) -> &'static CpuLocal {
+    &LOCALS[cpu]
+}
+
+/// This CPU's number: 0 for the boot CPU, below [`MAXIMUM`]. It stays the same only as long as the thread does
+/// not sleep.
+#[inline(always)]
+pub fn index() -> usize {
+    // SAFETY: the CPU is made active at boot, before anything asks.
+    unsafe { ringwall::local_word::<2>() as usize }
+}
+
+/// The CPUs that run threads and take interrupts from others. None ever leaves.
+pub fn online() -> &'static CpuSet {
+    &ONLINE
+}
+
+/// This CPU is ready for interrupts from others.
+pub(super) fn set_online() {
+    ONLINE.insert(index());
 }
 
 /// This CPU's data.

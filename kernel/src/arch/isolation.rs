@@ -103,7 +103,7 @@ pub fn start(command_line: &[u8], features: &Features) {
         double_fault: paranoid_stack(),
         bytes: STACK_BYTES,
     };
-    let local = cpu::boot_local();
+    let local = cpu::local_words(0);
     // SAFETY: each stack was just allocated, 16 KiB, and is never freed.
     let boot_cpu =
         unsafe { isolation.make_cpu::<KernelHandlers>(0, &stacks, local, &mut KernelFrames) };

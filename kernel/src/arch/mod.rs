@@ -7,6 +7,7 @@ pub mod cpu;
 pub mod features;
 pub mod fpu;
 pub mod frames;
+pub mod ipi;
 pub mod isolation;
 pub mod machine_check;
 pub mod msr;

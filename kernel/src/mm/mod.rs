@@ -32,7 +32,7 @@ mod shared;
 pub mod space;
 mod stack;
 mod table;
-mod tlb;
+pub mod tlb;
 mod truncate;
 mod vdso;
 

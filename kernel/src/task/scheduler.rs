@@ -23,8 +23,6 @@ use x86_64::registers::control::{Cr4, Cr4Flags};
 use x86_64::registers::model_specific::{FsBase, KernelGsBase};
 use x86_64::registers::segmentation::{FS, Segment64};
 
-/// Most CPUs the scheduler keeps queues for.
-pub const MAXIMUM_CPUS: usize = 64;
 /// Length of a slice, in nanoseconds.
 pub const SLICE: u64 = 6_000_000;
 
@@ -84,7 +82,7 @@ struct Cpu {
     slice_armed: AtomicBool,
 }
 
-static CPUS: [Cpu; MAXIMUM_CPUS] = [const {
+static CPUS: [Cpu; cpu::MAXIMUM] = [const {
     Cpu {
         queue: Mutex::new(RunQueue { head: ptr::null_mut(), tail: ptr::null_mut() }),
         idle: AtomicPtr::new(ptr::null_mut()),
@@ -93,7 +91,7 @@ static CPUS: [Cpu; MAXIMUM_CPUS] = [const {
         armed: AtomicU64::new(u64::MAX),
         slice_armed: AtomicBool::new(false),
     }
-}; MAXIMUM_CPUS];
+}; cpu::MAXIMUM];
 
 /// User mode can change FS and GS bases without the kernel.
 static USER_CHANGES_BASES: AtomicBool = AtomicBool::new(false);
@@ -102,7 +100,7 @@ static RUNNABLE: AtomicU32 = AtomicU32::new(0);
 static SWITCHES: AtomicUsize = AtomicUsize::new(0);
 
 fn this_cpu() -> &'static Cpu {
-    &CPUS[cpu::local().index as usize % MAXIMUM_CPUS]
+    &CPUS[cpu::index() % cpu::MAXIMUM]
 }
 
 /// The thread that runs on this CPU. One load.
