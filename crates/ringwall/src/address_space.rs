@@ -11,6 +11,7 @@
 //! Invariant: the user half of both roots names the same tables; of the other entries, only the private
 //! slot ([`crate::ldt`]) ever changes, in both roots alike.
 
+use crate::breaks::Break;
 use crate::frames::Frames;
 use crate::isolation::Isolation;
 use crate::ldt::Private;
@@ -128,7 +129,7 @@ impl AddressSpace {
         match self.user {
             Some(user) => {
                 let halves = user_half_entries(entry);
-                let kernel = match cfg!(feature = "break-user-half-nx") {
+                let kernel = match Break::UserHalfNx.is_on() {
                     true => entry,
                     false => halves.kernel,
                 };
