@@ -10,6 +10,7 @@ pub mod calendar;
 pub mod chacha;
 pub mod futex;
 pub mod machine_check;
+pub mod places;
 pub mod ports;
 pub mod script;
 pub mod segments;
