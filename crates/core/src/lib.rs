@@ -42,6 +42,7 @@ pub mod private;
 pub mod root;
 pub mod segment;
 pub mod shared;
+mod sync;
 pub mod tlb;
 pub mod user_mapped;
 

@@ -32,7 +32,7 @@ mod shared;
 pub mod space;
 mod stack;
 mod table;
-mod tlb;
+pub mod tlb;
 mod truncate;
 mod vdso;
 
@@ -42,5 +42,6 @@ pub use load::Loaded;
 pub use map::Request;
 pub use mapping::{MappedFile, Protection, RegionFlags};
 pub use page::{PAGE, Page};
+pub use roots::start;
 pub use space::Mm;
 pub use truncate::forget_pages;

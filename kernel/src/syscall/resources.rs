@@ -232,7 +232,7 @@ fn sched_rr_get_interval(frame: &mut Frame) -> Result<usize> {
 }
 
 fn getcpu(frame: &mut Frame) -> Result<usize> {
-    let index = crate::arch::cpu::local().index;
+    let index = crate::arch::cpu::index() as u32;
     if frame.rdi() != 0 {
         user::write(frame.rdi(), &index)?;
     }

@@ -12,19 +12,16 @@ use super::segments;
 use super::switch::switch;
 use super::thread::{CurrentThread, Sleep, Thread, work};
 use crate::arch::{cpu, selectors::Selectors};
-use crate::mm::Mm;
+use crate::sync::Mutex;
 use crate::time;
 use alloc::sync::Arc;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use spin::Mutex;
 use x86_64::VirtAddr;
 use x86_64::registers::control::{Cr4, Cr4Flags};
 use x86_64::registers::model_specific::{FsBase, KernelGsBase};
 use x86_64::registers::segmentation::{FS, Segment64};
 
-/// Most CPUs the scheduler keeps queues for.
-pub const MAXIMUM_CPUS: usize = 64;
 /// Length of a slice, in nanoseconds.
 pub const SLICE: u64 = 6_000_000;
 
@@ -75,25 +72,21 @@ struct Cpu {
     idle: AtomicPtr<Thread>,
     /// The thread that was switched away from, until the next one has looked after it.
     previous: AtomicPtr<Thread>,
-    /// A reference to memory that this CPU's page tables are still of although no thread on this
-    /// CPU owns it: it idles on them, or is about to leave a dead process.
-    borrowed: AtomicPtr<Mm>,
     /// When the timer fires next; `u64::MAX` if it does not.
     armed: AtomicU64,
     /// It fires within a slice.
     slice_armed: AtomicBool,
 }
 
-static CPUS: [Cpu; MAXIMUM_CPUS] = [const {
+static CPUS: [Cpu; cpu::MAXIMUM] = [const {
     Cpu {
         queue: Mutex::new(RunQueue { head: ptr::null_mut(), tail: ptr::null_mut() }),
         idle: AtomicPtr::new(ptr::null_mut()),
         previous: AtomicPtr::new(ptr::null_mut()),
-        borrowed: AtomicPtr::new(ptr::null_mut()),
         armed: AtomicU64::new(u64::MAX),
         slice_armed: AtomicBool::new(false),
     }
-}; MAXIMUM_CPUS];
+}; cpu::MAXIMUM];
 
 /// User mode can change FS and GS bases without the kernel.
 static USER_CHANGES_BASES: AtomicBool = AtomicBool::new(false);
@@ -102,7 +95,7 @@ static RUNNABLE: AtomicU32 = AtomicU32::new(0);
 static SWITCHES: AtomicUsize = AtomicUsize::new(0);
 
 fn this_cpu() -> &'static Cpu {
-    &CPUS[cpu::local().index as usize % MAXIMUM_CPUS]
+    &CPUS[cpu::index() % cpu::MAXIMUM]
 }
 
 /// The thread that runs on this CPU. One load.
@@ -216,13 +209,8 @@ fn switch_to(cpu: &'static Cpu, previous: &Thread, next: &'static Thread) {
     // SAFETY: `next` is being switched to, so nobody replaces its process's memory meanwhile.
     match unsafe { next.process.mm.borrow() } {
         Some(mm) => cpu::activate(mm.roots(), next.stack_top()),
-        // The idle thread goes on with the page tables that are loaded; they must stay.
-        None => {
-            if let Some(mm) = previous.process.mm.get() {
-                cpu::rest(mm.roots());
-                borrow_memory(Some(mm));
-            }
-        }
+        // The idle thread goes on with the page tables that are loaded, until they end (`Mm`'s drop).
+        None => cpu::rest(),
     }
     if (previous.switch_work.load(Ordering::Relaxed) | next.switch_work.load(Ordering::Relaxed))
         != 0
@@ -254,9 +242,6 @@ pub(super) fn finish_switch() {
     unsafe { &*previous }.set_on_cpu(false);
     if !ptr::eq(&raw const *thread, cpu.idle.load(Ordering::Relaxed)) {
         load_context(&thread);
-        if !cpu.borrowed.load(Ordering::Relaxed).is_null() {
-            borrow_memory(None);
-        }
     }
     if dead {
         // SAFETY: this is the reference that `start` made; nobody runs on its stack any more.
@@ -274,16 +259,6 @@ pub fn breathe() -> bool {
         schedule();
     }
     thread.has_signal()
-}
-
-/// Keeps `memory` as long as this CPU idles on its page tables, instead of what it kept before.
-pub(super) fn borrow_memory(memory: Option<Arc<Mm>>) {
-    let new = memory.map_or(ptr::null_mut(), |memory| Arc::into_raw(memory).cast_mut());
-    let old = this_cpu().borrowed.swap(new, Ordering::Relaxed);
-    if !old.is_null() {
-        // SAFETY: stored by this function with its count.
-        drop(unsafe { Arc::from_raw(old) });
-    }
 }
 
 fn save_context(thread: &Thread) {

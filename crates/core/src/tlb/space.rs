@@ -1,9 +1,8 @@
 //! What all CPUs share about one address space.
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use super::change::{Change, Pages};
 use crate::area::MAX_CPUS;
+use crate::sync::{AtomicU64, Ordering};
 
 const WORDS: usize = MAX_CPUS / 64;
 
@@ -29,6 +28,21 @@ impl CpuSet {
         self.word(cpu).fetch_or(1 << (cpu % 64), Ordering::SeqCst);
     }
 
+    /// As [`CpuSet::insert`]; gives whether nothing was there, or nothing but what is being taken ([`CpuSet::take`]). It is
+    /// asked of a word of 64 CPUs only: a `true` too much may be given.
+    #[inline]
+    pub(super) fn insert_first(&self, cpu: usize) -> bool {
+        self.word(cpu).fetch_or(1 << (cpu % 64), Ordering::SeqCst) == 0
+    }
+
+    /// Takes all CPUs out, word by word: each one given was in it, and is not any more.
+    pub(super) fn take(&self) -> impl Iterator<Item = usize> {
+        self.words(|word| match word.load(Ordering::SeqCst) {
+            0 => 0,
+            _ => word.swap(0, Ordering::SeqCst),
+        })
+    }
+
     /// Takes a CPU out; whatever this CPU did before, others see it do before this.
     #[inline]
     pub fn remove(&self, cpu: usize) {
@@ -49,14 +63,29 @@ impl CpuSet {
 
     /// The CPUs in it, as of when each word of 64 is read.
     pub fn iter(&self) -> impl Iterator<Item = usize> {
-        self.0.iter().zip(0..).flat_map(|(word, number)| {
-            let mut left = word.load(Ordering::SeqCst);
+        self.words(|word| word.load(Ordering::SeqCst))
+    }
+
+    fn words(&self, read: impl Fn(&AtomicU64) -> u64) -> impl Iterator<Item = usize> {
+        self.0.iter().zip(0..).flat_map(move |(word, number)| {
+            let mut left = read(word);
             core::iter::from_fn(move || {
                 let bit = left.trailing_zeros() as usize;
                 left &= left.wrapping_sub(1);
                 (bit < 64).then_some(number * 64 + bit)
             })
         })
+    }
+
+    /// Whether a CPU other than `cpu` is in it.
+    #[inline]
+    pub fn has_other_than(&self, cpu: usize) -> bool {
+        let own = self.word(cpu);
+        let of = |word: &AtomicU64| {
+            let ignored = if core::ptr::eq(word, own) { 1 << (cpu % 64) } else { 0 };
+            word.load(Ordering::SeqCst) & !ignored
+        };
+        self.0.iter().fold(0, |all, word| all | of(word)) != 0
     }
 
     /// Whether no CPU is in it.

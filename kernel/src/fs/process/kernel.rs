@@ -3,11 +3,11 @@
 use crate::errno::Result;
 use crate::fs::generated::Subject;
 use crate::fs::{current, mount};
+use crate::sync::Once;
 use crate::syscall::system;
 use alloc::{format, string::String, vec::Vec};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as abi;
-use spin::Once;
 
 /// The result of a text.
 type Text = Result<Vec<u8>>;
