@@ -11,6 +11,7 @@ pub mod chacha;
 pub mod cpus;
 pub mod futex;
 pub mod machine_check;
+pub mod places;
 pub mod ports;
 pub mod script;
 pub mod segments;

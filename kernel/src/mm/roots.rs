@@ -37,10 +37,10 @@ pub(super) fn make() -> Result<AddressSpace> {
 
 /// The deliberate break: the task stacks' tables in the user root, which the isolation tests must see.
 fn show_task_stacks(roots: &AddressSpace) {
-    use super::layout::{STACKS, direct};
+    use super::layout::{direct, stacks};
     use ringwall::core::paging::index;
     let kernel: *mut u64 = direct(roots.kernel_root().start_address().as_u64()).cast();
-    let slot = index(4, STACKS);
+    let slot = index(4, stacks());
     // SAFETY: the pair is ours alone as yet: 512 entries of the kernel root, then the user root's.
     unsafe { kernel.add(512 + slot).write(kernel.add(slot).read()) };
 }
