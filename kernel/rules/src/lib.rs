@@ -5,6 +5,7 @@
 
 extern crate alloc;
 
+pub mod affinity;
 pub mod breakpoints;
 pub mod calendar;
 pub mod chacha;
