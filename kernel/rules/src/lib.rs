@@ -9,6 +9,7 @@ pub mod breakpoints;
 pub mod calendar;
 pub mod chacha;
 pub mod futex;
+pub mod isolation;
 pub mod machine_check;
 pub mod ports;
 pub mod script;

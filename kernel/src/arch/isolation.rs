@@ -36,6 +36,11 @@ pub fn decision() -> Option<&'static Decision> {
     DECISION.get()
 }
 
+/// Whether isolation can be switched while the machine runs: there are two roots.
+pub fn switchable() -> bool {
+    DECISION.get().is_some_and(|decision| decision.isolate)
+}
+
 fn paranoid_stack() -> VirtAddr {
     let frames = crate::mm::frame::allocate(STACK_ORDER).expect("no memory for a vector's stack");
     VirtAddr::from_ptr(crate::mm::layout::direct(frames)) + STACK_BYTES

@@ -16,7 +16,7 @@ use crate::errno::{Errno, Result};
 use alloc::sync::Arc;
 use core::mem::ManuallyDrop;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use ringwall::AddressSpace;
 use ringwall_regions::Regions;
 use spin::Mutex;
@@ -38,6 +38,8 @@ pub struct Mm {
     pub(super) ldt: Mutex<()>,
     /// RLIMIT_STACK, in bytes.
     stack_limit: AtomicU64,
+    /// Bits of a [`ringwall_rules::isolation::Setting`].
+    pub(super) isolation: AtomicU32,
 }
 
 /// What an [`Mm`]'s lock protects.
@@ -79,6 +81,7 @@ impl Mm {
             }),
             ldt: Mutex::new(()),
             stack_limit: AtomicU64::new(STACK_LIMIT),
+            isolation: AtomicU32::new(0),
         })
     }
 
@@ -92,6 +95,7 @@ impl Mm {
         super::frame::admit_bytes(self.space.lock().regions.count() * REGION)?;
         let child = Mm::empty()?;
         child.stack_limit.store(self.stack_limit.load(Relaxed), Relaxed);
+        child.isolation.store(self.isolation.load(Relaxed), Relaxed);
         {
             let parent_space = self.space.lock();
             let mut child_space = child.space.lock();

@@ -222,10 +222,10 @@ fn switch_to(cpu: &'static Cpu, previous: &Thread, next: &'static Thread) {
             }
         }
     }
-    if (previous.switch_work.load(Ordering::Relaxed) | next.switch_work.load(Ordering::Relaxed))
-        != 0
-    {
-        super::ptrace::hardware::switch_to(next);
+    let work =
+        previous.switch_work.load(Ordering::Relaxed) | next.switch_work.load(Ordering::Relaxed);
+    if work != 0 {
+        super::ptrace::hardware::switch(work, next);
     }
     next.set_on_cpu(true);
     cpu.previous.store(ptr::from_ref(previous).cast_mut(), Ordering::Relaxed);

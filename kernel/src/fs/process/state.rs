@@ -1,6 +1,7 @@
 //! What /proc tells of a process.
 
 use super::process;
+use crate::arch::isolation;
 use crate::errno::{Errno, Result};
 use crate::fs::generated::Subject;
 use crate::fs::{current, terminal};
@@ -247,6 +248,10 @@ pub fn status(subject: &Subject) -> Text {
     }
     line("NoNewPrivs", format!("{}", u32::from(process.no_new_privileges())));
     line("Seccomp", String::from("0"));
+    if let Some(mm) = process.mm.get() {
+        let state = if mm.is_open() || !isolation::switchable() { "off" } else { "on" };
+        line("Page_Table_Isolation", String::from(state));
+    }
     line("Cpus_allowed", String::from("1"));
     line("Cpus_allowed_list", String::from("0"));
     line("voluntary_ctxt_switches", format!("{switches}"));
