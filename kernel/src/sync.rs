@@ -20,12 +20,14 @@
 //! must not be held by whoever calls `wake_*` under the same lock and waits; wake after unlocking
 //! where that is possible.
 
+pub mod cross;
 mod list;
 mod own;
+mod spinning;
 
 pub use list::{Linked, Links, List};
 pub use own::{Completion, Own};
-pub use spin::{LazyLock as Lazy, Mutex, MutexGuard, Once, RwLock};
+pub use spinning::{Lazy, Mutex, MutexGuard, Once, RwLock, relax};
 
 use crate::errno::{Errno, Result};
 use crate::task::{self, Sleep, Thread};

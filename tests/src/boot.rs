@@ -277,15 +277,15 @@ impl Boot {
         (arguments, image)
     }
 
-    /// Boots in Bochs, from a CD with GRUB, and waits for the end. What is QEMU's own (number and model of
-    /// CPUs, counting) is not looked at.
+    /// Boots in Bochs, from a CD with GRUB, and waits for the end. What is QEMU's own (the model of
+    /// the CPUs, counting) is not looked at.
     ///
     /// # Panics
     ///
     /// When the guest cannot be started.
     pub fn run_in_bochs(&self, model: Model) -> Output {
         let (kernel, line, image) = self.parts();
-        let machine = Bochs::new(made::bochs(), kernel).model(model).append(line);
+        let machine = Bochs::new(made::bochs(), kernel).model(model).cpus(self.cpus).append(line);
         let mut machine = machine.initrd(image.path()).memory(self.memory).limit(self.limit);
         if let Some((text, limit)) = &self.limit_after {
             machine = machine.limit_after(text, *limit);

@@ -14,7 +14,7 @@ use crate::frames::Frames;
 use crate::handlers::{self, Handlers};
 use crate::isolation::Isolation;
 use crate::setup::SetupError;
-use crate::{paranoid, tables};
+use crate::{counters, paranoid, tables};
 use core::mem::offset_of;
 use core::ptr::NonNull;
 use ringwall_core::area::{CpuArea, Page};
@@ -54,7 +54,8 @@ pub struct Stacks {
 pub enum CpuError {
     /// CR4.LA57 is set: the tables here have four levels.
     FiveLevels,
-    /// CR4.PGE is set: a global translation of the kernel's would outlive the switch to a user root.
+    /// CR4.PGE is set: there may be global translations of the kernel's, which outlive the switch to a user root. The
+    /// library sets it when it has use for it.
     GlobalPages,
     /// Bits 0 to 11 of CR3 are not 0: CR4.PCIDE cannot be set.
     RootFlags,
@@ -87,6 +88,7 @@ pub struct Cpu {
     points: &'static Points,
     enhanced_ibrs: bool,
     pcid: bool,
+    global_pages: bool,
 }
 
 // SAFETY: the pointer is to this CPU's GDT in the direct map, valid on every CPU; only `activate`
@@ -159,6 +161,7 @@ impl Isolation {
             points: self.text.points(),
             enhanced_ibrs: self.enhanced_ibrs,
             pcid: self.tlb.pcid,
+            global_pages: self.global_pages(),
         })
     }
 }
@@ -238,6 +241,7 @@ fn kernel_data<H: Handlers>(
         open_paranoid_handler: paranoid::open::<H> as *const () as u64,
         open_text_base: isolation.area.open_text(),
         tlb: CpuTlb::new(area.index(), isolation.tlb),
+        counters: counters::Words::new(),
     }
 }
 
@@ -288,6 +292,11 @@ impl Cpu {
             // SAFETY: the CPU has PCIDs by `Setup::pcid`'s promise; CR3 holds PCID 0 (SDM vol. 3, 4.10.1), and the
             // entry text is the variant that expects them.
             unsafe { Cr4::update(|control| control.insert(Cr4Flags::PCID)) };
+        }
+        if self.global_pages {
+            // SAFETY: every CPU with long mode has global pages; the kernel has none of its own by the contract of
+            // `Isolation::new`, and those of the entry area are the same under every root.
+            unsafe { Cr4::update(|control| control.insert(Cr4Flags::PAGE_GLOBAL)) };
         }
         if self.enhanced_ibrs {
             // SAFETY: the CPU says that it has the bit (IA32_ARCH_CAPABILITIES.IBRS_ALL).

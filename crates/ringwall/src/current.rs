@@ -98,6 +98,20 @@ unsafe fn load(tlb: &mut CpuTlb, space: &AddressSpace) {
     }
 }
 
+/// Makes this CPU load `other`, if it has `space` in CR3: when `space` ends, and no thread of it is to run any more. CPUs that
+/// idle are made to do so by an inter-processor interrupt. The task stack stays.
+///
+/// # Safety
+/// As [`switch_to`] for `other`. Nothing that runs on this CPU touches user memory of `space` any more.
+pub unsafe fn leave(space: &AddressSpace, other: &AddressSpace) {
+    // SAFETY: by this function's contract.
+    let tlb = unsafe { flush::cpu_tlb() };
+    if tlb.is_loaded(&space.tlb) {
+        // SAFETY: by this function's contract.
+        unsafe { load(tlb, other) };
+    }
+}
+
 /// Makes this CPU use the LDT that `space` has now, if it runs `space`; for after
 /// [`AddressSpace::set_ldt`], on every CPU that may. What segment registers hold stays as it was loaded.
 ///

@@ -52,7 +52,9 @@ impl Isolation {
     ///
     /// # Safety
     /// `setup.kernel_root` is the root that the kernel runs on, its region is the library's from now
-    /// on, and its top-level kernel entries stay as they are. `setup.fsgsbase` tells the truth; what
+    /// on, and its top-level kernel entries stay as they are. No page of its kernel half is ever global: with
+    /// isolation and without PCID [`Cpu::activate`](crate::Cpu::activate) sets CR4.PGE, and such a page's translation
+    /// would stay usable under user roots. `setup.fsgsbase` tells the truth; what
     /// `setup.hardening` has on, the CPU has.
     pub unsafe fn new(
         setup: &Setup<'_>,
@@ -61,6 +63,11 @@ impl Isolation {
         setup::check(setup)?;
         let area = setup::choose(setup)?;
         let root = tables::table(frames, setup.kernel_root);
+        if setup.isolate
+            && let Some(address) = tables::first_global(root, frames)
+        {
+            return Err(SetupError::GlobalPage(address));
+        }
         if root[setup.private_slot].load(Ordering::Relaxed) != 0 {
             return Err(SetupError::PrivateSlot(setup.private_slot));
         }
@@ -175,12 +182,13 @@ impl Isolation {
         user: PhysFrame,
         frames: &mut impl Frames,
     ) -> Result<(), SetupError> {
-        let row = row(page);
-        if let Some(flags) = row.flags(View::Kernel, false) {
+        let (row, global) = (row(page), self.global_pages());
+        if let Some(flags) = row.flags(View::Kernel, global) {
             let leaf = kernel.start_address().as_u64() | flags;
             tables::map_below(self.kernel_level_3, address, leaf, frames)?;
         }
-        if let (Some((_, level_3)), Some(flags)) = (self.user_level_3, row.flags(View::User, false))
+        if let (Some((_, level_3)), Some(flags)) =
+            (self.user_level_3, row.flags(View::User, global))
         {
             let leaf = user.start_address().as_u64() | flags;
             tables::map_below(level_3, address, leaf, frames)?;
@@ -224,6 +232,16 @@ impl Isolation {
     /// Whether there are two roots.
     pub fn isolated(&self) -> bool {
         self.isolated
+    }
+
+    /// Whether pages that both views show alike are global: where every switch flushes, they stay cached so.
+    pub(crate) fn global_pages(&self) -> bool {
+        self.isolated && !self.tlb.pcid
+    }
+
+    /// What the TLB has, and how much of it is used.
+    pub fn tlb(&self) -> tlb::Features {
+        self.tlb
     }
 
     /// Whether isolation can be switched off for single processes.

@@ -19,7 +19,7 @@
 use crate::address_space::AddressSpace;
 use crate::frames::Frames;
 use crate::tables::{self, MapError, Table};
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
 use ringwall_core::paging::{ACCESSED, KERNEL_TABLE, PRESENT, WRITABLE, index};
 use ringwall_core::private::{self, LDT_ENTRIES, LDT_PAGES, Which};
 use ringwall_core::segment::Descriptor;
@@ -336,6 +336,15 @@ impl RetiredLdt {
     /// Whether there was no LDT before: then nothing is left to be done, and the next two steps do nothing.
     pub fn is_nothing(&self) -> bool {
         self.old == 0
+    }
+
+    /// Indices of the CPUs that have `space` in CR3 and so may have the old table in LDTR. One that loads it later finds the
+    /// new one.
+    pub fn targets(&self, space: &AddressSpace) -> impl Iterator<Item = usize> {
+        // A CPU adds itself to the set before it reads which LDT there is. Here it is the other way round: without the
+        // fence both could read what was before.
+        fence(Ordering::SeqCst);
+        space.tlb.loaded().iter()
     }
 
     /// Takes the old table out of both roots of `space`, the address space that it was.

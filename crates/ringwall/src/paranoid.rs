@@ -3,6 +3,7 @@
 //! Invariants: what goes back through user-visible memory holds no root's physical address; nothing that may
 //! have interrupted an NMI's code goes back by IRET; CR2 is what it was.
 
+use crate::counters;
 use crate::entry::layout::{ALIAS, ENTRY_STACK_TOP, Landing, StackPage, data_offset, data_word};
 use crate::entry::{IN_RDI, IN_RDI_RSI, IN_RSP, Spot, Text, Variant};
 use crate::frame::Frame;
@@ -85,6 +86,7 @@ fn handle<H: Handlers>(
         }
         Some(18) => H::machine_check(frame),
         _ => {
+            counters::count_nmi(frame, text, data_word!(text_base));
             H::nmi(frame);
             restore_fault_address(fault_address);
             // An NMI's own way back is always IRET: NMIs are unmasked by it.

@@ -8,6 +8,7 @@ extern crate alloc;
 pub mod breakpoints;
 pub mod calendar;
 pub mod chacha;
+pub mod cpus;
 pub mod futex;
 pub mod isolation;
 pub mod machine_check;

@@ -59,6 +59,8 @@ mod register {
 const TAKES_INTERRUPTS: u32 = 1 << 8;
 const MASKED: u32 = 1 << 16;
 const DELIVER_NMI: u32 = 4 << 8;
+const DELIVER_INIT: u32 = 5 << 8;
+const DELIVER_START: u32 = 6 << 8;
 const DIVIDE_BY_1: u32 = 0b1011;
 /// In the command register of a page of memory: the last command has not left yet.
 const PENDING: u32 = 1 << 12;
@@ -190,6 +192,10 @@ pub enum Command {
     Interrupt(u8),
     /// A non-maskable interrupt.
     Nmi,
+    /// A reset of the CPU, which then waits to be started.
+    Init,
+    /// A start in real mode at the page below 1 MiB with this number.
+    Start(u8),
 }
 
 impl Command {
@@ -198,6 +204,8 @@ impl Command {
             | match self {
                 Command::Interrupt(vector) => vector as u32,
                 Command::Nmi => DELIVER_NMI,
+                Command::Init => DELIVER_INIT,
+                Command::Start(page) => DELIVER_START | page as u32,
             }
     }
 }

@@ -8,6 +8,7 @@ use crate::task::Thread;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use ringwall::core::tlb::CpuSet;
 use x86_64::VirtAddr;
+use x86_64::registers::model_specific::GsBase;
 
 /// Most CPUs that the kernel runs.
 pub const MAXIMUM: usize = 64;
@@ -22,6 +23,12 @@ pub struct CpuLocal {
     pub is_open: AtomicBool,
     /// How many NMIs there were.
     pub nmis: AtomicU64,
+    /// How often the timer fired.
+    pub timers: AtomicU64,
+    /// How often another CPU asked for a look at the run queue.
+    pub reschedules: AtomicU64,
+    /// How often another CPU asked for a flush.
+    pub flushes: AtomicU64,
     /// How many machine checks there were.
     pub machine_checks: AtomicU64,
     /// A machine check that is yet to be told.
@@ -35,9 +42,19 @@ impl CpuLocal {
             has_segments: AtomicBool::new(false),
             is_open: AtomicBool::new(false),
             nmis: AtomicU64::new(0),
+            timers: AtomicU64::new(0),
+            reschedules: AtomicU64::new(0),
+            flushes: AtomicU64::new(0),
             machine_checks: AtomicU64::new(0),
             machine_check: machine_check::Record::new(),
         }
+    }
+
+    /// One more of something that this CPU alone counts.
+    #[inline]
+    pub(super) fn count(&self, of: fn(&CpuLocal) -> &AtomicU64) {
+        let counter = of(self);
+        counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     /// What its local APIC is called.
@@ -70,6 +87,11 @@ pub fn of(cpu: usize) -> &'static CpuLocal {
 pub fn index() -> usize {
     // SAFETY: the CPU is made active at boot, before anything asks.
     unsafe { ringwall::local_word::<2>() as usize }
+}
+
+/// Whether this CPU has been made active, so that [`index`] and the like can be asked. For slow paths.
+pub fn is_active() -> bool {
+    GsBase::read().as_u64() >> 63 != 0
 }
 
 /// The CPUs that run threads and take interrupts from others. None ever leaves.
@@ -115,10 +137,10 @@ pub fn activate(roots: &ringwall::AddressSpace, stack_top: u64) {
     unsafe { ringwall::switch_to(roots, VirtAddr::new(stack_top)) };
 }
 
-/// This CPU idles on memory that stays loaded, and touches none of it.
-pub fn rest(roots: &ringwall::AddressSpace) {
+/// This CPU idles on the memory that is loaded, and touches none of it.
+pub fn rest() {
     // SAFETY: interrupts are off in the kernel.
-    unsafe { ringwall::rest(roots) };
+    unsafe { ringwall::rest() };
 }
 
 /// Makes this CPU's ways to ring 3 and back those without a switch of roots, or those with one. `task::way` alone calls

@@ -207,6 +207,7 @@ fn interrupt(vector: u8, from_user: bool) {
     match vector {
         apic::TIMER => {
             apic::end_of_interrupt();
+            super::cpu::local().count(|local| &local.timers);
             time::tick(from_user);
             machine_check::tell();
         }
@@ -218,10 +219,12 @@ fn interrupt(vector: u8, from_user: bool) {
         }
         apic::FLUSH => {
             apic::end_of_interrupt();
+            super::cpu::local().count(|local| &local.flushes);
             mm::tlb::serve_requests();
         }
         apic::RESCHEDULE => {
             apic::end_of_interrupt();
+            super::cpu::local().count(|local| &local.reschedules);
             task::reschedule_requested();
         }
         apic::SPURIOUS => {}

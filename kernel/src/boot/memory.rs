@@ -34,6 +34,23 @@ pub fn for_each_free(info: &BootInfo, mut free: impl FnMut(Range<u64>)) {
     }
 }
 
+/// What starting other CPUs takes.
+pub const TRAMPOLINE_BYTES: u64 = 4 * PAGE;
+
+/// So many bytes of RAM below 1 MiB, for the code at which other CPUs start. Nothing there is ever given away.
+pub fn place_for_trampoline(info: &BootInfo) -> Option<u64> {
+    /// Above what a BIOS and old boot sectors use, below what is no RAM on any PC.
+    const WITHIN: Range<u64> = 0x8000..0xa_0000;
+    let initramfs = info.initramfs().unwrap_or(0..0);
+    let fits = |start: &u64| {
+        let end = start + TRAMPOLINE_BYTES;
+        end <= WITHIN.end
+            && (end <= initramfs.start || *start >= initramfs.end)
+            && info.ram().iter().any(|ram| ram.start <= *start && end <= ram.end)
+    };
+    WITHIN.step_by(PAGE as usize).find(fits)
+}
+
 /// One past the highest byte of RAM.
 pub fn end_of_ram(info: &BootInfo) -> u64 {
     info.ram().iter().map(|range| range.end).max().unwrap_or(0)

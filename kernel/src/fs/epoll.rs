@@ -10,6 +10,7 @@ use super::nameless::Nameless;
 use super::poll;
 use super::transfer::{Sink, Source};
 use crate::errno::{Errno, Result};
+use crate::sync::Mutex;
 use crate::sync::{self, WaitQueue};
 use crate::task;
 use alloc::{
@@ -18,7 +19,6 @@ use alloc::{
 };
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use linux_raw_sys::general as abi;
-use spin::Mutex;
 
 const EDGE: u32 = 1 << 31;
 const ONCE: u32 = 1 << 30;

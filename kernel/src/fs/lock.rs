@@ -5,10 +5,10 @@
 
 use super::File;
 use crate::errno::{Errno, Result};
+use crate::sync::Mutex;
 use crate::sync::WaitQueue;
 use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicUsize, Ordering};
-use spin::Mutex;
 
 /// Who holds a lock.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -191,9 +191,8 @@ fn open_unnamed(walked: Walked, flags: u32, mode: u32) -> Result<Arc<File>> {
 /// A file without a name for memfd_create.
 pub fn memory_file(name: &[u8], seals: u32) -> Result<Arc<File>> {
     use super::memory::Memory;
-    use spin::LazyLock;
-    static MEMORY: LazyLock<Arc<Node>> =
-        LazyLock::new(|| Memory::create(abi::TMPFS_MAGIC, 0o777, 0));
+    use crate::sync::Lazy;
+    static MEMORY: Lazy<Arc<Node>> = Lazy::new(|| Memory::create(abi::TMPFS_MAGIC, 0o777, 0));
     crate::fs::current::admit()?;
     let node = Node::sealable(MEMORY.memory(), 0o777, seals);
     Ok(File::with(node.clone(), node, Origin::Memory(name.to_vec()), abi::O_RDWR))

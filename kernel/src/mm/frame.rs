@@ -28,12 +28,12 @@
 
 use super::layout::{DIRECT_MAP, direct};
 use crate::errno::{Errno, Result};
+use crate::sync::Mutex;
 use buddy_system_allocator::Heap;
 use core::alloc::Layout;
 use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::Relaxed};
-use spin::Mutex;
 
 /// Bytes of a frame.
 pub const FRAME: u64 = 4096;

@@ -52,7 +52,7 @@ unsafe impl GlobalAlloc for Blocks {
 }
 
 struct KernelHeap {
-    small: TalcLock<spin::Mutex<()>, GlobalAllocSource<Blocks>, DefaultBinning>,
+    small: TalcLock<crate::sync::Mutex<()>, GlobalAllocSource<Blocks>, DefaultBinning>,
 }
 
 /// Sizes from 2^62 on could not be rounded up to a block.

@@ -43,5 +43,6 @@ pub use load::Loaded;
 pub use map::Request;
 pub use mapping::{MappedFile, Protection, RegionFlags};
 pub use page::{PAGE, Page};
+pub use roots::start;
 pub use space::Mm;
 pub use truncate::forget_pages;

@@ -3,7 +3,20 @@
 use crate::arch::frames::KernelFrames;
 use crate::arch::isolation::isolation;
 use crate::errno::{Errno, Result};
+use crate::sync::Once;
 use ringwall::AddressSpace;
+
+static NOWHERE: Once<AddressSpace> = Once::new();
+
+/// Makes the address space of CPUs that have nothing to run and nothing left to rest on. At boot.
+pub fn start() {
+    NOWHERE.call_once(|| make().expect("no memory for the first page tables"));
+}
+
+/// It has no user memory.
+pub(super) fn nowhere() -> &'static AddressSpace {
+    NOWHERE.get().expect("made at boot")
+}
 
 /// A pair of roots with an empty user half.
 ///

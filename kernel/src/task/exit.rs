@@ -177,8 +177,8 @@ fn end_whole(process: &Arc<Process>) {
         completion.complete();
     }
     process.note_memory();
-    // The page tables are loaded: the CPU keeps them until it has switched to others.
-    scheduler::borrow_memory(process.mm.replace(None));
+    // The last handle: this CPU, and those that idle on it, leave the page tables.
+    drop(process.mm.replace(None));
 
     let thread = current();
     let (children, hung_up, reaper) = {

@@ -78,6 +78,12 @@ pub fn exit_work(frame: &mut Frame) {
     }
 }
 
+/// What a CPU does that has come up: whatever there is to run, for ever.
+pub fn run_idle() -> ! {
+    create::initialize_cpu();
+    scheduler::idle()
+}
+
 /// Another CPU put a thread on this CPU's run queue: the running one lets it run on the way out. (An idle CPU looks
 /// at its queue after any interrupt.)
 pub fn reschedule_requested() {

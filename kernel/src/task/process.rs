@@ -7,13 +7,13 @@ use super::thread::Thread;
 use crate::fs::{File, FileTable, Paths};
 use crate::mm::Mm;
 use crate::signal::{Actions, Shared};
+use crate::sync::Mutex;
 use crate::sync::{Completion, Own, WaitQueue};
 use crate::time::interval::Intervals;
 use crate::time::posix::PosixTimers;
 use alloc::{string::String, sync::Arc, vec::Vec};
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use spin::Mutex;
 
 /// Set in `exit` once it is decided how the process ends.
 const ENDING: u32 = 1 << 31;

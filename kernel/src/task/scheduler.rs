@@ -12,12 +12,11 @@ use super::segments;
 use super::switch::switch;
 use super::thread::{CurrentThread, Sleep, Thread, work};
 use crate::arch::{cpu, selectors::Selectors};
-use crate::mm::Mm;
+use crate::sync::Mutex;
 use crate::time;
 use alloc::sync::Arc;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use spin::Mutex;
 use x86_64::VirtAddr;
 use x86_64::registers::control::{Cr4, Cr4Flags};
 use x86_64::registers::model_specific::{FsBase, KernelGsBase};
@@ -73,9 +72,6 @@ struct Cpu {
     idle: AtomicPtr<Thread>,
     /// The thread that was switched away from, until the next one has looked after it.
     previous: AtomicPtr<Thread>,
-    /// A reference to memory that this CPU's page tables are still of although no thread on this
-    /// CPU owns it: it idles on them, or is about to leave a dead process.
-    borrowed: AtomicPtr<Mm>,
     /// When the timer fires next; `u64::MAX` if it does not.
     armed: AtomicU64,
     /// It fires within a slice.
@@ -87,7 +83,6 @@ static CPUS: [Cpu; cpu::MAXIMUM] = [const {
         queue: Mutex::new(RunQueue { head: ptr::null_mut(), tail: ptr::null_mut() }),
         idle: AtomicPtr::new(ptr::null_mut()),
         previous: AtomicPtr::new(ptr::null_mut()),
-        borrowed: AtomicPtr::new(ptr::null_mut()),
         armed: AtomicU64::new(u64::MAX),
         slice_armed: AtomicBool::new(false),
     }
@@ -214,13 +209,8 @@ fn switch_to(cpu: &'static Cpu, previous: &Thread, next: &'static Thread) {
     // SAFETY: `next` is being switched to, so nobody replaces its process's memory meanwhile.
     match unsafe { next.process.mm.borrow() } {
         Some(mm) => cpu::activate(mm.roots(), next.stack_top()),
-        // The idle thread goes on with the page tables that are loaded; they must stay.
-        None => {
-            if let Some(mm) = previous.process.mm.get() {
-                cpu::rest(mm.roots());
-                borrow_memory(Some(mm));
-            }
-        }
+        // The idle thread goes on with the page tables that are loaded, until they end (`Mm`'s drop).
+        None => cpu::rest(),
     }
     let work =
         previous.switch_work.load(Ordering::Relaxed) | next.switch_work.load(Ordering::Relaxed);
@@ -252,9 +242,6 @@ pub(super) fn finish_switch() {
     unsafe { &*previous }.set_on_cpu(false);
     if !ptr::eq(&raw const *thread, cpu.idle.load(Ordering::Relaxed)) {
         load_context(&thread);
-        if !cpu.borrowed.load(Ordering::Relaxed).is_null() {
-            borrow_memory(None);
-        }
     }
     if dead {
         // SAFETY: this is the reference that `start` made; nobody runs on its stack any more.
@@ -272,16 +259,6 @@ pub fn breathe() -> bool {
         schedule();
     }
     thread.has_signal()
-}
-
-/// Keeps `memory` as long as this CPU idles on its page tables, instead of what it kept before.
-pub(super) fn borrow_memory(memory: Option<Arc<Mm>>) {
-    let new = memory.map_or(ptr::null_mut(), |memory| Arc::into_raw(memory).cast_mut());
-    let old = this_cpu().borrowed.swap(new, Ordering::Relaxed);
-    if !old.is_null() {
-        // SAFETY: stored by this function with its count.
-        drop(unsafe { Arc::from_raw(old) });
-    }
 }
 
 fn save_context(thread: &Thread) {

@@ -12,10 +12,10 @@
 
 use crate::errno::{Errno, Result};
 use crate::mm::{frame, kernel, layout};
+use crate::sync::Mutex;
 use alloc::vec::Vec;
 use core::mem::ManuallyDrop;
 use core::ops::Range;
-use spin::Mutex;
 
 const SLOT_BYTES: u64 = 64 << 10;
 const STACK_BYTES: u64 = 16 << 10;
@@ -97,14 +97,9 @@ impl Stack {
         end - STACK_BYTES..end
     }
 
+    /// Nobody runs on it.
     fn unmap(&self) {
-        for address in self.bounds().step_by(PAGE_BYTES as usize) {
-            if let Some(physical) = kernel::unmap(address) {
-                // SAFETY: it was mapped there alone, nobody runs on the stack, and the translation
-                // was flushed.
-                unsafe { frame::free(physical, 0) };
-            }
-        }
+        kernel::unmap(self.bounds());
     }
 }
 

@@ -8,6 +8,7 @@ use super::{Process, ptrace::Tracee, scheduler, segments::Segments, stack::Stack
 use crate::arch::{fpu::FpuState, selectors::Selectors};
 use crate::errno::Result;
 use crate::signal::{AlternateStack, Pending};
+use crate::sync::{Mutex, Once};
 use alloc::{boxed::Box, sync::Arc};
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
@@ -15,7 +16,6 @@ use core::ops::Deref;
 use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use ringwall::Frame;
 use ringwall_rules::ports::Permissions;
-use spin::{Mutex, Once};
 
 /// Bits of what a thread has to do before it returns to ring 3.
 pub mod work {

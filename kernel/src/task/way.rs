@@ -19,11 +19,11 @@ use super::{Process, ptrace, table};
 use crate::arch::{cpu, isolation};
 use crate::errno::{Errno, Result};
 use crate::mm::Mm;
+use crate::sync::Mutex;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicBool, Ordering};
 use ringwall::Frame;
 use ringwall_rules::isolation::Refused;
-use spin::Mutex;
 
 /// In [`Thread::switch_work`]: the thread goes to ring 3 under the kernel root.
 pub const OPEN: u32 = 4;

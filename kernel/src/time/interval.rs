@@ -2,11 +2,11 @@
 
 use super::queue::{Alarm, Expire};
 use crate::signal::{self, Info};
+use crate::sync::Mutex;
 use crate::task::Process;
 use alloc::sync::{Arc, Weak};
 use core::sync::atomic::{AtomicBool, Ordering};
 use linux_raw_sys::general as raw;
-use spin::Mutex;
 
 /// A timer's setting: nanoseconds to its end, 0 for off, and from then on between ends.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]

@@ -4,10 +4,10 @@ use super::interval::Setting;
 use super::queue::{Alarm, Expire};
 use crate::errno::{Errno, Result};
 use crate::signal::{self, Info};
+use crate::sync::Mutex;
 use crate::task::{self, Process};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use spin::Mutex;
 
 /// Most timers of a process.
 const LIMIT: usize = 128;

@@ -5,10 +5,10 @@
 //!
 //! Lock order: the queue's lock is a leaf. What expires is run after it is released.
 
+use crate::sync::Mutex;
 use crate::task::{Sleep, Thread};
 use alloc::{collections::BTreeMap, sync::Arc};
 use core::sync::atomic::{AtomicU64, Ordering};
-use spin::Mutex;
 
 /// Something that a timer can set off.
 pub trait Expire: Send + Sync {

@@ -14,6 +14,7 @@
 //! has retired; neither does the user half unless its flush is due. PCID 0 is the boot's, and nobody's here.
 
 use super::change::{Change, Pages};
+use super::event::Event;
 use super::space::Space;
 use crate::root::{NO_FLUSH, Pcid, RootPair, Tlb, USER_PCID_BIT};
 
@@ -46,23 +47,11 @@ pub trait Hardware {
     fn exit_cr3(&self) -> u64;
     /// Changes it.
     fn set_exit_cr3(&mut self, cr3: u64);
-}
-
-/// What was flushed and what was not, since the CPU came up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Switches to an address space whose translations were kept.
-    pub kept: u64,
-    /// Switches that had to flush.
-    pub switched_flushing: u64,
-    /// Changes flushed page by page.
-    pub by_page: u64,
-    /// Changes flushed whole.
-    pub whole: u64,
-    /// Changes that needed nothing: they were flushed already, or the CPU runs something else by now.
-    pub needless: u64,
-    /// User halves left to be flushed by the next exit.
-    pub user_due: u64,
+    /// Counts what was done or spared.
+    #[inline(always)]
+    fn count(&mut self, event: Event) {
+        let _ = event;
+    }
 }
 
 /// What a switch did with CR3.
@@ -95,34 +84,19 @@ pub struct CpuTlb {
     resting: bool,
     /// The slot to give up next.
     next: usize,
-    counters: Counters,
 }
 
 impl CpuTlb {
     /// Of a CPU that has loaded no address space yet.
     pub const fn new(cpu: usize, features: Features) -> CpuTlb {
         const EMPTY: Slot = Slot { space: 0, seen: 0, user_due: false };
-        CpuTlb {
-            cpu,
-            features,
-            slots: [EMPTY; SLOTS],
-            loaded: 0,
-            resting: false,
-            next: 0,
-            counters: Counters {
-                kept: 0,
-                switched_flushing: 0,
-                by_page: 0,
-                whole: 0,
-                needless: 0,
-                user_due: 0,
-            },
-        }
+        CpuTlb { cpu, features, slots: [EMPTY; SLOTS], loaded: 0, resting: false, next: 0 }
     }
 
-    /// What was flushed so far.
-    pub fn counters(&self) -> Counters {
-        self.counters
+    /// The CPU's index, as given to [`CpuTlb::new`].
+    #[inline]
+    pub fn cpu(&self) -> usize {
+        self.cpu
     }
 
     /// Whether `space` is the one that is loaded.
@@ -168,10 +142,10 @@ impl CpuTlb {
             previous.leave(self.cpu, rested);
         }
         if kept {
-            self.counters.kept += 1;
+            hardware.count(Event::SwitchKept);
             Switch::Kept
         } else {
-            self.counters.switched_flushing += 1;
+            hardware.count(Event::SwitchFlushed);
             Switch::Flushed
         }
     }
@@ -231,10 +205,10 @@ impl CpuTlb {
         let slot = self.slots[self.loaded];
         if slot.space != change.space || slot.seen >= change.generation {
             // Not loaded: the switch to it will see that `seen` is old.
-            self.counters.needless += 1;
+            hardware.count(Event::ChangeSpared);
         } else if slot.seen + 1 == change.generation && change.pages.are_few() {
             self.slots[self.loaded].seen = change.generation;
-            self.counters.by_page += 1;
+            hardware.count(Event::ChangeByPage);
             change.pages.addresses().for_each(|address| hardware.flush_page(address));
             self.flush_user_half(&change.pages, hardware);
         } else {
@@ -247,11 +221,11 @@ impl CpuTlb {
         if self.features.pcid || !pages.are_few() {
             // Each PCID may hold them; naming each page of each would take longer.
             hardware.flush_all();
-            self.counters.whole += 1;
+            hardware.count(Event::ChangeWhole);
         } else {
             // What the user root may know goes with the next exit; global translations go here.
             pages.addresses().for_each(|address| hardware.flush_page(address));
-            self.counters.by_page += 1;
+            hardware.count(Event::ChangeByPage);
         }
     }
 
@@ -259,7 +233,7 @@ impl CpuTlb {
     fn flush_whole(&mut self, space: &Space, roots: RootPair, hardware: &mut impl Hardware) {
         // Before the write: what is retired after this is another generation's.
         self.slots[self.loaded].seen = space.generation();
-        self.counters.whole += 1;
+        hardware.count(Event::ChangeWhole);
         hardware.write_cr3(self.kernel_cr3(roots, Tlb::Flush));
         self.user_half_is_due(hardware);
     }
@@ -279,9 +253,10 @@ impl CpuTlb {
     }
 
     fn user_half_is_due(&mut self, hardware: &mut impl Hardware) {
-        if self.features.pcid && self.features.isolated {
-            hardware.set_exit_cr3(hardware.exit_cr3() & !NO_FLUSH);
-            self.counters.user_due += 1;
+        let exit = hardware.exit_cr3();
+        if self.features.pcid && self.features.isolated && exit & NO_FLUSH != 0 {
+            hardware.set_exit_cr3(exit & !NO_FLUSH);
+            hardware.count(Event::UserHalfDue);
         }
     }
 

@@ -77,6 +77,17 @@ impl CpuSet {
         })
     }
 
+    /// Whether a CPU other than `cpu` is in it.
+    #[inline]
+    pub fn has_other_than(&self, cpu: usize) -> bool {
+        let own = self.word(cpu);
+        let of = |word: &AtomicU64| {
+            let ignored = if core::ptr::eq(word, own) { 1 << (cpu % 64) } else { 0 };
+            word.load(Ordering::SeqCst) & !ignored
+        };
+        self.0.iter().fold(0, |all, word| all | of(word)) != 0
+    }
+
     /// Whether no CPU is in it.
     pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()

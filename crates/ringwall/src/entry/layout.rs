@@ -10,6 +10,7 @@
 //! The order is the one of [`ringwall_core::area::CpuArea`]; the landing stacks find the rest of the
 //! CPU's pages from their own address by it.
 
+use crate::counters;
 use crate::frame::Frame;
 use core::mem::{offset_of, size_of};
 use ringwall_core::tlb::CpuTlb;
@@ -106,8 +107,9 @@ pub struct WayIn {
     pub exit_to_user: u64,
 }
 
-/// Per-CPU data that only the kernel root maps.
-#[repr(C, align(4096))]
+/// Per-CPU data that only the kernel root maps: the beginning of a page. (Were it aligned to a page, each copy that the
+/// compiler makes while a CPU is added would take one of a task stack's few pages.)
+#[repr(C)]
 pub struct KernelData {
     /// End of the running thread's task stack.
     pub task_stack_top: u64,
@@ -162,9 +164,11 @@ pub struct KernelData {
     pub open_text_base: u64,
     /// What this CPU's TLB may hold.
     pub tlb: CpuTlb,
+    /// What this CPU has counted. Other CPUs read it.
+    pub counters: counters::Words,
 }
 
-const _: () = assert!(size_of::<KernelData>() == 4096);
+const _: () = assert!(size_of::<KernelData>() <= 4096, "one page is mapped");
 
 /// Offset of a [`KernelData`] field from GS base.
 macro_rules! data_offset {

@@ -6,9 +6,9 @@ use crate::fs::hold::Holds;
 use crate::fs::inode::{Change, Entry, Inode, Kind, Metadata, New, Statistics};
 use crate::fs::{Operations, device, pipe::Pipe};
 use crate::mm::Page;
+use crate::sync::Mutex;
 use alloc::{boxed::Box, sync::Arc, sync::Weak, vec::Vec};
 use core::sync::atomic::Ordering;
-use spin::Mutex;
 
 /// An inode.
 pub struct Node {

@@ -2,9 +2,9 @@
 
 use super::Pipe;
 use crate::errno::{Errno, Result};
+use crate::sync::Mutex;
 use alloc::sync::{Arc, Weak};
 use linux_raw_sys::general as abi;
-use spin::Mutex;
 
 /// Which sides open flags ask for: reading, writing.
 fn sides(flags: u32) -> (bool, bool) {

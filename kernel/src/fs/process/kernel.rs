@@ -3,12 +3,12 @@
 use crate::errno::{Errno, Result};
 use crate::fs::generated::Subject;
 use crate::fs::{current, mount};
+use crate::sync::Once;
 use crate::syscall::system;
 use crate::task::way;
 use alloc::{format, string::String, vec::Vec};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as abi;
-use spin::Once;
 
 /// The result of a text.
 type Text = Result<Vec<u8>>;

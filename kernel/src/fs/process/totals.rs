@@ -1,6 +1,6 @@
 //! What /proc tells of the machine as a whole.
 
-use crate::arch::cpu;
+use crate::arch::cpu::{self, CpuLocal};
 use crate::errno::Result;
 use crate::fs::generated::Subject;
 use crate::mm::frame;
@@ -72,13 +72,27 @@ pub fn statistics(_: &Subject) -> Text {
 }
 
 pub fn interrupts(_: &Subject) -> Text {
-    let local = cpu::local();
-    let line = |name: &str, count: &AtomicU64, what: &str| {
-        format!("{name}: {:10}   {what}\n", count.load(Ordering::Relaxed))
-    };
-    let mut text = String::from("           CPU0       \n");
-    text.push_str(&line("NMI", &local.nmis, "Non-maskable interrupts"));
-    text.push_str(&line("MCE", &local.machine_checks, "Machine check exceptions"));
+    type Count = fn(&CpuLocal) -> &AtomicU64;
+    let rows: [(&str, Count, &str); 5] = [
+        ("NMI", |local| &local.nmis, "Non-maskable interrupts"),
+        ("LOC", |local| &local.timers, "Local timer interrupts"),
+        ("RES", |local| &local.reschedules, "Rescheduling interrupts"),
+        ("TLB", |local| &local.flushes, "TLB shootdowns"),
+        ("MCE", |local| &local.machine_checks, "Machine check exceptions"),
+    ];
+    let online: Vec<usize> = cpu::online().iter().collect();
+    let mut text = String::from("     ");
+    for cpu in &online {
+        text.push_str(&format!("{:<11}", format!("      CPU{cpu}")));
+    }
+    for (name, count, what) in rows {
+        text.push_str(&format!("\n{name}:"));
+        for &cpu in &online {
+            text.push_str(&format!(" {:10}", count(cpu::of(cpu)).load(Ordering::Relaxed)));
+        }
+        text.push_str(&format!("   {what}"));
+    }
+    text.push('\n');
     Ok(text.into_bytes())
 }
 

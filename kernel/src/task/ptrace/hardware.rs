@@ -11,13 +11,13 @@ use super::calls;
 use crate::errno::{Errno, Result};
 use crate::mm::layout::USER_END;
 use crate::signal;
+use crate::sync::Mutex;
 use crate::task::{self, Thread, way};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use linux_raw_sys::general as raw;
 use ringwall::Frame;
 use ringwall_rules::breakpoints::{Breakpoints, Refused};
-use spin::Mutex;
 
 /// In [`Thread::switch_work`]: its system calls are watched.
 pub const CALLS: u32 = 1;
