@@ -85,16 +85,27 @@ pub unsafe fn switch_to(space: &AddressSpace, stack_top: VirtAddr) {
 /// # Safety
 /// As there.
 unsafe fn load(tlb: &mut CpuTlb, space: &AddressSpace) {
-    let was_loaded = tlb.is_loaded(&space.tlb);
+    if tlb.is_loaded(&space.tlb) {
+        tlb.wake(&space.tlb, space.roots(), &mut ThisCpu);
+        return;
+    }
     // SAFETY: by this function's contract.
     let previous = unsafe { flush::replace_loaded(&space.tlb) };
-    tlb.switch(&space.tlb, space.roots(), previous.filter(|_| !was_loaded), &mut ThisCpu);
-    if !was_loaded {
-        forget_last_user();
-        let ldt = space.private().word();
-        if ldt | data_word!(ldt) != 0 {
-            load_ldt(space, ldt);
-        }
+    tlb.load(&space.tlb, space.roots(), previous, &mut ThisCpu);
+    forget_last_exits();
+    let ldt = space.private().word();
+    if data_word!(landed) | data_word!(ldt) | ldt != 0 {
+        change_more(space, ldt);
+    }
+}
+
+/// What hardly any switch has to do: forgets the last program's events, and loads the LDT that `word` stands for.
+#[cold]
+#[inline(never)]
+fn change_more(space: &AddressSpace, word: u64) {
+    forget_last_events();
+    if word | data_word!(ldt) != 0 {
+        load_ldt(space, word);
     }
 }
 
@@ -186,11 +197,15 @@ unsafe fn set_task_stack(stack_top: VirtAddr) {
     }
 }
 
-/// Clears what the last program's exits and events left in the stack page's user view: registers of its
-/// own, which the next program must not find.
-fn forget_last_user() {
-    let alias = data_word!(entry_stack_alias) - ENTRY_STACK_TOP as u64;
-    clear_below(alias + ENTRY_STACK_TOP as u64, EXIT_WORDS);
+/// Clears what the last program's exits left in the stack page's user view: registers of its own, which the next program
+/// must not find.
+#[inline(always)]
+fn forget_last_exits() {
+    clear_below(data_word!(entry_stack_alias), EXIT_WORDS);
+}
+
+/// [`forget_last_exits`] for NMIs and the like, if there were any.
+fn forget_last_events() {
     let landed: u64;
     // SAFETY: a word of this CPU's kernel-only data. An NMI between the two instructions lands in the
     // kernel view, and sets nothing.
@@ -204,6 +219,7 @@ fn forget_last_user() {
         );
     }
     if landed != 0 {
+        let alias = data_word!(entry_stack_alias) - ENTRY_STACK_TOP as u64;
         for start in [
             offset_of!(StackPage, nmi_landing),
             offset_of!(StackPage, debug_landing),
@@ -217,6 +233,7 @@ fn forget_last_user() {
 
 const _: () = assert!(LANDED_WORDS * 8 <= size_of::<Landing>());
 
+#[inline(always)]
 fn clear_below(end: u64, words: usize) {
     for index in 1..=words as u64 {
         let word = (end - index * 8) as *mut u64;

@@ -54,7 +54,7 @@ impl Shootdown<'_> {
     #[inline]
     pub unsafe fn concerns_others(&self) -> bool {
         // SAFETY: by this function's contract.
-        self.space.tlb.loaded().has_other_than(unsafe { cpu_tlb() }.cpu())
+        self.space.tlb.is_loaded_elsewhere(unsafe { cpu_tlb() }.cpu())
     }
 
     /// Flushes on this CPU, if it has to.

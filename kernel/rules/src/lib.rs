@@ -12,6 +12,7 @@ pub mod cpus;
 pub mod futex;
 pub mod isolation;
 pub mod machine_check;
+pub mod places;
 pub mod ports;
 pub mod script;
 pub mod segments;
