@@ -19,6 +19,8 @@ pub struct CpuLocal {
     apic_id: AtomicU32,
     /// Whether the GDT entries of a thread hold anything (`task::segments`).
     pub has_segments: AtomicBool,
+    /// The thread that runs, or the last one before the CPU idles, goes to ring 3 under the kernel root (`task::way`).
+    pub is_open: AtomicBool,
     /// How many NMIs there were.
     pub nmis: AtomicU64,
     /// How often the timer fired.
@@ -27,6 +29,10 @@ pub struct CpuLocal {
     pub reschedules: AtomicU64,
     /// How often another CPU asked for a flush.
     pub flushes: AtomicU64,
+    /// How often this CPU asked others for work, flushes above all, and waited (`sync::cross`).
+    pub shootdowns_sent: AtomicU64,
+    /// How often it did what another one had asked.
+    pub shootdowns_served: AtomicU64,
     /// How many machine checks there were.
     pub machine_checks: AtomicU64,
     /// A machine check that is yet to be told.
@@ -38,10 +44,13 @@ impl CpuLocal {
         CpuLocal {
             apic_id: AtomicU32::new(0),
             has_segments: AtomicBool::new(false),
+            is_open: AtomicBool::new(false),
             nmis: AtomicU64::new(0),
             timers: AtomicU64::new(0),
             reschedules: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
+            shootdowns_sent: AtomicU64::new(0),
+            shootdowns_served: AtomicU64::new(0),
             machine_checks: AtomicU64::new(0),
             machine_check: machine_check::Record::new(),
         }
@@ -49,7 +58,7 @@ impl CpuLocal {
 
     /// One more of something that this CPU alone counts.
     #[inline]
-    pub(super) fn count(&self, of: fn(&CpuLocal) -> &AtomicU64) {
+    pub fn count(&self, of: fn(&CpuLocal) -> &AtomicU64) {
         let counter = of(self);
         counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
@@ -138,6 +147,15 @@ pub fn activate(roots: &ringwall::AddressSpace, stack_top: u64) {
 pub fn rest() {
     // SAFETY: interrupts are off in the kernel.
     unsafe { ringwall::rest() };
+}
+
+/// Makes this CPU's ways to ring 3 and back those without a switch of roots, or those with one. `task::way` alone calls
+/// it.
+pub fn set_way(open: bool) {
+    let way = if open { ringwall::Way::Open } else { ringwall::Way::Isolated };
+    // SAFETY: interrupts are off in the kernel; `task::way` keeps each thread to the way it came in by, and lets a thread
+    // be open only with open memory.
+    unsafe { ringwall::set_way(way) };
 }
 
 /// Restores `frame`, which must be the one at the top of the current task stack, and runs it.
