@@ -12,6 +12,7 @@ extern crate alloc;
 
 pub mod arch;
 pub mod boot;
+pub mod breaks;
 pub mod errno;
 pub mod fs;
 pub mod mm;
@@ -39,6 +40,8 @@ pub extern "sysv64" fn kernel_main(magic: u32, address: u64) -> ! {
     println!("ringwall: booting, command line \"{}\"", command_line.escape_ascii());
     // First of all, so that whatever goes wrong from here on ends with the machine off.
     arch::acpi::find(info.rsdp());
+    #[cfg(feature = "breaks")]
+    breaks::turn_on(command_line).unwrap_or_else(|error| give_up(error));
     mm::frame::start(boot::memory::end_of_ram(&info));
     // SAFETY: free RAM by the loader's word; the boot root maps that much of it.
     boot::memory::for_each_free(&info, |range| unsafe {

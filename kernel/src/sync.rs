@@ -216,7 +216,8 @@ pub fn sleep<T>(
             if crate::time::now() >= deadline {
                 break Err(Errno::ETIMEDOUT);
             }
-            if alarm.is_none() {
+            // One that has gone off, on a CPU whose clock is a little ahead, is set anew.
+            if alarm.as_ref().is_none_or(|alarm: &Alarm| !alarm.is_set()) {
                 alarm = Some(Alarm::wake(deadline, thread.arc()));
             }
         }

@@ -11,6 +11,7 @@
 //! Invariant: the user half of both roots names the same tables; of the other entries, only the private
 //! slot ([`crate::ldt`]) ever changes, in both roots alike.
 
+use crate::breaks::Break;
 use crate::frames::Frames;
 use crate::isolation::Isolation;
 use crate::ldt::Private;
@@ -131,7 +132,7 @@ impl AddressSpace {
         match self.user {
             Some(user) => {
                 let halves = user_half_entries(entry);
-                let executable = self.is_open() || cfg!(feature = "break-user-half-nx");
+                let executable = self.is_open() || Break::UserHalfNx.is_on();
                 let kernel = if executable { entry } else { halves.kernel };
                 self.kernel[index].store(kernel, Ordering::Release);
                 user[index].store(halves.user, Ordering::Release);

@@ -107,7 +107,7 @@ pub(crate) fn count(event: Event) {
             }
         };
     }
-    one!(SwitchKept SwitchFlushed ChangeByPage ChangeWhole ChangeSpared UserHalfDue);
+    one!(SwitchKept SwitchFlushed ChangeByPage ChangeWhole Everything ChangeSpared UserHalfDue);
 }
 
 const EVENTS: usize = data_offset!(counters) + offset_of!(Words, events);
@@ -196,7 +196,7 @@ mod tests {
         for event in Event::ALL {
             words.events[event as usize].store(10u64.pow(event as u32), Ordering::Relaxed);
         }
-        assert_eq!(words.read().of(Event::ChangeSpared), 10_000);
+        assert_eq!(words.read().of(Event::ChangeSpared), 100_000);
         assert_eq!(words.read().cr3_writes(), 1_011);
     }
 }

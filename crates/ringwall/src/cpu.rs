@@ -2,6 +2,7 @@
 //!
 //! Invariant: the pages are whole before they are mapped, and mapped before a register names them.
 
+use crate::breaks::Break;
 use crate::descriptors::{
     GDT_ENTRIES, KERNEL_CODE_SELECTOR, KERNEL_DATA_SELECTOR, TSS_OFFSET, TSS_SELECTOR,
     USER_CODE_SELECTOR, USER_DATA_SELECTOR, gdt, interrupt_stack,
@@ -144,9 +145,10 @@ impl Isolation {
                 .copy_from_slice(&u64::from(KERNEL_DATA_SELECTOR).to_le_bytes());
         }
 
-        #[cfg(feature = "break-kernel-pointer")]
-        tables::bytes(frames, user_stack)[offset_of!(StackPage, user_mapped)..][..8]
-            .copy_from_slice(&stacks.nmi.as_u64().wrapping_sub(64).to_le_bytes());
+        if Break::KernelPointer.is_on() {
+            tables::bytes(frames, user_stack)[offset_of!(StackPage, user_mapped)..][..8]
+                .copy_from_slice(&stacks.nmi.as_u64().wrapping_sub(64).to_le_bytes());
+        }
 
         self.map_page(Page::Gdt, area.gdt(), gdt_frame, gdt_frame, frames)?;
         self.map_page(Page::Stack, area.stack(), kernel_stack, user_stack, frames)?;

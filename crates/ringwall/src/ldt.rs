@@ -17,6 +17,7 @@
 //! Intel SDM vol. 3, 3.5.1 (LDT), 4.10.4 (what a change of tables leaves behind).
 
 use crate::address_space::AddressSpace;
+use crate::breaks::Break;
 use crate::frames::Frames;
 use crate::tables::{self, MapError, Table};
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
@@ -30,10 +31,12 @@ const PAGE: usize = 4096;
 const ENTRY: usize = size_of::<Descriptor>();
 
 /// The bits of a leaf that maps a page of an LDT.
-const LEAF: u64 = match cfg!(feature = "break-ldt-writable") {
-    true => private::LEAF | WRITABLE,
-    false => private::LEAF,
-};
+fn leaf_bits() -> u64 {
+    match Break::LdtWritable.is_on() {
+        true => private::LEAF | WRITABLE,
+        false => private::LEAF,
+    }
+}
 const _: () = assert!(private::LEAF & ACCESSED != 0, "the CPU has nothing to write to the tables");
 
 /// A table of descriptors in frames of its own, mapped nowhere but in the direct map. What is not set is
@@ -186,7 +189,7 @@ impl Private {
         let base = self.base(which);
         for (page, frame) in ldt.frames.iter().flatten().enumerate() {
             // All pages are in one table of the last level: only the first can fail for want of a frame.
-            let leaf = frame.start_address().as_u64() | LEAF;
+            let leaf = frame.start_address().as_u64() | leaf_bits();
             tables::map_below(level_3, base + (page * PAGE) as u64, leaf, frames)?;
         }
         Ok(())

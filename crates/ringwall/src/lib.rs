@@ -31,6 +31,7 @@ extern crate self as ringwall;
 extern crate std;
 
 pub mod address_space;
+pub mod breaks;
 pub mod counters;
 pub mod cpu;
 pub mod current;

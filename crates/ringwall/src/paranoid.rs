@@ -3,6 +3,7 @@
 //! Invariants: what goes back through user-visible memory holds no root's physical address; nothing that may
 //! have interrupted an NMI's code goes back by IRET; CR2 is what it was.
 
+use crate::breaks::Break;
 use crate::counters;
 use crate::entry::layout::{ALIAS, ENTRY_STACK_TOP, Landing, StackPage, data_offset, data_word};
 use crate::entry::{IN_RDI, IN_RDI_RSI, IN_RSP, Spot, Text, Variant};
@@ -95,7 +96,7 @@ fn handle<H: Handlers>(
     }
     restore_fault_address(fault_address);
     let on_them = Stacks::of_this_cpu(text_base).has(frame, text);
-    u64::from(on_them && cfg!(not(feature = "break-nmi-iret")))
+    u64::from(on_them && !Break::NmiIret.is_on())
 }
 
 fn restore_fault_address(address: u64) {

@@ -27,6 +27,10 @@ pub struct CpuLocal {
     pub reschedules: AtomicU64,
     /// How often another CPU asked for a flush.
     pub flushes: AtomicU64,
+    /// How often this CPU asked others for work, flushes above all, and waited (`sync::cross`).
+    pub shootdowns_sent: AtomicU64,
+    /// How often it did what another one had asked.
+    pub shootdowns_served: AtomicU64,
     /// How many machine checks there were.
     pub machine_checks: AtomicU64,
     /// A machine check that is yet to be told.
@@ -42,6 +46,8 @@ impl CpuLocal {
             timers: AtomicU64::new(0),
             reschedules: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
+            shootdowns_sent: AtomicU64::new(0),
+            shootdowns_served: AtomicU64::new(0),
             machine_checks: AtomicU64::new(0),
             machine_check: machine_check::Record::new(),
         }
@@ -49,7 +55,7 @@ impl CpuLocal {
 
     /// One more of something that this CPU alone counts.
     #[inline]
-    pub(super) fn count(&self, of: fn(&CpuLocal) -> &AtomicU64) {
+    pub fn count(&self, of: fn(&CpuLocal) -> &AtomicU64) {
         let counter = of(self);
         counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }

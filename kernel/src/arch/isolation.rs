@@ -4,7 +4,7 @@ use super::features::{self, Features};
 use super::frames::KernelFrames;
 use super::traps::KernelHandlers;
 use super::{cpu, random};
-use crate::mm::layout::{ENTRY_REGION, PRIVATE_SLOT};
+use crate::mm::layout::{self, ENTRY_REGION, PRIVATE_SLOT};
 use crate::println;
 use crate::sync::{Mutex, Once};
 use ringwall::core::hardening::{self, Hardening};
@@ -84,7 +84,7 @@ pub fn start(command_line: &[u8], features: &Features) {
     let setup = Setup {
         kernel_root: PhysFrame::containing_address(PhysAddr::new(crate::boot::kernel_root())),
         region: ENTRY_REGION..=REGION_END,
-        random: random::seed(),
+        random: if layout::is_random() { random::seed() } else { 0 },
         isolate: decision.isolate,
         switchable: true,
         pcid,

@@ -1,7 +1,7 @@
 //! Which physical memory is free: RAM of the map, less the first MiB, the image and the initramfs.
 
 use super::info::BootInfo;
-use crate::mm::layout::IMAGE;
+use crate::mm::layout::image_physical;
 use core::ops::Range;
 
 unsafe extern "C" {
@@ -12,7 +12,7 @@ const PAGE: u64 = 4096;
 
 /// Calls `free` with each free range, page-aligned.
 pub fn for_each_free(info: &BootInfo, mut free: impl FnMut(Range<u64>)) {
-    let image = 0..(&raw const image_end).addr() as u64 - IMAGE;
+    let image = 0..image_physical((&raw const image_end).addr() as u64);
     let mut held = [image, info.initramfs().unwrap_or(0..0)]
         .map(|range| range.start & !(PAGE - 1)..range.end.next_multiple_of(PAGE));
     held.sort_unstable_by_key(|range| range.start);

@@ -48,6 +48,7 @@ pub fn call(cpus: impl Iterator<Item = usize>, work: &Work<'_>) {
         work();
     }
     if asked {
+        cpu::local().count(|local| &local.shootdowns_sent);
         wait(here);
     }
 }
@@ -79,5 +80,6 @@ pub fn serve() {
         // SAFETY: `call` put the address of its own variable there and returns only when this was answered.
         let work = unsafe { *work };
         work();
+        cpu::local().count(|local| &local.shootdowns_served);
     });
 }

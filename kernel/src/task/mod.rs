@@ -13,6 +13,8 @@
 //! Lock order: table, a process's `threads`, its `signals`, a thread's `pending`, its process's
 //! actions, wait queues, run queues. Timers are a leaf of their own.
 
+mod context;
+pub mod cpus;
 pub mod create;
 pub mod credentials;
 pub mod exec;
@@ -23,6 +25,7 @@ pub mod process;
 pub mod ptrace;
 pub mod resources;
 pub mod robust;
+mod run_queue;
 pub mod scheduler;
 pub mod segments;
 pub mod stack;
@@ -31,7 +34,8 @@ pub mod table;
 pub mod thread;
 pub mod wait;
 
-pub use create::run_first;
+pub use cpus::reschedule_requested;
+pub use create::{run_first, run_idle};
 pub use process::Process;
 pub use scheduler::{breathe, current, schedule};
 pub use table::{all, find, find_thread};
@@ -72,18 +76,6 @@ pub fn exit_work(frame: &mut Frame) {
             signal::deliver(frame);
         }
     }
-}
-
-/// What a CPU does that has come up: whatever there is to run, for ever.
-pub fn run_idle() -> ! {
-    create::initialize_cpu();
-    scheduler::idle()
-}
-
-/// Another CPU put a thread on this CPU's run queue: the running one lets it run on the way out. (An idle CPU looks
-/// at its queue after any interrupt.)
-pub fn reschedule_requested() {
-    current().add_work(work::RESCHEDULE);
 }
 
 /// Sends a terminal's signal to a process group (called from interrupts too).

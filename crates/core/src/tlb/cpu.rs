@@ -251,7 +251,7 @@ impl CpuTlb {
         if self.features.pcid || !pages.are_few() {
             // Each PCID may hold them; naming each page of each would take longer.
             hardware.flush_all();
-            hardware.count(Event::ChangeWhole);
+            hardware.count(Event::Everything);
         } else {
             // What the user root may know goes with the next exit; global translations go here.
             pages.addresses().for_each(|address| hardware.flush_page(address));

@@ -12,8 +12,10 @@ pub enum Event {
     SwitchFlushed,
     /// A change was flushed page by page.
     ChangeByPage,
-    /// A change was flushed by dropping all of its address space, or one of kernel pages by dropping all there is.
+    /// A change was flushed by dropping all of its address space: CR3 was written.
     ChangeWhole,
+    /// A change of kernel pages was flushed by dropping all there is, of every PCID and global.
+    Everything,
     /// A change needed no flush: it came with an earlier one, or the CPU runs something else by now.
     ChangeSpared,
     /// With PCID, the user half of a change was left to be dropped by the next exit; one exit drops those of all changes
@@ -23,7 +25,7 @@ pub enum Event {
 
 impl Event {
     /// How many there are.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 7;
 
     /// All, each at the index that it is as a number.
     pub const ALL: [Event; Event::COUNT] = [
@@ -31,6 +33,7 @@ impl Event {
         Event::SwitchFlushed,
         Event::ChangeByPage,
         Event::ChangeWhole,
+        Event::Everything,
         Event::ChangeSpared,
         Event::UserHalfDue,
     ];
@@ -43,6 +46,7 @@ impl Event {
             Event::SwitchFlushed => "switch-flushed",
             Event::ChangeByPage => "flush-pages",
             Event::ChangeWhole => "flush-whole",
+            Event::Everything => "flush-all",
             Event::ChangeSpared => "flush-spared",
             Event::UserHalfDue => "flush-exit",
         }

@@ -75,8 +75,10 @@ exit_to_user_popped_\variant:
     push qword ptr [rdi + 32]
     push qword ptr [rdi + 24]
     push qword ptr [rdi]
-    test byte ptr [rdi + 56], {LOCAL_SELECTOR} * (1 - {BREAK_ESPFIX})
+    test byte ptr [rdi + 56], {LOCAL_SELECTOR}
+    sound
     jnz exit_by_espfix_\variant
+    sound_end \variant, {BREAK_ESPFIX}
 exit_by_entry_stack_\variant:
 .if \open == 0
     sub rsp, {ALIAS}

@@ -91,6 +91,32 @@
     .popsection
 .endm
 
+# A deliberate break (breaks.rs). The bytes are gone if it is on; without the feature they are there, and that is all.
+.macro sound
+791:
+.endm
+
+.macro sound_end variant, break
+.if {BREAKS}
+792:
+    .pushsection .rodata.ringwall.\variant\().breaks, "a"
+    .short \break, 0, 791b - ringwall_text_\variant, 792b - ringwall_text_\variant
+    .popsection
+.endif
+.endm
+
+# The bytes are there only if it is on. Stands, with them, in `.if {BREAKS}`.
+.macro broken
+793:
+.endm
+
+.macro broken_end variant, break
+794:
+    .pushsection .rodata.ringwall.\variant\().breaks, "a"
+    .short \break, 1, 793b - ringwall_text_\variant, 794b - ringwall_text_\variant
+    .popsection
+.endm
+
 # Ring 0 must not run with the user's AC: SMAP would be off.
 .macro clear_ac variant
     when
@@ -235,7 +261,7 @@
 
 # GS base := R13. Uses: RAX, RCX, RDX.
 .macro restore_gs_base variant
-.if {BREAK_PARANOID_GS} == 0
+    sound
     when
     wrgsbase r13
     when_end \variant, {FEATURE_FSGSBASE}
@@ -246,7 +272,7 @@
     shr rdx, 32
     wrmsr
     when_end \variant, {FEATURE_NO_FSGSBASE}
-.endif
+    sound_end \variant, {BREAK_PARANOID_GS}
 .endm
 
 # The last thing before code that goes to ring 3, or to what may be past its own VERW. Uses: ZF.

@@ -69,6 +69,7 @@ pub mod windows;
 
 pub use text::{Features, Points, Spot, Text, Variant};
 
+use crate::breaks::Break;
 use crate::frame::{ENTERED_BY_SYSCALL, Frame};
 use core::mem::offset_of;
 use layout::{ALIAS, ENTRY_STACK_TOP, StackPage, data_offset, landing_top};
@@ -166,10 +167,11 @@ core::arch::global_asm!(
     IN_RSP = const IN_RSP,
     IN_RDI = const IN_RDI,
     IN_RDI_RSI = const IN_RDI_RSI,
-    BREAK_CR3_WRITE = const cfg!(feature = "break-cr3-write") as u32,
-    BREAK_REGISTER = const cfg!(feature = "break-register") as u32,
-    BREAK_PARANOID_GS = const cfg!(feature = "break-paranoid-gs") as u32,
-    BREAK_PARANOID_CR3 = const cfg!(feature = "break-paranoid-cr3") as u32,
-    BREAK_DOUBLE_FAULT_STACK = const cfg!(feature = "break-double-fault-stack") as u32,
-    BREAK_ESPFIX = const cfg!(feature = "break-espfix") as u32,
+    BREAKS = const cfg!(feature = "breaks") as u32,
+    BREAK_CR3_WRITE = const Break::Cr3Write as u32,
+    BREAK_REGISTER = const Break::Register as u32,
+    BREAK_PARANOID_GS = const Break::ParanoidGs as u32,
+    BREAK_PARANOID_CR3 = const Break::ParanoidCr3 as u32,
+    BREAK_DOUBLE_FAULT_STACK = const Break::DoubleFaultStack as u32,
+    BREAK_ESPFIX = const Break::Espfix as u32,
 );

@@ -71,11 +71,13 @@ paranoid_\name\()_\variant:
     jz 779f
     pop rsi
     pop rdi
-.if {BREAK_DOUBLE_FAULT_STACK}
+.if {BREAKS}
+    broken
     swapgs
     mov rsp, gs:[{TASK_STACK_TOP}]
     push rdi
     swapgs
+    broken_end \variant, {BREAK_DOUBLE_FAULT_STACK}
 .endif
     add rsp, 56
     push_zeros 9
@@ -237,8 +239,10 @@ paranoid_exit_to_user_\variant:
 # The frame goes back through the landing stack, whose words under the user root are at RBP - ALIAS. RDI
 # travels there too, because it carries the root to load.
 paranoid_exit_to_user_root_\variant:
-.if {BREAK_PARANOID_CR3}
+.if {BREAKS}
+    broken
     and r12, {ROOT_MASK}
+    broken_end \variant, {BREAK_PARANOID_CR3}
 .endif
     cmp qword ptr [rbx + {FRAME_VECTOR}], 0
     jne 779f

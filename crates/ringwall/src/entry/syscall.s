@@ -54,13 +54,17 @@ syscall_exit_compared_\variant:
     bt dword ptr [rsp + {FRAME_RIP} + 4], 47 - 32
     jc exit_to_user_\variant
     pop_registers_to_rsi
-.if {BREAK_REGISTER}
+.if {BREAKS}
+    broken
     xor r10d, r10d
+    broken_end \variant, {BREAK_REGISTER}
 .endif
     pop rdi
     add rsp, 5 * 8
     pop qword ptr gs:[{ALIAS} * (1 - \open) + {USER_RSP}]
-    to_user_root \variant, \isolated*(1-{BREAK_CR3_WRITE}), rsp, {IN_RSP}
+    sound
+    to_user_root \variant, \isolated, rsp, {IN_RSP}
+    sound_end \variant, {BREAK_CR3_WRITE}
     window_begin
     mov rsp, gs:[{USER_RSP}]
     when

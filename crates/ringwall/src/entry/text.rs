@@ -4,6 +4,7 @@
 //! and every offset here is relative to its start.
 
 use super::windows::{WINDOWS, Window};
+use crate::breaks::Break;
 use ringwall_core::area::PAGE_SIZE;
 use ringwall_core::hardening::{Hardening, Measure};
 
@@ -110,6 +111,27 @@ impl Patch {
     }
 }
 
+/// Bytes of the template that depend on the [deliberate break](crate::breaks) that is on. Without the feature `breaks`
+/// there are none.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+struct Breakable {
+    /// The number of a [`Break`].
+    number: u16,
+    /// 1: the bytes are there if that is on. 0: if it is not.
+    wanted: u16,
+    start: u16,
+    end: u16,
+}
+
+impl Breakable {
+    fn apply(&self, page: &mut [u8; PAGE_SIZE as usize]) {
+        if Break::number_is_on(self.number) != (self.wanted != 0) {
+            fill_with_nothing(&mut page[usize::from(self.start)..usize::from(self.end)]);
+        }
+    }
+}
+
 /// As few instructions as possible that do nothing (SDM vol. 2, NOP, table 4-12; JMP).
 fn fill_with_nothing(bytes: &mut [u8]) {
     const NOPS: [&[u8]; 10] = [
@@ -170,11 +192,12 @@ pub struct Text {
     windows: &'static [[u16; 2]],
     spots: &'static [Spot],
     patches: &'static [Patch],
+    breaks: &'static [Breakable],
 }
 
 macro_rules! variant {
     ($text:ident $points:ident $stubs:ident $stubs_end:ident $windows:ident $windows_end:ident
-     $spots:ident $spots_end:ident $patches:ident $patches_end:ident) => {{
+     $spots:ident $spots_end:ident $patches:ident $patches_end:ident $breaks:ident $breaks_end:ident) => {{
         unsafe extern "C" {
             static $text: [u8; PAGE_SIZE as usize];
             static $points: Points;
@@ -186,6 +209,8 @@ macro_rules! variant {
             static $spots_end: [Spot; 0];
             static $patches: [Patch; 0];
             static $patches_end: [Patch; 0];
+            static $breaks: [Breakable; 0];
+            static $breaks_end: [Breakable; 0];
         }
         // SAFETY: text.s defines the symbols: a page of bytes that nothing writes.
         let bytes = unsafe { &$text };
@@ -202,6 +227,8 @@ macro_rules! variant {
             spots: unsafe { table(&raw const $spots, &raw const $spots_end) },
             // SAFETY: both symbols bound one table of four 16-bit words a row.
             patches: unsafe { table(&raw const $patches, &raw const $patches_end) },
+            // SAFETY: both symbols bound one table of four 16-bit words a row.
+            breaks: unsafe { table(&raw const $breaks, &raw const $breaks_end) },
         }
     }};
 }
@@ -222,22 +249,26 @@ impl Text {
                 ringwall_stubs_plain ringwall_stubs_end_plain
                 ringwall_windows_plain ringwall_windows_end_plain
                 ringwall_spots_plain ringwall_spots_end_plain
-                ringwall_patches_plain ringwall_patches_end_plain),
+                ringwall_patches_plain ringwall_patches_end_plain
+                ringwall_breaks_plain ringwall_breaks_end_plain),
             Variant::Isolated => variant!(ringwall_text_isolated ringwall_points_isolated
                 ringwall_stubs_isolated ringwall_stubs_end_isolated
                 ringwall_windows_isolated ringwall_windows_end_isolated
                 ringwall_spots_isolated ringwall_spots_end_isolated
-                ringwall_patches_isolated ringwall_patches_end_isolated),
+                ringwall_patches_isolated ringwall_patches_end_isolated
+                ringwall_breaks_isolated ringwall_breaks_end_isolated),
             Variant::Pcid => variant!(ringwall_text_pcid ringwall_points_pcid
                 ringwall_stubs_pcid ringwall_stubs_end_pcid
                 ringwall_windows_pcid ringwall_windows_end_pcid
                 ringwall_spots_pcid ringwall_spots_end_pcid
-                ringwall_patches_pcid ringwall_patches_end_pcid),
+                ringwall_patches_pcid ringwall_patches_end_pcid
+                ringwall_breaks_pcid ringwall_breaks_end_pcid),
             Variant::Open => variant!(ringwall_text_open ringwall_points_open
                 ringwall_stubs_open ringwall_stubs_end_open
                 ringwall_windows_open ringwall_windows_end_open
                 ringwall_spots_open ringwall_spots_end_open
-                ringwall_patches_open ringwall_patches_end_open),
+                ringwall_patches_open ringwall_patches_end_open
+                ringwall_breaks_open ringwall_breaks_end_open),
         }
     }
 
@@ -278,6 +309,9 @@ impl Text {
         page.copy_from_slice(self.bytes);
         for patch in self.patches {
             patch.apply(page, features);
+        }
+        for breakable in self.breaks {
+            breakable.apply(page);
         }
     }
 

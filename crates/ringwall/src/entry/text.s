@@ -34,6 +34,7 @@ ringwall_points_\variant:
     ringwall_table \variant, windows
     ringwall_table \variant, spots
     ringwall_table \variant, patches
+    ringwall_table \variant, breaks
     .globl ringwall_text_\variant, ringwall_points_\variant
 .endm
 
@@ -58,6 +59,7 @@ ringwall_\name\()_\variant:
     ringwall_table_start \variant, windows
     ringwall_table_start \variant, spots
     ringwall_table_start \variant, patches
+    ringwall_table_start \variant, breaks
     entry_text \variant, \isolated, \open
 .endm
 

@@ -2,13 +2,14 @@
 //!
 //! Invariant: `NAME: VALUE...` a line, one value for each CPU of the line `cpu` in its order.
 
+use crate::arch::cpu::{self, CpuLocal};
 use crate::arch::frames::KernelFrames;
 use crate::arch::isolation::{decision, isolation};
 use crate::errno::Result;
 use crate::fs::generated::Subject;
 use alloc::{format, string::String, vec::Vec};
+use core::sync::atomic::{AtomicU64, Ordering};
 use ringwall::Counters;
-use ringwall::core::area::MAX_CPUS;
 use ringwall::core::tlb::Event;
 
 fn line(name: &str, values: impl Iterator<Item = u64>) -> String {
@@ -21,7 +22,7 @@ fn line(name: &str, values: impl Iterator<Item = u64>) -> String {
 pub fn counters(_: &Subject) -> Result<Vec<u8>> {
     let isolation = isolation().lock();
     let counted = |cpu| Some((cpu, isolation.counters(cpu, &KernelFrames)?));
-    let cpus: Vec<(usize, Counters)> = (0..MAX_CPUS).filter_map(counted).collect();
+    let cpus: Vec<(usize, Counters)> = (0..cpu::MAXIMUM).filter_map(counted).collect();
     let each = || cpus.iter().map(|(_, counters)| counters);
 
     let is_on = if isolation.isolated() { "on" } else { "off" };
@@ -39,6 +40,11 @@ pub fn counters(_: &Subject) -> Result<Vec<u8>> {
     for event in Event::ALL {
         text.push_str(&line(event.name(), each().map(|counters| counters.of(event))));
     }
+    let local = |of: fn(&CpuLocal) -> &AtomicU64| {
+        cpus.iter().map(move |&(cpu, _)| of(cpu::of(cpu)).load(Ordering::Relaxed))
+    };
+    text.push_str(&line("shootdown-sent", local(|local| &local.shootdowns_sent)));
+    text.push_str(&line("shootdown-served", local(|local| &local.shootdowns_served)));
     let places = cpus.first().map(|(_, first)| first.nmis()).into_iter().flatten();
     for (number, (place, _)) in places.enumerate() {
         let nmis = each().filter_map(|counters| Some(counters.nmis().nth(number)?.1));
