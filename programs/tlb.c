@@ -248,6 +248,24 @@ static void count(void)
                (counted("flush-exit") > due) == (pcid && isolated));
 }
 
+/* With `ringwall.count=on` the ways in are counted; else they stay 0. */
+static void count_calls(void)
+{
+    enum { CALLS = 1000 };
+    if (!line("tlb"))
+        return;
+    bool isolated = strstr(line("isolation"), "on") != NULL;
+    const char *name = isolated ? "entries-switched" : "entries-open";
+    long before = counted(name), other = counted(isolated ? "entries-open" : "entries-switched");
+    for (int i = 0; i < CALLS; i++)
+        syscall(SYS_getppid);
+    long ways = counted(name) - before;
+    say("entries: %s", ways == 0 ? "not counted" : "counted");
+    /* Reading the file takes some, other processes and the timer may take more. */
+    check_that("each call is one way in", before == 0 ? ways == 0 : ways >= CALLS && ways < 2 * CALLS);
+    check_long("and of its own kind", other, 0);
+}
+
 static inline uint64_t now(void)
 {
     uint32_t low, high;
@@ -292,6 +310,7 @@ int main(void)
     moved();
     changed_from_outside();
     count();
+    count_calls();
     cost();
     return check_end("tlb");
 }

@@ -32,6 +32,8 @@ pub mod work {
     pub const RESTORE_MASK: u32 = 8;
     /// A tracer wants to hear of the end of the system call.
     pub const CALL_ENDS: u32 = 16;
+    /// Isolation was switched: the way to ring 3 is to be chosen anew.
+    pub const WAY: u32 = 32;
 }
 
 /// How a thread sleeps, or which sleepers a wake-up is for: a set.
@@ -129,7 +131,8 @@ pub struct Thread {
     pub(super) maker: AtomicU32,
     /// What there is to know if it was ever traced.
     pub(crate) tracee: Once<Box<Tracee>>,
-    /// What a switch from or to the thread has to do besides: bits of [`super::ptrace::hardware`].
+    /// What a switch from or to the thread has to do besides: bits of [`super::ptrace::hardware`], and
+    /// [`super::way::OPEN`].
     /// Changed by the thread itself, or while it is off every CPU.
     pub(crate) switch_work: AtomicU32,
     /// Number of the walk over epoll instances that it is on, or 0.
