@@ -12,6 +12,7 @@ extern crate alloc;
 
 pub mod arch;
 pub mod boot;
+pub mod breaks;
 pub mod errno;
 pub mod fs;
 pub mod mm;
@@ -25,7 +26,6 @@ pub mod user;
 
 use boot::info::BootInfo;
 use core::panic::PanicInfo;
-use core::sync::atomic::{AtomicBool, Ordering};
 
 /// How much physical memory the boot root maps.
 const BOOT_MAPPED: u64 = 4 << 30;
@@ -40,6 +40,8 @@ pub extern "sysv64" fn kernel_main(magic: u32, address: u64) -> ! {
     println!("ringwall: booting, command line \"{}\"", command_line.escape_ascii());
     // First of all, so that whatever goes wrong from here on ends with the machine off.
     arch::acpi::find(info.rsdp());
+    #[cfg(feature = "breaks")]
+    breaks::turn_on(command_line).unwrap_or_else(|error| give_up(error));
     mm::frame::start(boot::memory::end_of_ram(&info));
     // SAFETY: free RAM by the loader's word; the boot root maps that much of it.
     boot::memory::for_each_free(&info, |range| unsafe {
@@ -65,10 +67,9 @@ pub fn give_up(reason: impl core::fmt::Display) -> ! {
 
 #[panic_handler]
 fn panic(info: &PanicInfo) -> ! {
-    static PANICKED: AtomicBool = AtomicBool::new(false);
     x86_64::instructions::interrupts::disable();
-    if !PANICKED.swap(true, Ordering::Relaxed) {
-        // SAFETY: nothing else runs any more on this CPU; a report beats a lock.
+    if arch::ipi::claim_the_end() {
+        // SAFETY: nothing else runs any more; a report beats a lock.
         unsafe { arch::serial::force_unlock() };
         println!("ringwall: kernel bug: {info}");
     }

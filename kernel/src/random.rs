@@ -3,9 +3,9 @@
 //! After each request the key is replaced by output that nobody has seen, so that what was given
 //! out cannot be found from the state later.
 
+use crate::sync::Mutex;
 pub use ringwall_rules::chacha::BLOCK;
 use ringwall_rules::chacha::block;
-use spin::Mutex;
 
 /// The generator's key.
 static KEY: Mutex<Option<[u32; 8]>> = Mutex::new(None);

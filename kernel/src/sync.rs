@@ -20,12 +20,14 @@
 //! must not be held by whoever calls `wake_*` under the same lock and waits; wake after unlocking
 //! where that is possible.
 
+pub mod cross;
 mod list;
 mod own;
+mod spinning;
 
 pub use list::{Linked, Links, List};
 pub use own::{Completion, Own};
-pub use spin::{LazyLock as Lazy, Mutex, MutexGuard, Once, RwLock};
+pub use spinning::{Lazy, Mutex, MutexGuard, Once, RwLock, relax};
 
 use crate::errno::{Errno, Result};
 use crate::task::{self, Sleep, Thread};
@@ -214,7 +216,8 @@ pub fn sleep<T>(
             if crate::time::now() >= deadline {
                 break Err(Errno::ETIMEDOUT);
             }
-            if alarm.is_none() {
+            // One that has gone off, on a CPU whose clock is a little ahead, is set anew.
+            if alarm.as_ref().is_none_or(|alarm: &Alarm| !alarm.is_set()) {
                 alarm = Some(Alarm::wake(deadline, thread.arc()));
             }
         }

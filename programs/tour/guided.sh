@@ -13,6 +13,12 @@ echo "meltdown:      $(cat /sys/devices/system/cpu/vulnerabilities/meltdown)"
 
 sh /tour.sh
 
+if [ -r /proc/ringwall ]; then
+  echo "== what the CPUs have counted by now"
+  grep -v '^isolation\|^meltdown\|^nmi' /proc/ringwall
+  grep '^nmi' /proc/ringwall | grep -v ':\( 0\)*$' || echo "no NMI came"
+fi
+
 echo "== what user mode can see of the kernel, read from outside"
 (while :; do :; done) &
 spinner=$!

@@ -19,7 +19,7 @@ use crate::running::Running;
 pub struct Boot {
     archive: Initramfs,
     image: Option<Vec<u8>>,
-    broken: Option<String>,
+    breakable: bool,
     kernel: Option<PathBuf>,
     append: String,
     arguments: String,
@@ -46,7 +46,7 @@ impl Boot {
         Boot {
             archive: Initramfs::new().device("/dev/console", 0o600, 5, 1),
             image: None,
-            broken: None,
+            breakable: false,
             kernel: None,
             append: String::new(),
             arguments: String::new(),
@@ -125,11 +125,17 @@ impl Boot {
         &self.archive
     }
 
-    /// Boots the kernel with the deliberate break `break-NAME`.
+    /// Boots the kernel that has all deliberate breaks; none of them is on.
     #[must_use]
-    pub fn broken(mut self, name: &str) -> Boot {
-        self.broken = Some(name.into());
+    pub fn breakable(mut self) -> Boot {
+        self.breakable = true;
         self
+    }
+
+    /// Boots the kernel with this deliberate break.
+    #[must_use]
+    pub fn broken(self, name: &str) -> Boot {
+        self.breakable().append(&format!("break={name}"))
     }
 
     /// Boots another kernel, whatever the scenarios run on.
@@ -277,15 +283,15 @@ impl Boot {
         (arguments, image)
     }
 
-    /// Boots in Bochs, from a CD with GRUB, and waits for the end. What is QEMU's own (number and model of
-    /// CPUs, counting) is not looked at.
+    /// Boots in Bochs, from a CD with GRUB, and waits for the end. What is QEMU's own (the model of
+    /// the CPUs, counting) is not looked at.
     ///
     /// # Panics
     ///
     /// When the guest cannot be started.
     pub fn run_in_bochs(&self, model: Model) -> Output {
         let (kernel, line, image) = self.parts();
-        let machine = Bochs::new(made::bochs(), kernel).model(model).append(line);
+        let machine = Bochs::new(made::bochs(), kernel).model(model).cpus(self.cpus).append(line);
         let mut machine = machine.initrd(image.path()).memory(self.memory).limit(self.limit);
         if let Some((text, limit)) = &self.limit_after {
             machine = machine.limit_after(text, *limit);
@@ -301,7 +307,7 @@ impl Boot {
             None => !made::other_kernel(),
         };
         let isolated = self.pti == "on" && !self.append.contains("pti");
-        let sound = self.broken.is_none() && !self.append.contains("scrub=off");
+        let sound = ["break=", "scrub=off"].iter().all(|word| !self.append.contains(word));
         ours && isolated && (sound || self.looked_at) && !self.counted && !self.stub
     }
 
@@ -316,7 +322,8 @@ impl Boot {
         // Only Linux knows `panic` and `quiet`: it would wait for ever after a panic, and talk a lot.
         let pti = if self.pti.is_empty() { String::new() } else { format!(" pti={}", self.pti) };
         let line = format!("console=ttyS0{pti}{} panic=-1 quiet{}", self.append, self.arguments);
-        let kernel = self.kernel.clone().unwrap_or_else(|| made::kernel(self.broken.as_deref()));
+        let ours = || if self.breakable { made::breakable() } else { made::kernel() };
+        let kernel = self.kernel.clone().unwrap_or_else(ours);
         (kernel, line, image)
     }
 }

@@ -31,15 +31,18 @@ impl Library {
     }
 }
 
-/// The kernel, with the features of a deliberate break if there is one.
-pub fn kernel(broken: Option<&str>) -> PathBuf {
-    let other = std::env::var_os(KERNEL);
-    match (other, broken) {
-        (Some(file), None) => file.into(),
-        (Some(_), Some(name)) => panic!("{KERNEL} is set, and only our kernel has break-{name}"),
-        (None, None) => existing("kernel/ringwall-kernel"),
-        (None, Some(name)) => existing(&format!("kernel/ringwall-kernel+break-{name}")),
+/// The kernel.
+pub fn kernel() -> PathBuf {
+    match std::env::var_os(KERNEL) {
+        Some(file) => file.into(),
+        None => existing("kernel/ringwall-kernel"),
     }
+}
+
+/// The kernel with all deliberate breaks, of which `break=NAME` turns one on.
+pub fn breakable() -> PathBuf {
+    assert!(!other_kernel(), "{KERNEL} is set, and only our kernel has deliberate breaks");
+    existing("kernel/ringwall-kernel+breaks")
 }
 
 /// The example: a small kernel on the library's public API.
@@ -91,7 +94,7 @@ pub fn other_kernel() -> bool {
 ///
 /// When it has not been built.
 pub fn kernel_file() -> Option<Vec<u8>> {
-    (!other_kernel()).then(|| read(&kernel(None)))
+    (!other_kernel()).then(|| read(&kernel()))
 }
 
 /// The bytes of one of our programs.

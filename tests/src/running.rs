@@ -26,6 +26,8 @@ const PAGE_BITS: u64 = PAGE as u64 - 1;
 pub struct Sight {
     /// What user mode can see of the kernel, and what is wrong with it.
     pub audit: Audit,
+    /// The CPU that was caught in user mode.
+    pub cpu: u32,
     /// The root that user mode ran under, which tells processes apart.
     pub cr3: u64,
     /// The upper half of that root's top-level table: 256 entries.
@@ -33,7 +35,7 @@ pub struct Sight {
 }
 
 impl Sight {
-    /// The pair of roots that CPU 0 ran under.
+    /// The pair of roots that the CPU ran under.
     ///
     /// # Panics
     ///
@@ -43,7 +45,7 @@ impl Sight {
             .audit
             .cpus
             .iter()
-            .find(|seen| seen.cpu.index == 0)
+            .find(|seen| seen.cpu.index == self.cpu)
             .expect("the CPU that was caught");
         &self.audit.views[cpu.view]
     }
@@ -147,7 +149,7 @@ impl Running {
         }
     }
 
-    /// Stops the guest while CPU 0 is in user mode, audits it, and lets it go on.
+    /// Stops the guest while a CPU is in user mode, audits it, and lets it go on.
     ///
     /// # Panics
     ///
@@ -155,7 +157,7 @@ impl Running {
     pub fn look(&mut self) -> Sight {
         let caught = self.guest.stop_in_user_mode(CATCH_LIMIT).expect("a monitor that answers");
         let Some(registers) = caught else {
-            panic!("the CPU is never in user mode; its log:\n{}", self.guest.console.text());
+            panic!("no CPU is ever in user mode; its log:\n{}", self.guest.console.text());
         };
         let cpus = looking::cpus(&mut self.guest, self.cpus);
         let memory = &self.guest.memory;
@@ -166,7 +168,7 @@ impl Running {
         self.guest.monitor.resume().expect("a monitor that answers");
         let words = upper_half.chunks_exact(8);
         let words = words.map(|word| u64::from_le_bytes(word.try_into().expect("eight bytes")));
-        Sight { audit, cr3: registers.cr3, kernel_half: words.collect() }
+        Sight { audit, cpu: registers.index, cr3: registers.cr3, kernel_half: words.collect() }
     }
 
     /// Types a line to the guest.

@@ -1,14 +1,14 @@
-//! In Bochs, which is strict where QEMU's TCG is lax: three Intel models, each with its own features, boot
+//! In Bochs, which is strict where QEMU's TCG is lax: Intel models, each with its own features, boot
 //! the kernel from a CD with GRUB and run our programs.
 //!
 //! What only Bochs shows: #DB on the first instruction of an entry (`movss`), faults of the exit's IRETQ in
 //! ring 0 (`badreturn`), translations that outlive a CR3 write because they are global, registers that a CPU
-//! model lacks. Bochs is slow, so programs share a boot.
+//! model lacks; and PCIDs, which TCG has not. Bochs is slow, so programs share a boot.
 
 use std::time::Duration;
 
 use ringwall_emulator::{Exit, Model};
-use ringwall_tests::{Boot, Library, expect_broken, other_kernel};
+use ringwall_tests::{Boot, Library, Output, expect_broken, other_kernel};
 
 /// Bochs takes some 10 seconds for each boot here; Linux takes minutes.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -31,14 +31,29 @@ const PROGRAMS: &[&str] = &[
 ];
 
 /// Those that meet what is different on another model.
-const FEW: &[&str] = &["badreturn", "exceptions", "fsgsbase", "movss", "sigframe"];
+const FEW: &[&str] = &["badreturn", "exceptions", "fsgsbase", "movss", "sigframe", "tlb"];
 
-fn passes(boot: Boot, model: Model, library: Library, programs: &[&str]) {
+/// What isolation may add to a null call with PCID. Linux 6.1 adds 15 there.
+const SHARE: u64 = 8;
+
+fn passes(boot: Boot, model: Model, library: Library, programs: &[&str]) -> Output {
     let boot = boot.memory(256).limit(LIMIT).programs(library, programs);
     let output = boot.run_in_bochs(model);
     for program in programs {
         output.passed(program);
     }
+    output
+}
+
+/// What the program `tlb` says after `words`.
+fn said<'a>(output: &'a Output, words: &str) -> &'a str {
+    let found = output.serial.lines().find_map(|line| line.strip_prefix(words));
+    found.unwrap_or_else(|| panic!("the guest did not say {words:?}; {output}"))
+}
+
+fn null_call(output: &Output) -> u64 {
+    let count = said(output, "getppid ").parse();
+    count.unwrap_or_else(|error| panic!("no number: {error}; {output}"))
 }
 
 /// FSGSBASE, but neither SMAP nor UMIP: user memory is read without a lift.
@@ -57,6 +72,40 @@ fn skylake_x() {
 #[test]
 fn tiger_lake() {
     passes(Boot::new(), Model::TigerLake, Library::Glibc, FEW);
+}
+
+/// The TSC counts instructions here. The switches that `tlb` counts keep their translations.
+#[test]
+fn pcid_makes_isolation_cheap() {
+    let run = |pti| passes(Boot::new().pti(pti), Model::Haswell, Library::Glibc, &["tlb"]);
+    let (isolated, open) = (run("on"), run("off"));
+    let (isolated_call, open_call) = (null_call(&isolated), null_call(&open));
+    println!("getppid: {isolated_call} instructions isolated, {open_call} not");
+    if other_kernel() {
+        println!("not our kernel: measured and not compared");
+        return;
+    }
+    assert_eq!(said(&isolated, "tlb: "), "PCID, INVPCID");
+    let share = isolated_call.saturating_sub(open_call);
+    assert!((1..=SHARE).contains(&share), "isolation adds {share} instructions to a null call");
+}
+
+/// The first CPUs with PCID: what INVPCID would drop goes with the next exit instead.
+#[test]
+fn pcid_without_invpcid() {
+    let output = passes(Boot::new(), Model::SandyBridge, Library::Musl, &["tlb"]);
+    assert!(other_kernel() || said(&output, "tlb: ") == "PCID");
+}
+
+/// The way for CPUs without PCID: each switch flushes but the pages that both views show alike, which are global.
+#[test]
+fn nopcid_flushes_every_switch() {
+    let boot = Boot::new().append("nopcid ringwall.count=on");
+    let output = passes(boot, Model::Haswell, Library::Musl, &["int80", "movss", "tlb"]);
+    if !other_kernel() {
+        assert_eq!(said(&output, "tlb: "), "flushed by every switch");
+        assert_eq!(said(&output, "entries: "), "counted");
+    }
 }
 
 /// CVE-2018-8897's other half: what #DB finds at the first instruction of an entry is the program's GS base,

@@ -57,6 +57,7 @@ programs!(
     sysenter,
     sigreturnstorm,
     threadstorm,
+    tlb,
     traced,
     tracestorm,
     usercopy,

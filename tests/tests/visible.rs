@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use ringwall_audit::document::{Kind, Region};
+use ringwall_audit::document::{Kind, Place, Region};
+use ringwall_tests::looks::undeclared;
 use ringwall_tests::{Boot, Library, Sight, expect_broken, other_kernel, program};
 
 /// The entry text, the IDT, the GDT with the TSS, and the stacks: one page each.
@@ -75,6 +76,20 @@ fn no_executable_user_page_in_the_kernel_root() {
 #[test]
 fn many_processes_and_threads_show_no_more() {
     shows_no_more(&look(&spinning(Boot::new(), "200 5")));
+}
+
+/// SYSENTER keeps TF, so #DB interrupts the entry code itself, and goes back through its landing stack.
+#[test]
+fn a_step_into_the_entry_leaves_what_is_declared() {
+    let boot = Boot::new().arguments("stay").init(program(Library::Glibc, "sysenter"));
+    let mut audit = look(&boot).audit;
+    let landing = 0x9d0..0xa00;
+    let stepped = |place: &Place| landing.contains(&(place.address % 0x1000));
+    let left = audit.findings.iter().flat_map(|finding| &finding.places).any(stepped);
+    assert!(left, "nothing was stepped: {:#?}", audit.findings);
+    if let Some(told) = undeclared(&mut audit) {
+        panic!("{told}");
+    }
 }
 
 /// How often a root is looked at while threads and processes come and go.

@@ -1,11 +1,11 @@
 //! `cargo xtask build`: the kernel, as a file that QEMU's `-kernel` boots.
 //!
 //! Each set of features has a file of its own below `target/ringwall/kernel`, so that a kernel
-//! that is broken on purpose never stands where the sound one is looked for:
+//! that can be broken on purpose never stands where the sound one is looked for:
 //!
 //! ```text
 //!   ringwall-kernel                      the kernel
-//!   ringwall-kernel+break-cr3-write      the same with a deliberate break
+//!   ringwall-kernel+breaks               the same with all deliberate breaks; `break=NAME` turns one on
 //!   ringwall-kernel@distribution         built by the distribution route
 //!   ringwall-minimal                     the example, a kernel too
 //! ```
@@ -22,7 +22,7 @@ use crate::workspace::made;
 const PACKAGE: &str = "ringwall-kernel";
 const EXAMPLE: &str = "ringwall-minimal";
 
-/// The profile of kernels that are broken on purpose: soon built, and not measured.
+/// The profile of kernels that are not measured: soon built.
 const QUICK: &str = "quick";
 
 /// Options of `cargo xtask build`.
@@ -34,9 +34,6 @@ pub struct Options {
     /// Features of the kernel crate, separated by commas.
     #[arg(long, value_delimiter = ',')]
     features: Vec<String>,
-    /// Break the kernel on purpose: the feature `break-NAME`.
-    #[arg(long = "break", value_name = "NAME")]
-    breaks: Vec<String>,
 }
 
 /// Builds, and prints the kernel's path as the last line.
@@ -45,9 +42,7 @@ pub struct Options {
 ///
 /// When there is no toolchain or the kernel does not compile.
 pub fn run(options: &Options) -> Result<()> {
-    let mut features = options.features.clone();
-    features.extend(options.breaks.iter().map(|name| format!("break-{name}")));
-    let kernel = kernel(&toolchain::choose()?, &options.profile, &features)?;
+    let kernel = kernel(&toolchain::choose()?, &options.profile, &options.features)?;
     println!("{}", kernel.display());
     Ok(())
 }
@@ -62,13 +57,13 @@ pub fn kernel(toolchain: &Toolchain, profile: &str, features: &[String]) -> Resu
     place(&built, &name(toolchain, profile, features))
 }
 
-/// Builds the kernel with the deliberate break `break-NAME`, quickly.
+/// Builds the kernel with all deliberate breaks in it, quickly.
 ///
 /// # Errors
 ///
 /// As [`kernel`].
-pub fn broken(toolchain: &Toolchain, break_name: &str) -> Result<PathBuf> {
-    let features = [format!("break-{break_name}")];
+pub fn breakable(toolchain: &Toolchain) -> Result<PathBuf> {
+    let features = ["breaks".to_owned()];
     let built = compile(toolchain, PACKAGE, QUICK, &features)?;
     place(&built, &name(toolchain, "release", &features))
 }
@@ -135,8 +130,8 @@ mod tests {
     fn each_build_has_its_own_file() {
         let current = Toolchain::Current;
         assert_eq!(name(&current, "release", &[]), "ringwall-kernel");
-        let broken = ["break-register".to_owned()];
-        assert_eq!(name(&current, "release", &broken), "ringwall-kernel+break-register");
+        let breakable = ["breaks".to_owned()];
+        assert_eq!(name(&current, "release", &breakable), "ringwall-kernel+breaks");
         assert_eq!(name(&current, "dev", &[]), "ringwall-kernel.dev");
     }
 }

@@ -23,22 +23,6 @@ use crate::workspace::{made, root};
 use crate::{build, programs, selftests, tidy};
 use tally::Tally;
 
-/// Deliberate breaks of the kernel that scenarios must notice: the features `break-NAME`.
-const BREAKS: [&str; 12] = [
-    "task-stack-visible",
-    "cr3-write",
-    "kernel-pointer",
-    "ldt-writable",
-    "user-half-nx",
-    "register",
-    "paranoid-gs",
-    "global-split",
-    "paranoid-cr3",
-    "nmi-iret",
-    "double-fault-stack",
-    "espfix",
-];
-
 /// Options of `cargo xtask test`.
 #[derive(clap::Args)]
 pub struct Options {
@@ -67,7 +51,7 @@ pub enum Step {
     Tidy,
     /// Tests that run on the host.
     Host,
-    /// The kernel, sound and broken on purpose, the user programs, and what they need.
+    /// The kernel, sound and with deliberate breaks, the user programs, and what they need.
     Build,
     /// The kernel by the distribution route, and one boot of it.
     Distribution,
@@ -181,16 +165,15 @@ impl Options {
         progress::note(&format!("toolchain: {}", toolchain.describe()));
         build::kernel(&toolchain, "release", &[])?;
         build::example(&toolchain)?;
-        // The breaks and the distribution's kernel have nothing in common, and neither keeps two cores busy.
+        // These two kernels have nothing in common, and neither keeps two cores busy.
         std::thread::scope(|scope| {
             let ahead = self.wants(Step::Distribution).then(|| scope.spawn(distribution_kernel));
-            let broken =
-                BREAKS.iter().try_for_each(|name| build::broken(&toolchain, name).map(drop));
+            let breakable = build::breakable(&toolchain);
             if let Some(ahead) = ahead {
                 // If that failed, its own step fails again and says so.
                 let _ = ahead.join();
             }
-            broken
+            breakable.map(drop)
         })
     }
 

@@ -5,6 +5,10 @@
 //!        │ entry text  │  both views, split
 //!        ├─────────────┤
 //!        │ IDT         │  both views, one page
+//!        ├─────────────┤
+//!        │ open text   │  kernel view only: the ways in and out of processes whose isolation is switched off
+//!        ├─────────────┤
+//!        │ open IDT    │  kernel view only: its gates lead to the open text
 //!        ├─────────────┤ ─┐ gdt()
 //!        │ GDT and TSS │  │                 both views, one page
 //!        ├─────────────┤  │ stack() = GS base
@@ -36,8 +40,8 @@ use core::ops::RangeInclusive;
 pub const PAGE_SIZE: u64 = 4096;
 /// How many CPUs the area has room for.
 pub const MAX_CPUS: usize = 512;
-/// Pages that exist once: the entry text and the IDT.
-pub const SHARED_PAGES: u64 = 2;
+/// Pages that exist once: the entry text and the IDT, and those of open processes.
+pub const SHARED_PAGES: u64 = 4;
 /// Pages of each CPU: GDT and TSS, stack page, alias, kernel data.
 pub const CPU_PAGES: u64 = 4;
 /// Pages of the whole area.
@@ -96,6 +100,10 @@ pub enum Page {
     Text,
     /// IDT, shared.
     Idt,
+    /// Entry text without switches, shared: for open processes, in the kernel view only.
+    OpenText,
+    /// IDT whose gates lead there, shared.
+    OpenIdt,
     /// A CPU's GDT and TSS.
     Gdt,
     /// A CPU's stack page: its entry stack, landing stacks and scratch. The GS base.
@@ -113,6 +121,8 @@ impl Page {
         match self {
             Self::Text => "entry text",
             Self::Idt => "IDT",
+            Self::OpenText => "open entry text",
+            Self::OpenIdt => "open IDT",
             Self::Gdt => "GDT and TSS",
             Self::Stack => "stack page",
             Self::Alias => "alias of the user view's stack page",
@@ -210,7 +220,10 @@ impl EntryArea {
     }
 
     const fn is_kernel_only(self, addr: u64) -> bool {
-        matches!(self.describe(addr), Some(Place { page: Page::Alias | Page::Data, .. }))
+        matches!(
+            self.describe(addr),
+            Some(Place { page: Page::OpenText | Page::OpenIdt | Page::Alias | Page::Data, .. })
+        )
     }
 
     /// First and last base that fit.
@@ -250,6 +263,18 @@ impl EntryArea {
         self.base + PAGE_SIZE
     }
 
+    /// The page of the entry text without switches.
+    #[must_use]
+    pub const fn open_text(self) -> u64 {
+        self.base + 2 * PAGE_SIZE
+    }
+
+    /// The page of the IDT whose gates lead there.
+    #[must_use]
+    pub const fn open_idt(self) -> u64 {
+        self.base + 3 * PAGE_SIZE
+    }
+
     /// The pages of CPU `index`; `None` from [`MAX_CPUS`] on.
     #[must_use]
     pub const fn cpu(self, index: usize) -> Option<CpuArea> {
@@ -268,6 +293,8 @@ impl EntryArea {
         match page {
             Page::Text => Some(self.text()),
             Page::Idt => Some(self.idt()),
+            Page::OpenText => Some(self.open_text()),
+            Page::OpenIdt => Some(self.open_idt()),
             Page::Gdt | Page::Stack | Page::Alias | Page::Data => match self.cpu(cpu) {
                 Some(area) => area.address(page),
                 None => None,
@@ -291,7 +318,12 @@ impl EntryArea {
         let number = (addr - self.base) / PAGE_SIZE;
         let offset = addr % PAGE_SIZE;
         if number < SHARED_PAGES {
-            let page = if number == 0 { Page::Text } else { Page::Idt };
+            let page = match number {
+                0 => Page::Text,
+                1 => Page::Idt,
+                2 => Page::OpenText,
+                _ => Page::OpenIdt,
+            };
             return Some(Place { page, cpu: None, offset });
         }
         let page = match (number - SHARED_PAGES) % CPU_PAGES {
@@ -352,7 +384,7 @@ impl CpuArea {
     #[must_use]
     pub const fn address(self, page: Page) -> Option<u64> {
         match page {
-            Page::Text | Page::Idt => None,
+            Page::Text | Page::Idt | Page::OpenText | Page::OpenIdt => None,
             Page::Gdt => Some(self.gdt()),
             Page::Stack => Some(self.stack()),
             Page::Alias => Some(self.alias()),

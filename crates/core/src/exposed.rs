@@ -4,12 +4,12 @@
 //! not in a user root. (Ranges that a kernel shares on purpose are in [`crate::shared`].)
 //!
 //! ```text
-//!   user view        RX  RO  RO  RW  --  --          8 KiB shared, 8 KiB per CPU
-//!                    │   │   │   │
-//!   page           text IDT GDT stack alias data
-//!                    │   │   │   │     │    │
-//!   kernel view      RX  RO  RO  RW    RW   RW
-//!                  split       split
+//!   user view        RX  RO  --  --  RO  RW  --  --          8 KiB shared, 8 KiB per CPU
+//!                    │   │           │   │
+//!   page           text IDT open open GDT stack alias data
+//!                    │   │  text IDT │   │     │    │
+//!   kernel view      RX  RO  RX  RO  RO  RW    RW   RW
+//!                  split               split
 //! ```
 //!
 //! Invariants: no entry made here has [`USER`](paging::USER); none is writable and executable; a
@@ -73,7 +73,7 @@ pub struct Exposed {
 }
 
 /// Every page of the entry area, in the order of their addresses.
-pub static EXPOSED: [Exposed; 6] = [
+pub static EXPOSED: [Exposed; 8] = [
     Exposed {
         page: Page::Text,
         name: Page::Text.name(),
@@ -89,6 +89,24 @@ pub static EXPOSED: [Exposed; 6] = [
         why: "the CPU reads a gate under the root that it was interrupted in",
         scope: Scope::Shared,
         user: Access::ReadOnly,
+        kernel: Access::ReadOnly,
+        split: false,
+    },
+    Exposed {
+        page: Page::OpenText,
+        name: Page::OpenText.name(),
+        why: "a process whose isolation is switched off enters and leaves through it, under its kernel root",
+        scope: Scope::Shared,
+        user: Access::Absent,
+        kernel: Access::ReadExecute,
+        split: false,
+    },
+    Exposed {
+        page: Page::OpenIdt,
+        name: Page::OpenIdt.name(),
+        why: "while such a process runs, gates have to lead to the open text",
+        scope: Scope::Shared,
+        user: Access::Absent,
         kernel: Access::ReadOnly,
         split: false,
     },
@@ -188,10 +206,12 @@ pub fn row(page: Page) -> &'static Exposed {
     match page {
         Page::Text => &EXPOSED[0],
         Page::Idt => &EXPOSED[1],
-        Page::Gdt => &EXPOSED[2],
-        Page::Stack => &EXPOSED[3],
-        Page::Alias => &EXPOSED[4],
-        Page::Data => &EXPOSED[5],
+        Page::OpenText => &EXPOSED[2],
+        Page::OpenIdt => &EXPOSED[3],
+        Page::Gdt => &EXPOSED[4],
+        Page::Stack => &EXPOSED[5],
+        Page::Alias => &EXPOSED[6],
+        Page::Data => &EXPOSED[7],
     }
 }
 

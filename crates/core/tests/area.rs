@@ -122,7 +122,7 @@ proptest! {
 
     #[test]
     fn pages_are_disjoint_and_fill_the_area(area in any_area()) {
-        let mut seen = HashSet::from([area.text(), area.idt()]);
+        let mut seen = HashSet::from([area.text(), area.idt(), area.open_text(), area.open_idt()]);
         for index in 0..MAX_CPUS {
             let cpu = area.cpu(index).unwrap();
             prop_assert_eq!(cpu.index(), index);
@@ -140,7 +140,7 @@ proptest! {
 
     #[test]
     fn describe_undoes_address(area in any_area(), cpu in 0..MAX_CPUS, offset in 0..PAGE_SIZE) {
-        for page in [Page::Text, Page::Idt] {
+        for page in [Page::Text, Page::Idt, Page::OpenText, Page::OpenIdt] {
             let place = area.describe(area.address(page, cpu).unwrap() + offset).unwrap();
             prop_assert_eq!((place.page, place.cpu, place.offset), (page, None, offset));
         }

@@ -23,6 +23,8 @@ fn the_table_of_the_design() {
         [
             (Page::Text, Scope::Shared, ReadExecute, ReadExecute, true),
             (Page::Idt, Scope::Shared, ReadOnly, ReadOnly, false),
+            (Page::OpenText, Scope::Shared, Absent, ReadExecute, false),
+            (Page::OpenIdt, Scope::Shared, Absent, ReadOnly, false),
             (Page::Gdt, Scope::PerCpu, ReadOnly, ReadOnly, false),
             (Page::Stack, Scope::PerCpu, ReadWrite, ReadWrite, true),
             (Page::Alias, Scope::PerCpu, Absent, ReadWrite, false),

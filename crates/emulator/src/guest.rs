@@ -71,8 +71,8 @@ impl Guest {
         down
     }
 
-    /// Stops the guest while CPU 0 runs in user mode and returns that CPU's registers; `None` if
-    /// it was never caught there before `limit`, in which case the guest runs on.
+    /// Stops the guest while a CPU runs in user mode and returns that CPU's registers; `None` if
+    /// none was caught there before `limit`, in which case the guest runs on.
     ///
     /// # Errors
     ///
@@ -82,9 +82,9 @@ impl Guest {
         let mut pause = Duration::from_millis(1);
         while Instant::now() < deadline {
             self.monitor.stop()?;
-            let registers = self.monitor.registers(0)?;
-            if registers.cpl == 3 {
-                return Ok(Some(registers));
+            let caught = self.monitor.all_registers()?.into_iter().find(|cpu| cpu.cpl == 3);
+            if caught.is_some() {
+                return Ok(caught);
             }
             self.monitor.resume()?;
             std::thread::sleep(pause);

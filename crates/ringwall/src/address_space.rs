@@ -11,11 +11,12 @@
 //! Invariant: the user half of both roots names the same tables; of the other entries, only the private
 //! slot ([`crate::ldt`]) ever changes, in both roots alike.
 
+use crate::breaks::Break;
 use crate::frames::Frames;
 use crate::isolation::Isolation;
 use crate::ldt::Private;
 use crate::tables::{self, MapError, Table};
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 use ringwall_core::paging::{ACCESSED, ADDRESS_MASK, GLOBAL, HUGE, PRESENT, USER, WRITABLE, index};
 use ringwall_core::root::{RootPair, USER_HALF, user_half_entries};
 use ringwall_core::tlb::{Pages, Space};
@@ -30,6 +31,8 @@ pub struct AddressSpace {
     user: Option<&'static Table>,
     roots: RootPair,
     private: Private,
+    /// Ring 3 may run under the kernel root.
+    open: AtomicBool,
     pub(crate) tlb: Space,
 }
 
@@ -64,6 +67,7 @@ impl AddressSpace {
             kernel,
             user,
             private: Private::new(isolation.private_slot, isolation.private_random),
+            open: AtomicBool::new(false),
             tlb: Space::new(isolation.next_space()),
         })
     }
@@ -128,10 +132,8 @@ impl AddressSpace {
         match self.user {
             Some(user) => {
                 let halves = user_half_entries(entry);
-                let kernel = match cfg!(feature = "break-user-half-nx") {
-                    true => entry,
-                    false => halves.kernel,
-                };
+                let executable = self.is_open() || Break::UserHalfNx.is_on();
+                let kernel = if executable { entry } else { halves.kernel };
                 self.kernel[index].store(kernel, Ordering::Release);
                 user[index].store(halves.user, Ordering::Release);
             }
@@ -142,6 +144,52 @@ impl AddressSpace {
             pages.add_table((index as u64) << 39);
         }
         pages
+    }
+
+    /// Whether ring 3 may run under the kernel root.
+    pub fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// Switches isolation off for this address space: the kernel root's user half gets executable, so that threads
+    /// may run there by [`Way::Open`](crate::Way). Those that go on by [`Way::Isolated`](crate::Way) may, too. Needs no
+    /// flush: whatever CPU still knows NX of a page faults on it, and then knows no more.
+    ///
+    /// # Panics
+    /// Without two roots: then there is nothing to switch off.
+    ///
+    /// # Safety
+    /// No other CPU calls this, [`AddressSpace::close`] or [`AddressSpace::set_user_table`] for it at the same time.
+    pub unsafe fn open(&self) {
+        let user = self.user.expect("without isolation no address space can be opened");
+        self.open.store(true, Ordering::Release);
+        for slot in USER_HALF {
+            let entry = user[slot].load(Ordering::Relaxed);
+            if entry & PRESENT != 0 {
+                self.kernel[slot].store(entry, Ordering::Release);
+            }
+        }
+    }
+
+    /// Switches isolation on again. From now on a thread that still goes on by [`Way::Open`](crate::Way) faults on its
+    /// first fetch, as soon as what this gives was retired ([`AddressSpace::retire`]) everywhere. So its threads have to
+    /// be told before: what such a fault ends in is [`set_way`](crate::set_way).
+    ///
+    /// # Panics
+    /// Without two roots.
+    ///
+    /// # Safety
+    /// As [`AddressSpace::open`].
+    pub unsafe fn close(&self) -> Pages {
+        let user = self.user.expect("without isolation no address space can be opened");
+        self.open.store(false, Ordering::Release);
+        for slot in USER_HALF {
+            let entry = user[slot].load(Ordering::Relaxed);
+            if entry & PRESENT != 0 {
+                self.kernel[slot].store(user_half_entries(entry).kernel, Ordering::Release);
+            }
+        }
+        Pages::ALL
     }
 
     /// Maps one page of user memory; makes the tables above it. For kernels that need no more than that.

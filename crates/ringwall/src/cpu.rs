@@ -2,19 +2,20 @@
 //!
 //! Invariant: the pages are whole before they are mapped, and mapped before a register names them.
 
+use crate::breaks::Break;
 use crate::descriptors::{
     GDT_ENTRIES, KERNEL_CODE_SELECTOR, KERNEL_DATA_SELECTOR, TSS_OFFSET, TSS_SELECTOR,
     USER_CODE_SELECTOR, USER_DATA_SELECTOR, gdt, interrupt_stack,
 };
 use crate::entry::layout::{
-    ENTRY_STACK_TOP, EXIT_WORDS, KernelData, LOCAL_WORDS, StackPage, landing_top,
+    ENTRY_STACK_TOP, EXIT_WORDS, KernelData, LOCAL_WORDS, StackPage, WayIn, landing_top,
 };
-use crate::entry::{self, Points};
+use crate::entry::{self, Points, Text};
 use crate::frames::Frames;
 use crate::handlers::{self, Handlers};
 use crate::isolation::Isolation;
 use crate::setup::SetupError;
-use crate::{paranoid, tables};
+use crate::{counters, paranoid, tables};
 use core::mem::offset_of;
 use core::ptr::NonNull;
 use ringwall_core::area::{CpuArea, Page};
@@ -31,7 +32,7 @@ use x86_64::structures::tss::TaskStateSegment;
 const IA32_CSTAR: u32 = 0xc000_0083;
 const IA32_SYSENTER_CS: u32 = 0x174;
 const IA32_SYSENTER_ESP: u32 = 0x175;
-const IA32_SYSENTER_EIP: u32 = 0x176;
+pub(crate) const IA32_SYSENTER_EIP: u32 = 0x176;
 
 /// Ends of the stacks that the paranoid vectors run on: 16-aligned, kernel-only, one CPU's own, with
 /// room for the handlers.
@@ -54,7 +55,8 @@ pub struct Stacks {
 pub enum CpuError {
     /// CR4.LA57 is set: the tables here have four levels.
     FiveLevels,
-    /// CR4.PGE is set: a global translation of the kernel's would outlive the switch to a user root.
+    /// CR4.PGE is set: there may be global translations of the kernel's, which outlive the switch to a user root. The
+    /// library sets it when it has use for it.
     GlobalPages,
     /// Bits 0 to 11 of CR3 are not 0: CR4.PCIDE cannot be set.
     RootFlags,
@@ -87,6 +89,7 @@ pub struct Cpu {
     points: &'static Points,
     enhanced_ibrs: bool,
     pcid: bool,
+    global_pages: bool,
 }
 
 // SAFETY: the pointer is to this CPU's GDT in the direct map, valid on every CPU; only `activate`
@@ -136,12 +139,16 @@ impl Isolation {
         // SAFETY: the frame is ours alone and of the type's size and alignment.
         unsafe { data.write(kernel_data::<H>(self, area, stacks, (gdt, espfix_group), local)) };
 
-        tables::bytes(frames, user_stack)[offset_of!(StackPage, kernel_selector)..][..8]
-            .copy_from_slice(&u64::from(KERNEL_DATA_SELECTOR).to_le_bytes());
+        // In the kernel view an open process's exit looks at it.
+        for view in [user_stack, kernel_stack] {
+            tables::bytes(frames, view)[offset_of!(StackPage, kernel_selector)..][..8]
+                .copy_from_slice(&u64::from(KERNEL_DATA_SELECTOR).to_le_bytes());
+        }
 
-        #[cfg(feature = "break-kernel-pointer")]
-        tables::bytes(frames, user_stack)[offset_of!(StackPage, user_mapped)..][..8]
-            .copy_from_slice(&stacks.nmi.as_u64().wrapping_sub(64).to_le_bytes());
+        if Break::KernelPointer.is_on() {
+            tables::bytes(frames, user_stack)[offset_of!(StackPage, user_mapped)..][..8]
+                .copy_from_slice(&stacks.nmi.as_u64().wrapping_sub(64).to_le_bytes());
+        }
 
         self.map_page(Page::Gdt, area.gdt(), gdt_frame, gdt_frame, frames)?;
         self.map_page(Page::Stack, area.stack(), kernel_stack, user_stack, frames)?;
@@ -156,6 +163,7 @@ impl Isolation {
             points: self.text.points(),
             enhanced_ibrs: self.enhanced_ibrs,
             pcid: self.tlb.pcid,
+            global_pages: self.global_pages(),
         })
     }
 }
@@ -176,6 +184,21 @@ fn task_state(area: CpuArea) -> TaskStateSegment {
         }
     }
     tss
+}
+
+fn ways(isolation: &Isolation) -> [WayIn; 2] {
+    let way = |text: &Text, base: u64, idt| WayIn {
+        idt,
+        syscall_entry: base + u64::from(text.points().syscall_entry),
+        sysenter_entry: base + u64::from(text.points().sysenter_entry),
+        exit_to_user: base + u64::from(text.points().exit_to_user),
+    };
+    let area = isolation.area;
+    let open = isolation.open_text.as_ref();
+    [
+        way(&isolation.text, area.text(), area.idt()),
+        open.map_or_else(WayIn::default, |text| way(text, area.open_text(), area.open_idt())),
+    ]
 }
 
 fn kernel_data<H: Handlers>(
@@ -216,7 +239,11 @@ fn kernel_data<H: Handlers>(
         local,
         tlb_address: area.data() + offset_of!(KernelData, tlb) as u64,
         loaded_space: 0,
+        ways: ways(isolation),
+        open_paranoid_handler: paranoid::open::<H> as *const () as u64,
+        open_text_base: isolation.area.open_text(),
         tlb: CpuTlb::new(area.index(), isolation.tlb),
+        counters: counters::Words::new(),
     }
 }
 
@@ -267,6 +294,11 @@ impl Cpu {
             // SAFETY: the CPU has PCIDs by `Setup::pcid`'s promise; CR3 holds PCID 0 (SDM vol. 3, 4.10.1), and the
             // entry text is the variant that expects them.
             unsafe { Cr4::update(|control| control.insert(Cr4Flags::PCID)) };
+        }
+        if self.global_pages {
+            // SAFETY: every CPU with long mode has global pages; the kernel has none of its own by the contract of
+            // `Isolation::new`, and those of the entry area are the same under every root.
+            unsafe { Cr4::update(|control| control.insert(Cr4Flags::PAGE_GLOBAL)) };
         }
         if self.enhanced_ibrs {
             // SAFETY: the CPU says that it has the bit (IA32_ARCH_CAPABILITIES.IBRS_ALL).

@@ -5,10 +5,11 @@
 //! with interrupts off, by the CPU that they belong to.
 
 use crate::address_space::AddressSpace;
+use crate::cpu::IA32_SYSENTER_EIP;
 use crate::descriptors::{self, LDT_SELECTOR, THREAD_ENTRIES, THREAD_ENTRY, slot};
 use crate::entry::layout::{
-    ENTRY_STACK_TOP, EXIT_WORDS, LANDED_WORDS, LOCAL_WORDS, Landing, StackPage, data_offset,
-    data_word, landing_top,
+    ENTRY_STACK_TOP, EXIT_WORDS, KernelData, LANDED_WORDS, LOCAL_WORDS, Landing, StackPage, WayIn,
+    data_offset, data_word, landing_top,
 };
 use crate::flush::{self, ThisCpu};
 use crate::frame::Frame;
@@ -17,6 +18,8 @@ use core::mem::offset_of;
 use ringwall_core::segment::Descriptor;
 use ringwall_core::tlb::CpuTlb;
 use x86_64::VirtAddr;
+use x86_64::registers::model_specific::{LStar, Msr};
+use x86_64::structures::DescriptorTablePointer;
 
 /// A word of the kernel's own on this CPU, as [`make_cpu`](crate::Isolation::make_cpu) or [`set_local_word`] set it: one
 /// instruction.
@@ -82,16 +85,41 @@ pub unsafe fn switch_to(space: &AddressSpace, stack_top: VirtAddr) {
 /// # Safety
 /// As there.
 unsafe fn load(tlb: &mut CpuTlb, space: &AddressSpace) {
-    let was_loaded = tlb.is_loaded(&space.tlb);
+    if tlb.is_loaded(&space.tlb) {
+        tlb.wake(&space.tlb, space.roots(), &mut ThisCpu);
+        return;
+    }
     // SAFETY: by this function's contract.
     let previous = unsafe { flush::replace_loaded(&space.tlb) };
-    tlb.switch(&space.tlb, space.roots(), previous.filter(|_| !was_loaded), &mut ThisCpu);
-    if !was_loaded {
-        forget_last_user();
-        let ldt = space.private().word();
-        if ldt | data_word!(ldt) != 0 {
-            load_ldt(space, ldt);
-        }
+    tlb.load(&space.tlb, space.roots(), previous, &mut ThisCpu);
+    forget_last_exits();
+    let ldt = space.private().word();
+    if data_word!(landed) | data_word!(ldt) | ldt != 0 {
+        change_more(space, ldt);
+    }
+}
+
+/// What hardly any switch has to do: forgets the last program's events, and loads the LDT that `word` stands for.
+#[cold]
+#[inline(never)]
+fn change_more(space: &AddressSpace, word: u64) {
+    forget_last_events();
+    if word | data_word!(ldt) != 0 {
+        load_ldt(space, word);
+    }
+}
+
+/// Makes this CPU load `other`, if it has `space` in CR3: when `space` ends, and no thread of it is to run any more. CPUs that
+/// idle are made to do so by an inter-processor interrupt. The task stack stays.
+///
+/// # Safety
+/// As [`switch_to`] for `other`. Nothing that runs on this CPU touches user memory of `space` any more.
+pub unsafe fn leave(space: &AddressSpace, other: &AddressSpace) {
+    // SAFETY: by this function's contract.
+    let tlb = unsafe { flush::cpu_tlb() };
+    if tlb.is_loaded(&space.tlb) {
+        // SAFETY: by this function's contract.
+        unsafe { load(tlb, other) };
     }
 }
 
@@ -169,11 +197,15 @@ unsafe fn set_task_stack(stack_top: VirtAddr) {
     }
 }
 
-/// Clears what the last program's exits and events left in the stack page's user view: registers of its
-/// own, which the next program must not find.
-fn forget_last_user() {
-    let alias = data_word!(entry_stack_alias) - ENTRY_STACK_TOP as u64;
-    clear_below(alias + ENTRY_STACK_TOP as u64, EXIT_WORDS);
+/// Clears what the last program's exits left in the stack page's user view: registers of its own, which the next program
+/// must not find.
+#[inline(always)]
+fn forget_last_exits() {
+    clear_below(data_word!(entry_stack_alias), EXIT_WORDS);
+}
+
+/// [`forget_last_exits`] for NMIs and the like, if there were any.
+fn forget_last_events() {
     let landed: u64;
     // SAFETY: a word of this CPU's kernel-only data. An NMI between the two instructions lands in the
     // kernel view, and sets nothing.
@@ -187,6 +219,7 @@ fn forget_last_user() {
         );
     }
     if landed != 0 {
+        let alias = data_word!(entry_stack_alias) - ENTRY_STACK_TOP as u64;
         for start in [
             offset_of!(StackPage, nmi_landing),
             offset_of!(StackPage, debug_landing),
@@ -200,12 +233,57 @@ fn forget_last_user() {
 
 const _: () = assert!(LANDED_WORDS * 8 <= size_of::<Landing>());
 
+#[inline(always)]
 fn clear_below(end: u64, words: usize) {
     for index in 1..=words as u64 {
         let word = (end - index * 8) as *mut u64;
         // SAFETY: a word of the user view's stack page under its alias, which only the entry code
         // reads, and not before the next exit.
         unsafe { word.write_volatile(0) };
+    }
+}
+
+/// How ring 3 enters the kernel, and what it runs under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Under the user root: each way in and out switches roots.
+    Isolated,
+    /// Under the kernel root, without a switch: the address space is open ([`AddressSpace::open`]).
+    Open,
+}
+
+/// Makes this CPU's ways in and out those of `way`, for the thread that runs or is switched to: IDT, LSTAR,
+/// IA32_SYSENTER_EIP, and where [`return_to_user`] leaves by.
+///
+/// # Panics
+/// For [`Way::Open`] if [`Isolation::switchable`](crate::Isolation::switchable) says no.
+///
+/// # Safety
+/// On an active CPU, interrupts off. From here to the next call of this, whatever goes to ring 3 on this CPU came in by
+/// `way`, or leaves by [`return_to_user`]. With [`Way::Open`] its address space is open.
+pub unsafe fn set_way(way: Way) {
+    let ways = data_word!(tlb_address) as usize - offset_of!(KernelData, tlb)
+        + offset_of!(KernelData, ways);
+    let number = usize::from(way == Way::Open);
+    let way = (ways as *const WayIn).wrapping_add(number);
+    // SAFETY: in this CPU's kernel-only data, where nothing writes after it was made.
+    let way = unsafe { way.read() };
+    assert!(way.idt != 0, "this kernel has no open entry text");
+    // Under the kernel root both IDTs' gates are right, so an event may come between any two of these.
+    let gates = DescriptorTablePointer { limit: 4095, base: VirtAddr::new(way.idt) };
+    // SAFETY: a whole IDT, mapped wherever `way` is used; its stacks are the same TSS's.
+    unsafe { x86_64::instructions::tables::lidt(&gates) };
+    LStar::write(VirtAddr::new(way.syscall_entry));
+    // SAFETY: the stub of the same text, which expects just what that of the other one does.
+    unsafe { Msr::new(IA32_SYSENTER_EIP).write(way.sysenter_entry) };
+    // SAFETY: a word of this CPU's kernel-only data, which `return_to_user` jumps to.
+    unsafe {
+        core::arch::asm!(
+            "mov gs:[{word}], {exit}",
+            exit = in(reg) way.exit_to_user,
+            word = const data_offset!(exit_to_user),
+            options(nostack, preserves_flags),
+        );
     }
 }
 

@@ -4,9 +4,10 @@
 //! Invariant: [`ringwall_core::tlb`] decides what is flushed; here it is done, on the running CPU.
 
 use crate::address_space::AddressSpace;
+use crate::counters;
 use crate::entry::layout::{data_offset, data_word};
 use ringwall_core::shared::SharedRange;
-use ringwall_core::tlb::{Change, CpuTlb, Hardware, Pages, Space};
+use ringwall_core::tlb::{Change, CpuTlb, Event, Hardware, Pages, Space};
 use x86_64::VirtAddr;
 use x86_64::instructions::tlb;
 use x86_64::registers::control::{Cr4, Cr4Flags};
@@ -28,6 +29,11 @@ impl AddressSpace {
     pub fn retire(&self, pages: Pages) -> Shootdown<'_> {
         Shootdown { space: self, change: self.tlb.retire(pages), met: false }
     }
+
+    /// Indices of the CPUs that have it in CR3, as of now.
+    pub fn loaded(&self) -> impl Iterator<Item = usize> {
+        self.tlb.loaded().iter()
+    }
 }
 
 impl Shootdown<'_> {
@@ -39,6 +45,16 @@ impl Shootdown<'_> {
     /// Indices of the CPUs that have to flush. A CPU that loads the address space later sees to itself.
     pub fn targets(&self) -> impl Iterator<Item = usize> {
         self.space.tlb.targets(&self.change)
+    }
+
+    /// Whether another CPU than this one may have to flush.
+    ///
+    /// # Safety
+    /// On an active CPU, interrupts off.
+    #[inline]
+    pub unsafe fn concerns_others(&self) -> bool {
+        // SAFETY: by this function's contract.
+        self.space.tlb.is_loaded_elsewhere(unsafe { cpu_tlb() }.cpu())
     }
 
     /// Flushes on this CPU, if it has to.
@@ -71,14 +87,18 @@ pub unsafe fn flush(change: &Change, space: &AddressSpace) {
     unsafe { cpu_tlb() }.flush(change, &space.tlb, space.roots(), &mut ThisCpu);
 }
 
-/// This CPU keeps `space` in CR3, but will not touch its user half before the next [`crate::switch_to`]: an idle CPU.
-/// Until then it is told of no change but those that free page tables.
+/// This CPU keeps the address space that it has in CR3, but will not touch its user half before the next
+/// [`crate::switch_to`]: an idle CPU. Until then it is told of no change but those that free page tables.
 ///
 /// # Safety
 /// On an active CPU, interrupts off.
-pub unsafe fn rest(space: &AddressSpace) {
-    // SAFETY: by this function's contract.
-    unsafe { cpu_tlb() }.rest(&space.tlb);
+pub unsafe fn rest() {
+    let loaded = data_word!(loaded_space) as *const Space;
+    // SAFETY: null, or what `replace_loaded` put there, which stays by its contract.
+    if let Some(space) = unsafe { loaded.as_ref() } {
+        // SAFETY: by this function's contract.
+        unsafe { cpu_tlb() }.rest(space);
+    }
 }
 
 /// What this CPU's TLB may hold, and what was flushed so far.
@@ -169,6 +189,11 @@ impl Hardware for ThisCpu {
 
     fn exit_cr3(&self) -> u64 {
         data_word!(exit_cr3)
+    }
+
+    #[inline(always)]
+    fn count(&mut self, event: Event) {
+        counters::count(event);
     }
 
     fn set_exit_cr3(&mut self, cr3: u64) {

@@ -3,7 +3,7 @@
 //! Invariant: a page is in the user view only because [`ringwall_core::exposed::EXPOSED`] says so, or
 //! because the kernel asked for it by [`Isolation::map_shared`], which remembers it.
 
-use crate::entry::{Features, Text};
+use crate::entry::{Features, Text, Variant};
 use crate::flush::FlushShared;
 use crate::frames::Frames;
 use crate::setup::{self, Setup, SetupError};
@@ -27,6 +27,8 @@ pub const KERNEL_ENTRIES: usize = 32;
 pub struct Isolation {
     pub(crate) area: EntryArea,
     pub(crate) text: Text,
+    /// The text for open processes, if there may be any.
+    pub(crate) open_text: Option<Text>,
     pub(crate) isolated: bool,
     pub(crate) enhanced_ibrs: bool,
     pub(crate) private_slot: usize,
@@ -50,7 +52,9 @@ impl Isolation {
     ///
     /// # Safety
     /// `setup.kernel_root` is the root that the kernel runs on, its region is the library's from now
-    /// on, and its top-level kernel entries stay as they are. `setup.fsgsbase` tells the truth; what
+    /// on, and its top-level kernel entries stay as they are. No page of its kernel half is ever global: with
+    /// isolation and without PCID [`Cpu::activate`](crate::Cpu::activate) sets CR4.PGE, and such a page's translation
+    /// would stay usable under user roots. `setup.fsgsbase` tells the truth; what
     /// `setup.hardening` has on, the CPU has.
     pub unsafe fn new(
         setup: &Setup<'_>,
@@ -59,6 +63,11 @@ impl Isolation {
         setup::check(setup)?;
         let area = setup::choose(setup)?;
         let root = tables::table(frames, setup.kernel_root);
+        if setup.isolate
+            && let Some(address) = tables::first_global(root, frames)
+        {
+            return Err(SetupError::GlobalPage(address));
+        }
         if root[setup.private_slot].load(Ordering::Relaxed) != 0 {
             return Err(SetupError::PrivateSlot(setup.private_slot));
         }
@@ -73,6 +82,7 @@ impl Isolation {
         let mut isolation = Isolation {
             area,
             text: Text::new(setup.variant()),
+            open_text: (setup.isolate && setup.switchable).then(|| Text::new(Variant::Open)),
             isolated: setup.isolate,
             enhanced_ibrs: setup.hardening.enhanced_ibrs(),
             private_slot: setup.private_slot,
@@ -89,7 +99,18 @@ impl Isolation {
         isolation.copy_kernel_entries(root)?;
         let features = Features::new(&setup.hardening, setup.fsgsbase, setup.sysret_keeps_ss);
         isolation.make_text(features, frames)?;
-        isolation.make_idt(setup.user_vectors, frames)?;
+        let (text, idt) = (isolation.area.text(), isolation.area.idt());
+        isolation.make_idt(
+            (Page::Idt, idt),
+            (&isolation.text, text),
+            setup.user_vectors,
+            frames,
+        )?;
+        if let Some(open) = &isolation.open_text {
+            isolation.make_open_text(open, features, frames)?;
+            let (text, idt) = (isolation.area.open_text(), isolation.area.open_idt());
+            isolation.make_idt((Page::OpenIdt, idt), (open, text), setup.user_vectors, frames)?;
+        }
         Ok(isolation)
     }
 
@@ -121,17 +142,35 @@ impl Isolation {
         self.map_page(Page::Text, self.area.text(), kernel, user, frames)
     }
 
-    fn make_idt(&self, user_vectors: &[u8], frames: &mut impl Frames) -> Result<(), SetupError> {
+    fn make_open_text(
+        &self,
+        text: &Text,
+        features: Features,
+        frames: &mut impl Frames,
+    ) -> Result<(), SetupError> {
+        let frame = tables::zeroed(frames)?;
+        text.write_kernel_view(tables::bytes(frames, frame), features);
+        self.map_page(Page::OpenText, self.area.open_text(), frame, frame, frames)
+    }
+
+    /// Makes an IDT whose gates lead to `text`, which is at `base`.
+    fn make_idt(
+        &self,
+        (page, place): (Page, u64),
+        (text, base): (&Text, u64),
+        user_vectors: &[u8],
+        frames: &mut impl Frames,
+    ) -> Result<(), SetupError> {
         let frame = tables::zeroed(frames)?;
         let gates = tables::table(frames, frame);
         for vector in 0..=255 {
-            let address = self.area.text() + u64::from(self.text.gate(vector));
+            let address = base + u64::from(text.gate(vector));
             let gate = crate::descriptors::gate(vector, address, user_vectors.contains(&vector));
             for (word, value) in gate.into_iter().enumerate() {
                 gates[usize::from(vector) * 2 + word].store(value, Ordering::Relaxed);
             }
         }
-        self.map_page(Page::Idt, self.area.idt(), frame, frame, frames)
+        self.map_page(page, place, frame, frame, frames)
     }
 
     /// Maps one page of the entry area in both views, as the exposed set says.
@@ -143,12 +182,13 @@ impl Isolation {
         user: PhysFrame,
         frames: &mut impl Frames,
     ) -> Result<(), SetupError> {
-        let row = row(page);
-        if let Some(flags) = row.flags(View::Kernel, false) {
+        let (row, global) = (row(page), self.global_pages());
+        if let Some(flags) = row.flags(View::Kernel, global) {
             let leaf = kernel.start_address().as_u64() | flags;
             tables::map_below(self.kernel_level_3, address, leaf, frames)?;
         }
-        if let (Some((_, level_3)), Some(flags)) = (self.user_level_3, row.flags(View::User, false))
+        if let (Some((_, level_3)), Some(flags)) =
+            (self.user_level_3, row.flags(View::User, global))
         {
             let leaf = user.start_address().as_u64() | flags;
             tables::map_below(level_3, address, leaf, frames)?;
@@ -192,6 +232,21 @@ impl Isolation {
     /// Whether there are two roots.
     pub fn isolated(&self) -> bool {
         self.isolated
+    }
+
+    /// Whether pages that both views show alike are global: where every switch flushes, they stay cached so.
+    pub(crate) fn global_pages(&self) -> bool {
+        self.isolated && !self.tlb.pcid
+    }
+
+    /// What the TLB has, and how much of it is used.
+    pub fn tlb(&self) -> tlb::Features {
+        self.tlb
+    }
+
+    /// Whether isolation can be switched off for single processes.
+    pub fn switchable(&self) -> bool {
+        self.open_text.is_some()
     }
 
     /// The entry text in use.

@@ -17,9 +17,10 @@
 //! Intel SDM vol. 3, 3.5.1 (LDT), 4.10.4 (what a change of tables leaves behind).
 
 use crate::address_space::AddressSpace;
+use crate::breaks::Break;
 use crate::frames::Frames;
 use crate::tables::{self, MapError, Table};
-use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering, fence};
 use ringwall_core::paging::{ACCESSED, KERNEL_TABLE, PRESENT, WRITABLE, index};
 use ringwall_core::private::{self, LDT_ENTRIES, LDT_PAGES, Which};
 use ringwall_core::segment::Descriptor;
@@ -30,10 +31,12 @@ const PAGE: usize = 4096;
 const ENTRY: usize = size_of::<Descriptor>();
 
 /// The bits of a leaf that maps a page of an LDT.
-const LEAF: u64 = match cfg!(feature = "break-ldt-writable") {
-    true => private::LEAF | WRITABLE,
-    false => private::LEAF,
-};
+fn leaf_bits() -> u64 {
+    match Break::LdtWritable.is_on() {
+        true => private::LEAF | WRITABLE,
+        false => private::LEAF,
+    }
+}
 const _: () = assert!(private::LEAF & ACCESSED != 0, "the CPU has nothing to write to the tables");
 
 /// A table of descriptors in frames of its own, mapped nowhere but in the direct map. What is not set is
@@ -186,7 +189,7 @@ impl Private {
         let base = self.base(which);
         for (page, frame) in ldt.frames.iter().flatten().enumerate() {
             // All pages are in one table of the last level: only the first can fail for want of a frame.
-            let leaf = frame.start_address().as_u64() | LEAF;
+            let leaf = frame.start_address().as_u64() | leaf_bits();
             tables::map_below(level_3, base + (page * PAGE) as u64, leaf, frames)?;
         }
         Ok(())
@@ -336,6 +339,15 @@ impl RetiredLdt {
     /// Whether there was no LDT before: then nothing is left to be done, and the next two steps do nothing.
     pub fn is_nothing(&self) -> bool {
         self.old == 0
+    }
+
+    /// Indices of the CPUs that have `space` in CR3 and so may have the old table in LDTR. One that loads it later finds the
+    /// new one.
+    pub fn targets(&self, space: &AddressSpace) -> impl Iterator<Item = usize> {
+        // A CPU adds itself to the set before it reads which LDT there is. Here it is the other way round: without the
+        // fence both could read what was before.
+        fence(Ordering::SeqCst);
+        space.tlb.loaded().iter()
     }
 
     /// Takes the old table out of both roots of `space`, the address space that it was.

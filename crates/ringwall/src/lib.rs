@@ -31,6 +31,8 @@ extern crate self as ringwall;
 extern crate std;
 
 pub mod address_space;
+pub mod breaks;
+pub mod counters;
 pub mod cpu;
 pub mod current;
 pub mod descriptors;
@@ -47,10 +49,11 @@ mod tables;
 pub mod user_mapped;
 
 pub use address_space::AddressSpace;
+pub use counters::Counters;
 pub use cpu::{Cpu, CpuError, Stacks};
 pub use current::{
-    SyscallHandler, local_word, reload_ldt, return_to_user, set_local_word, set_syscall_handler,
-    set_thread_segments, switch_to,
+    SyscallHandler, Way, leave, local_word, reload_ldt, return_to_user, set_local_word,
+    set_syscall_handler, set_thread_segments, set_way, switch_to,
 };
 pub use descriptors::{USER_CODE_32_SELECTOR, USER_CODE_SELECTOR, USER_DATA_SELECTOR};
 pub use flush::{Shootdown, flush, flush_kernel, rest};

@@ -3,6 +3,8 @@
 //! Invariants: what goes back through user-visible memory holds no root's physical address; nothing that may
 //! have interrupted an NMI's code goes back by IRET; CR2 is what it was.
 
+use crate::breaks::Break;
+use crate::counters;
 use crate::entry::layout::{ALIAS, ENTRY_STACK_TOP, Landing, StackPage, data_offset, data_word};
 use crate::entry::{IN_RDI, IN_RDI_RSI, IN_RSP, Spot, Text, Variant};
 use crate::frame::Frame;
@@ -19,7 +21,15 @@ pub(crate) extern "sysv64" fn plain<H: Handlers>(frame: *mut Frame, _: u64, gs_b
     // to until the exit code reads it after this call.
     let frame = unsafe { &mut *frame };
     let cr3 = Cr3::read_raw().0.start_address().as_u64();
-    handle::<H>(frame, cr3, gs_base, &Text::new(Variant::Plain))
+    handle::<H>(frame, cr3, gs_base, &Text::new(Variant::Plain), data_word!(text_base))
+}
+
+/// What the entries call in the variant for open processes: as in `plain`.
+pub(crate) extern "sysv64" fn open<H: Handlers>(frame: *mut Frame, _: u64, gs_base: u64) -> u64 {
+    // SAFETY: as in `plain`.
+    let frame = unsafe { &mut *frame };
+    let cr3 = Cr3::read_raw().0.start_address().as_u64();
+    handle::<H>(frame, cr3, gs_base, &Text::new(Variant::Open), data_word!(open_text_base))
 }
 
 /// What the entries call in the variant with switches.
@@ -54,13 +64,19 @@ fn switching<H: Handlers>(frame: &mut Frame, entered_cr3: u64, gs_base: u64, tex
                 options(nostack, preserves_flags),
             );
         }
-        forget_root(frame, text, &Stacks::of_this_cpu());
+        forget_root(frame, text, &Stacks::of_this_cpu(data_word!(text_base)));
     }
-    handle::<H>(frame, entered_cr3, gs_base, text)
+    handle::<H>(frame, entered_cr3, gs_base, text, data_word!(text_base))
 }
 
 /// Runs the handler. The answer is for the entry code: 1 to go back without IRET.
-fn handle<H: Handlers>(frame: &mut Frame, cr3: u64, gs_base: u64, text: &Text) -> u64 {
+fn handle<H: Handlers>(
+    frame: &mut Frame,
+    cr3: u64,
+    gs_base: u64,
+    text: &Text,
+    text_base: u64,
+) -> u64 {
     // A handler of the kernel's may take a page fault; what it interrupted may not have read CR2 yet.
     let fault_address = Cr2::read_raw();
     match frame.vector() {
@@ -71,6 +87,7 @@ fn handle<H: Handlers>(frame: &mut Frame, cr3: u64, gs_base: u64, text: &Text) -
         }
         Some(18) => H::machine_check(frame),
         _ => {
+            counters::count_nmi(frame, text, data_word!(text_base));
             H::nmi(frame);
             restore_fault_address(fault_address);
             // An NMI's own way back is always IRET: NMIs are unmasked by it.
@@ -78,8 +95,8 @@ fn handle<H: Handlers>(frame: &mut Frame, cr3: u64, gs_base: u64, text: &Text) -
         }
     }
     restore_fault_address(fault_address);
-    let on_them = Stacks::of_this_cpu().has(frame, text);
-    u64::from(on_them && cfg!(not(feature = "break-nmi-iret")))
+    let on_them = Stacks::of_this_cpu(text_base).has(frame, text);
+    u64::from(on_them && !Break::NmiIret.is_on())
 }
 
 fn restore_fault_address(address: u64) {
@@ -109,12 +126,13 @@ struct Stacks {
 }
 
 impl Stacks {
-    fn of_this_cpu() -> Self {
+    /// Of the entry text at `text_base`.
+    fn of_this_cpu(text_base: u64) -> Self {
         let bytes = data_word!(stack_bytes);
         let tops =
             [data_word!(nmi_stack), data_word!(debug_stack), data_word!(machine_check_stack)];
         Stacks {
-            text_base: data_word!(text_base),
+            text_base,
             page: data_word!(entry_stack_alias) - (ALIAS + ENTRY_STACK_TOP) as u64,
             own: tops.map(|top| top - bytes..top),
         }
@@ -309,7 +327,8 @@ mod tests {
     /// A program that puts an NMI stack's address into RSP and calls must not choose the way back.
     #[test]
     fn a_programs_own_rsp_does_not_tell() {
-        for text in [Text::new(Variant::Isolated), Text::new(Variant::Plain)] {
+        for variant in Variant::ALL {
+            let text = Text::new(variant);
             let syscall = u64::from(text.points().syscall_entry) + BASE;
             assert!(!STACKS.has(&in_ring_0(syscall, 0x9000), &text));
         }

@@ -25,6 +25,9 @@ pub struct Setup<'a> {
     pub random: u64,
     /// Whether to isolate: [`ringwall_core::policy`] decides.
     pub isolate: bool,
+    /// Whether isolation can be switched off for a process, and on again ([`AddressSpace::open`](crate::AddressSpace::open)):
+    /// costs two pages. Without [`Setup::isolate`] it means nothing.
+    pub switchable: bool,
     /// Whether CR4.PCIDE may be set, on every CPU: CPUID.01H:ECX.PCID, and nothing speaks against it.
     pub pcid: bool,
     /// Whether every CPU has INVPCID: CPUID.07H:EBX.INVPCID.
@@ -54,6 +57,8 @@ pub enum SetupError {
     /// The kernel root is not at a multiple of 8 KiB: the paranoid entries take bit 12 of CR3 for the mark of a
     /// user root.
     RootNotAligned(u64),
+    /// The kernel maps this address as global: its translation would outlive the switch to a user root.
+    GlobalPage(u64),
     /// Ring 3 may not raise this vector: it has an error code, or an entry that trusts nothing.
     BadUserVector(u8),
     /// The private slot is not in the kernel half, is the entry area's, or the kernel root uses it.
@@ -84,6 +89,9 @@ impl core::fmt::Display for SetupError {
             }
             SetupError::RootNotAligned(root) => {
                 write!(f, "the kernel root {root:#x} is not at a multiple of 8 KiB")
+            }
+            SetupError::GlobalPage(address) => {
+                write!(f, "the kernel maps {address:#x} as global; with isolation no page may be")
             }
             SetupError::BadUserVector(vector) => {
                 write!(f, "vector {vector} cannot be left to INT n in ring 3")

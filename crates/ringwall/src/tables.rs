@@ -6,8 +6,9 @@ use crate::frames::Frames;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, Ordering};
 use ringwall_core::paging::{
-    ADDRESS_MASK, HUGE, KERNEL_TABLE, NO_EXECUTE, PRESENT, WRITABLE, index,
+    ADDRESS_MASK, GLOBAL, HUGE, KERNEL_TABLE, NO_EXECUTE, PRESENT, WRITABLE, index,
 };
+use ringwall_core::root::KERNEL_HALF;
 use x86_64::PhysAddr;
 use x86_64::structures::paging::PhysFrame;
 
@@ -125,6 +126,28 @@ pub(crate) fn leaf<'a>(
         entries = table(frames, frame_of(entry));
     }
     Some(&entries[index(1, address)])
+}
+
+/// The first address, in table order, at which the kernel half of a root maps a page as global.
+pub(crate) fn first_global(root: &Table, frames: &impl Frames) -> Option<u64> {
+    const SIGN: u64 = 0xffff << 48;
+    KERNEL_HALF.into_iter().find_map(|slot| {
+        let entry = root[slot].load(Ordering::Relaxed);
+        let address = SIGN | (slot as u64) << 39;
+        (entry & PRESENT != 0).then(|| global_below(frame_of(entry), 3, address, frames))?
+    })
+}
+
+fn global_below(frame: PhysFrame, level: u8, base: u64, frames: &impl Frames) -> Option<u64> {
+    table(frames, frame).iter().zip(0u64..).find_map(|(slot, number)| {
+        let entry = slot.load(Ordering::Relaxed);
+        let address = base | number << (12 + 9 * (level - 1));
+        match level == 1 || entry & HUGE != 0 {
+            _ if entry & PRESENT == 0 => None,
+            true => (entry & GLOBAL != 0).then_some(address),
+            false => global_below(frame_of(entry), level - 1, address, frames),
+        }
+    })
 }
 
 /// The bytes of a frame that nobody else uses yet.

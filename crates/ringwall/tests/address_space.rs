@@ -3,12 +3,14 @@
 mod host;
 
 use host::Memory;
+use ringwall::core::tlb::Pages;
 use ringwall::{AddressSpace, Frames, Isolation, MapError, Setup};
 use x86_64::VirtAddr;
 use x86_64::structures::paging::{FrameAllocator, Page, PageTableFlags};
 
 const HUGE: u64 = 1 << 7;
 const GLOBAL: u64 = 1 << 8;
+const NO_EXECUTE: u64 = 1 << 63;
 const PRESENT_WRITABLE_USER: u64 = 7;
 
 fn space(memory: &mut Memory) -> AddressSpace {
@@ -17,6 +19,7 @@ fn space(memory: &mut Memory) -> AddressSpace {
         region: 0xffff_ffff_c000_0000..=0xffff_ffff_fffe_ffff,
         random: 0,
         isolate: true,
+        switchable: true,
         pcid: false,
         invpcid: false,
         hardening: ringwall::core::Hardening::NONE,
@@ -70,4 +73,38 @@ fn no_user_page_is_global() {
         table &= 0x000f_ffff_ffff_f000;
     }
     assert_eq!(table, frame.start_address().as_u64());
+}
+
+/// Top-level entries 0 and 1 of both roots.
+fn halves(memory: &Memory, space: &AddressSpace) -> [[u64; 2]; 2] {
+    let kernel = space.kernel_root().start_address().as_u64();
+    // SAFETY: words of a pair that is this test's.
+    [kernel, kernel + 4096].map(|root| [0, 8].map(|at| unsafe { *memory.word(root + at) }))
+}
+
+#[test]
+fn only_an_open_address_space_is_executable_under_the_kernel_root() {
+    let mut memory = Memory::new();
+    let space = space(&mut memory);
+    let tables = [0, 1].map(|_| memory.allocate_frame().expect("memory"));
+    // SAFETY: no CPU runs on these tables.
+    let stale = unsafe { space.set_user_table(0, Some(tables[0])) };
+    assert!(stale.is_empty());
+    let [closed, user] = halves(&memory, &space);
+    assert_eq!((closed, user[0] | NO_EXECUTE), ([user[0] | NO_EXECUTE, 0], closed[0]));
+    // SAFETY: as above.
+    unsafe { space.open() };
+    assert!(space.is_open());
+    // SAFETY: as above.
+    let stale = unsafe { space.set_user_table(1, Some(tables[1])) };
+    assert!(stale.is_empty());
+    let [kernel, user] = halves(&memory, &space);
+    assert_eq!(kernel, user);
+    assert_eq!(user.map(|entry| entry & NO_EXECUTE), [0, 0]);
+    // SAFETY: as above.
+    let stale = unsafe { space.close() };
+    assert_eq!(stale, Pages::ALL, "rights were taken away, anywhere");
+    assert!(!space.is_open());
+    let [kernel, after] = halves(&memory, &space);
+    assert_eq!((kernel, after), (user.map(|entry| entry | NO_EXECUTE), user));
 }

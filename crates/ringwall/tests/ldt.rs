@@ -16,6 +16,7 @@ fn space(memory: &mut Memory, isolate: bool) -> AddressSpace {
         region: 0xffff_ffff_c000_0000..=0xffff_ffff_fffe_ffff,
         random: 0,
         isolate,
+        switchable: true,
         pcid: false,
         invpcid: false,
         hardening: ringwall::core::Hardening::NONE,

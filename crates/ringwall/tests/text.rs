@@ -8,10 +8,11 @@ use iced_x86::{
 };
 use ringwall::core::hardening::{Hardening, Measure};
 use ringwall::core::policy::CpuidFacts;
-use ringwall::entry::layout::{ALIAS, DATA};
+use ringwall::entry::layout::{ALIAS, DATA, StackPage};
 use ringwall::entry::{Features, Text, Variant};
 use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::mem::offset_of;
 use std::path::Path;
 
 const PAGE: usize = 4096;
@@ -67,6 +68,8 @@ fn each_variant_fits_one_page() {
 #[test]
 fn without_isolation_no_switch_instruction_is_left() {
     let switches = instructions(&Text::new(Variant::Plain)).into_iter().filter(touches_cr3).count();
+    assert_eq!(switches, 0);
+    let switches = instructions(&Text::new(Variant::Open)).into_iter().filter(touches_cr3).count();
     assert_eq!(switches, 0);
     assert!(instructions(&Text::new(Variant::Isolated)).iter().any(touches_cr3));
 }
@@ -276,7 +279,8 @@ fn reachable(text: &Text, page: &[u8; PAGE]) -> Vec<Instruction> {
 /// nothing else.
 #[test]
 fn few_instructions_unmask_nmis() {
-    for (variant, expected) in [(Variant::Pcid, 4), (Variant::Isolated, 4), (Variant::Plain, 3)] {
+    let counts = Variant::ALL.into_iter().zip([3, 4, 4, 3]);
+    for (variant, expected) in counts {
         let text = Text::new(variant);
         let reached = reachable(&text, &kernel_view(&text));
         let count =
@@ -292,6 +296,30 @@ fn isolation_costs_five_instructions_a_call() {
     // One more on each way to keep the TLB's entries.
     let pcid = Text::new(Variant::Pcid);
     assert_eq!(null_call_instructions(&pcid) - null_call_instructions(&off), 7);
+}
+
+/// Ring 3 of an open process pushes on the stack page of the kernel view: what the user view's has there is old.
+#[test]
+fn the_open_text_reads_what_its_own_view_was_told() {
+    let (open, plain) = (Text::new(Variant::Open), Text::new(Variant::Plain));
+    assert_eq!(null_call_instructions(&open), null_call_instructions(&plain));
+    for instruction in instructions(&open) {
+        let offset = instruction.memory_displacement64() as usize;
+        let scratch = offset == ALIAS + offset_of!(StackPage, user_rsp);
+        assert!(!scratch || instruction.segment_prefix() != Register::GS, "{instruction}");
+    }
+    let moves = |text: &Text| {
+        let entered = |instruction: &&Instruction| {
+            instruction.mnemonic() == Mnemonic::Lea
+                && instruction.memory_base() == Register::RSP
+                && instruction.memory_displacement64() as usize == ALIAS
+        };
+        let all = instructions(text);
+        let (before, _) = all
+            .split_at(all.iter().position(|step| step.mnemonic() == Mnemonic::Iretq).unwrap_or(0));
+        before.iter().filter(entered).count()
+    };
+    assert_eq!((moves(&plain), moves(&open)), (1, 0));
 }
 
 fn listing(text: &Text) -> String {
@@ -331,6 +359,7 @@ fn the_machine_code_is_the_golden_one() {
         (Variant::Isolated, "entry-isolated.txt"),
         (Variant::Pcid, "entry-pcid.txt"),
         (Variant::Plain, "entry-plain.txt"),
+        (Variant::Open, "entry-open.txt"),
     ] {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden").join(name);
         let now = listing(&Text::new(variant));

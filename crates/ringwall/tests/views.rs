@@ -3,15 +3,16 @@
 mod host;
 
 use host::Memory;
+use ringwall::core::area::MAX_CPUS;
 use ringwall::core::exposed::visible_bytes;
 use ringwall::core::hardening::Hardening;
-use ringwall::core::paging::{ADDRESS_MASK, NO_EXECUTE, PRESENT, USER, WRITABLE, index};
+use ringwall::core::paging::{ADDRESS_MASK, GLOBAL, NO_EXECUTE, PRESENT, USER, WRITABLE, index};
 use ringwall::isolation::MapSharedError;
 use ringwall::{
     AddressSpace, DoubleFault, Frame, Frames, Handlers, Isolation, MapError, Setup, SetupError,
     Stacks,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use x86_64::VirtAddr;
 use x86_64::structures::paging::{FrameAllocator, PhysFrame};
 
@@ -49,6 +50,7 @@ impl Machine {
             region: 0xffff_ffff_c000_0000..=0xffff_ffff_fffe_ffff,
             random: 0x1234_5678_9abc_def0,
             isolate,
+            switchable: true,
             pcid: false,
             invpcid: false,
             hardening: Hardening::NONE,
@@ -123,8 +125,10 @@ impl Machine {
             }
             let rights = rights & entry | (rights | entry) & NO_EXECUTE;
             if level == 1 {
-                out.insert(address, entry & ADDRESS_MASK | rights);
+                out.insert(address, entry & (ADDRESS_MASK | GLOBAL) | rights);
             } else {
+                // Only a leaf's bit 8 counts.
+                let rights = rights & !GLOBAL;
                 self.walk(entry & ADDRESS_MASK, level - 1, address, rights, out);
             }
         }
@@ -174,6 +178,75 @@ fn the_views_split_where_the_exposed_set_says() {
         visible[&cpu.stack()] & ADDRESS_MASK,
         "the alias is the user view's stack page"
     );
+}
+
+/// Where a switch flushes, what is the same in both views need not go. Where PCID spares the flush, nothing is global.
+#[test]
+fn global_is_what_both_views_show_alike_where_there_is_no_pcid() {
+    for (pcid, expected) in [(false, 2), (true, 0)] {
+        let mut machine = Machine::new();
+        let setup = Setup { pcid, ..machine.setup(true) };
+        // SAFETY: no CPU runs on these tables.
+        let isolation = unsafe { Isolation::new(&setup, &mut machine.memory) };
+        let mut isolation = isolation.expect("entry area");
+        machine.add_cpu(&mut isolation, 0).expect("a CPU");
+        let kernel = machine.leaves(machine.root.start_address().as_u64());
+        let visible = machine.visible(&isolation);
+        let is_global = |leaf: &&u64| **leaf & GLOBAL != 0;
+        assert_eq!(visible.values().filter(is_global).count(), expected, "PCID {pcid}");
+        for (address, leaf) in kernel {
+            let same = visible.get(&address).map(|shown| shown & (ADDRESS_MASK | GLOBAL));
+            let split = same != Some(leaf & (ADDRESS_MASK | GLOBAL));
+            assert!(leaf & GLOBAL == 0 || !split, "{address:#x} has two views");
+        }
+    }
+}
+
+#[test]
+fn a_global_page_of_the_kernels_is_refused() {
+    let mut machine = Machine::new();
+    machine.map_kernel_page(PRESENT | WRITABLE | GLOBAL);
+    // SAFETY: no CPU runs on these tables.
+    let refused = unsafe { Isolation::new(&machine.setup(true), &mut machine.memory) }.err();
+    assert_eq!(refused, Some(SetupError::GlobalPage(KERNEL_PAGE)));
+    machine.isolation(false);
+}
+
+/// As many CPUs as the layout has room for, added in any order, show 8 KiB each and nothing in common.
+#[test]
+fn all_512_cpus_have_their_place() {
+    let mut machine = Machine::new();
+    let mut isolation = machine.isolation(true);
+    for index in 0..MAX_CPUS {
+        // 5 has no factor in common with 512: every index once.
+        machine.add_cpu(&mut isolation, index * 5 % MAX_CPUS).expect("a CPU");
+    }
+    let one_more = machine.add_cpu(&mut isolation, MAX_CPUS);
+    assert_eq!(one_more, Err(SetupError::NoSuchCpu(MAX_CPUS)));
+    let again = machine.add_cpu(&mut isolation, 77);
+    assert!(matches!(again, Err(SetupError::Map(MapError::AlreadyMapped(_)))), "{again:?}");
+    let visible = machine.visible(&isolation);
+    assert_eq!(visible.len() as u64 * 4096, visible_bytes(MAX_CPUS));
+    let area = isolation.area();
+    let frames: BTreeSet<u64> = visible.values().map(|leaf| leaf & ADDRESS_MASK).collect();
+    assert_eq!(frames.len(), visible.len(), "two of them share a frame");
+    for cpu in (0..MAX_CPUS).map(|index| area.cpu(index).expect("room")) {
+        assert!(visible.contains_key(&cpu.gdt()) && visible.contains_key(&cpu.stack()));
+        assert!(!visible.contains_key(&cpu.alias()) && !visible.contains_key(&cpu.data()));
+    }
+}
+
+/// Each CPU's counters are found from outside, and only those of CPUs that were made.
+#[test]
+fn a_cpu_that_was_made_has_counters() {
+    let mut machine = Machine::new();
+    let mut isolation = machine.isolation(true);
+    machine.add_cpu(&mut isolation, 2).expect("a CPU");
+    let counted = |cpu| isolation.counters(cpu, &machine.memory);
+    assert_eq!([0, 1, 3, 511, 512].map(counted), [None; 5]);
+    let counters = counted(2).expect("CPU 2");
+    assert_eq!(counters.cr3_writes(), 0);
+    assert!(counters.nmis().all(|(_, count)| count == 0));
 }
 
 #[test]
@@ -227,14 +300,41 @@ fn no_visible_bytes_read_as_a_pointer_to_kernel_only_pages() {
 fn every_gate_leads_into_the_entry_text() {
     let mut machine = Machine::new();
     let isolation = machine.isolation(true);
-    let idt = machine.visible(&isolation)[&isolation.area().idt()] & ADDRESS_MASK;
-    for vector in 0..256u64 {
-        // SAFETY: inside the IDT's frame.
-        let [low, high] =
-            [0, 8].map(|half| unsafe { *machine.memory.word(idt + vector * 16 + half) });
-        let target = low & 0xffff | low >> 32 & 0xffff_0000 | high << 32;
-        assert_eq!(target & !0xfff, isolation.area().text(), "vector {vector}");
-        assert_eq!(low >> 45 & 3 == 3, vector == 3, "only the named vectors are open to ring 3");
+    let area = isolation.area();
+    let kernel = machine.leaves(machine.root.start_address().as_u64());
+    for (idt, text) in [(area.idt(), area.text()), (area.open_idt(), area.open_text())] {
+        for vector in 0..256u64 {
+            let gate = (kernel[&idt] & ADDRESS_MASK) + vector * 16;
+            // SAFETY: inside the IDT's frame.
+            let [low, high] = [0, 8].map(|half| unsafe { *machine.memory.word(gate + half) });
+            let target = low & 0xffff | low >> 32 & 0xffff_0000 | high << 32;
+            assert_eq!(target & !0xfff, text, "vector {vector}");
+            assert_eq!(low >> 45 & 3 == 3, vector == 3, "only the named are open to ring 3");
+        }
+    }
+}
+
+/// What an open process needs costs no visible byte, and without the wish for it nothing is there.
+#[test]
+fn the_open_text_is_in_no_user_root() {
+    let mut machine = Machine::new();
+    let isolation = machine.isolation(true);
+    assert!(isolation.switchable());
+    let open = [isolation.area().open_text(), isolation.area().open_idt()];
+    let visible = machine.visible(&isolation);
+    let kernel = machine.leaves(machine.root.start_address().as_u64());
+    for page in open {
+        assert!(!visible.contains_key(&page) && kernel.contains_key(&page), "{page:#x}");
+        assert_eq!(kernel[&page] & WRITABLE, 0);
+    }
+    for (isolate, switchable) in [(true, false), (false, true)] {
+        let mut machine = Machine::new();
+        let setup = Setup { switchable, ..machine.setup(isolate) };
+        // SAFETY: no CPU runs on these tables.
+        let isolation = unsafe { Isolation::new(&setup, &mut machine.memory) }.expect("an area");
+        assert!(!isolation.switchable());
+        let kernel = machine.leaves(machine.root.start_address().as_u64());
+        assert!(!kernel.contains_key(&isolation.area().open_text()));
     }
 }
 

@@ -204,6 +204,7 @@ extern "sysv64" fn kernel_main(boot_root: u64) -> ! {
         // SAFETY: RDTSC; a real kernel has a better source.
         random: unsafe { core::arch::x86_64::_rdtsc() }.wrapping_mul(0x9e37_79b9_7f4a_7c15),
         isolate: decision.isolate,
+        switchable: false,
         pcid: false,
         invpcid: false,
         hardening: Hardening::decide(command_line, &facts),

@@ -5,11 +5,15 @@
 
 extern crate alloc;
 
+pub mod affinity;
 pub mod breakpoints;
 pub mod calendar;
 pub mod chacha;
+pub mod cpus;
 pub mod futex;
+pub mod isolation;
 pub mod machine_check;
+pub mod places;
 pub mod ports;
 pub mod script;
 pub mod segments;

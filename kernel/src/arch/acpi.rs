@@ -1,4 +1,4 @@
-//! Power-off and reset, as ACPI describes them.
+//! Power-off and reset, as ACPI describes them; the tables for whoever else wants to know.
 
 use crate::mm::layout::{DIRECT_MAP_BYTES, direct};
 use crate::println;
@@ -24,8 +24,9 @@ const PATIENCE: u32 = 100_000_000;
 /// SLP_EN of PM1_CNT (ACPI 4.8.3.2.1).
 const SLEEP_ENABLE: u16 = 1 << 13;
 
+/// The tables, through the direct map.
 #[derive(Clone)]
-struct DirectMap;
+pub(super) struct DirectMap;
 
 impl AcpiHandler for DirectMap {
     unsafe fn map_physical_region<T>(
@@ -42,9 +43,17 @@ impl AcpiHandler for DirectMap {
     fn unmap_physical_region<T>(_region: &PhysicalMapping<Self, T>) {}
 }
 
-/// Finds out how to power off. `rsdp`: physical address of ACPI's root pointer, 0 if unknown.
+/// Finds out how to power off, and which CPUs there are. `rsdp`: physical address of ACPI's root pointer, 0 if unknown.
 pub fn find(rsdp: u64) {
-    match power_off_from(rsdp) {
+    let tables = match rsdp {
+        0 => None,
+        // SAFETY: the boot loader says that the root pointer is there.
+        _ => unsafe { AcpiTables::from_rsdp(DirectMap, rsdp as usize) }.ok(),
+    };
+    if let Some(tables) = &tables {
+        super::processors::note(tables);
+    }
+    match tables.and_then(|tables| power_off_from(&tables)) {
         Some(power_off) => {
             POWER_OFF.call_once(|| power_off);
         }
@@ -52,12 +61,7 @@ pub fn find(rsdp: u64) {
     }
 }
 
-fn power_off_from(rsdp: u64) -> Option<PowerOff> {
-    if rsdp == 0 {
-        return None;
-    }
-    // SAFETY: the boot loader says that the root pointer is there.
-    let tables = unsafe { AcpiTables::from_rsdp(DirectMap, rsdp as usize) }.ok()?;
+fn power_off_from(tables: &AcpiTables<DirectMap>) -> Option<PowerOff> {
     let port = tables.find_table::<Fadt>().ok()?.pm1a_control_block().ok()?.address;
     let dsdt = tables.dsdt().ok()?;
     // SAFETY: the direct map reaches the table; it is as long as its header says.

@@ -4,7 +4,7 @@ use super::features::{self, Features};
 use super::frames::KernelFrames;
 use super::traps::KernelHandlers;
 use super::{cpu, random};
-use crate::mm::layout::{ENTRY_REGION, PRIVATE_SLOT};
+use crate::mm::layout::{self, ENTRY_REGION, PRIVATE_SLOT};
 use crate::println;
 use crate::sync::{Mutex, Once};
 use ringwall::core::hardening::{self, Hardening};
@@ -23,7 +23,9 @@ const STACK_ORDER: u8 = 2;
 const STACK_BYTES: u64 = 4096 << STACK_ORDER;
 
 static ISOLATION: Once<Mutex<Isolation>> = Once::new();
-static BOOT_CPU: Once<Cpu> = Once::new();
+/// Each CPU's part of the entry area.
+static CPUS: [Once<Cpu>; cpu::MAXIMUM] = [const { Once::new() }; cpu::MAXIMUM];
+static FEATURES: Once<Features> = Once::new();
 static DECISION: Once<Decision> = Once::new();
 
 /// The library's state. Made at boot.
@@ -36,9 +38,14 @@ pub fn decision() -> Option<&'static Decision> {
     DECISION.get()
 }
 
-fn paranoid_stack() -> VirtAddr {
-    let frames = crate::mm::frame::allocate(STACK_ORDER).expect("no memory for a vector's stack");
-    VirtAddr::from_ptr(crate::mm::layout::direct(frames)) + STACK_BYTES
+/// Whether isolation can be switched while the machine runs: there are two roots.
+pub fn switchable() -> bool {
+    DECISION.get().is_some_and(|decision| decision.isolate)
+}
+
+fn paranoid_stack() -> Option<VirtAddr> {
+    let frames = crate::mm::frame::allocate(STACK_ORDER).ok()?;
+    Some(VirtAddr::from_ptr(crate::mm::layout::direct(frames)) + STACK_BYTES)
 }
 
 /// Whether TLB entries are kept across switches of address spaces and roots; says so.
@@ -82,8 +89,9 @@ pub fn start(command_line: &[u8], features: &Features) {
     let setup = Setup {
         kernel_root: PhysFrame::containing_address(PhysAddr::new(crate::boot::kernel_root())),
         region: ENTRY_REGION..=REGION_END,
-        random: random::seed(),
+        random: if layout::is_random() { random::seed() } else { 0 },
         isolate: decision.isolate,
+        switchable: true,
         pcid,
         invpcid: features.invpcid,
         hardening,
@@ -95,27 +103,48 @@ pub fn start(command_line: &[u8], features: &Features) {
     // SAFETY: the root is the kernel's own, made with all its top-level entries; nothing else is in
     // the region.
     let isolation = unsafe { Isolation::new(&setup, &mut KernelFrames) };
-    let mut isolation = isolation.unwrap_or_else(|error| panic!("isolation: {error}"));
-    let stacks = Stacks {
-        nmi: paranoid_stack(),
-        debug: paranoid_stack(),
-        machine_check: paranoid_stack(),
-        double_fault: paranoid_stack(),
-        bytes: STACK_BYTES,
-    };
-    let local = cpu::boot_local();
-    // SAFETY: each stack was just allocated, 16 KiB, and is never freed.
-    let boot_cpu =
-        unsafe { isolation.make_cpu::<KernelHandlers>(0, &stacks, local, &mut KernelFrames) };
-    let boot_cpu = boot_cpu.unwrap_or_else(|error| panic!("isolation: {error}"));
-    let boot_cpu = BOOT_CPU.call_once(|| boot_cpu);
+    let isolation = isolation.unwrap_or_else(|error| panic!("isolation: {error}"));
+    ISOLATION.call_once(|| Mutex::new(isolation));
+    FEATURES.call_once(|| *features);
+    let boot_cpu = make_cpu(0).expect("no memory for the boot CPU's entry area");
     // SAFETY: this is the boot CPU, in ring 0, interrupts off, on the kernel's root.
     let active = unsafe { boot_cpu.activate() };
     active.unwrap_or_else(|error| panic!("isolation: {error}"));
-    ISOLATION.call_once(|| Mutex::new(isolation));
 }
 
-/// This CPU's part of the entry area.
+/// A CPU's part of the entry area, made if this is the first time. `None` if there is no memory for it; `cpu` is
+/// below [`cpu::MAXIMUM`]. One caller at a time for each CPU.
+pub fn make_cpu(cpu: usize) -> Option<&'static Cpu> {
+    if let Some(made) = CPUS[cpu].get() {
+        return Some(made);
+    }
+    let stacks = Stacks {
+        nmi: paranoid_stack()?,
+        debug: paranoid_stack()?,
+        machine_check: paranoid_stack()?,
+        double_fault: paranoid_stack()?,
+        bytes: STACK_BYTES,
+    };
+    let local = cpu::local_words(cpu);
+    let mut isolation = isolation().lock();
+    // SAFETY: each stack was just allocated, 16 KiB, and is never freed.
+    let made =
+        unsafe { isolation.make_cpu::<KernelHandlers>(cpu, &stacks, local, &mut KernelFrames) };
+    match made {
+        Ok(made) => Some(CPUS[cpu].call_once(|| made)),
+        Err(error) => {
+            println!("ringwall: isolation: CPU {cpu}: {error}");
+            None
+        }
+    }
+}
+
+/// What the boot CPU has, and every other has to have.
+pub fn boot_features() -> Option<&'static Features> {
+    FEATURES.get()
+}
+
+/// The boot CPU's part of the entry area.
 pub fn boot_cpu() -> &'static Cpu {
-    BOOT_CPU.get().expect("isolation is set up at boot")
+    CPUS[0].get().expect("isolation is set up at boot")
 }

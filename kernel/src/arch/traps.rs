@@ -4,9 +4,9 @@
 //! memory, or a fault of an FPU instruction on a program's own area; anything else is a kernel bug,
 //! reported and the end.
 
-use super::{apic, fpu, machine_check, msr, ports, umip};
+use super::{apic, fpu, ipi, machine_check, msr, ports, umip};
 use crate::mm::layout::USER_END;
-use crate::mm::{Access, Fault};
+use crate::mm::{self, Access, Fault};
 use crate::signal::{self, fault};
 use crate::{println, syscall, task, time, user};
 use core::sync::atomic::Ordering;
@@ -45,7 +45,10 @@ impl Handlers for KernelHandlers {
     }
 
     fn nmi(_frame: &mut Frame) {
-        // Nothing in this kernel sends one; one from outside is counted, and changes nothing.
+        if ipi::stopping() {
+            super::acpi::stop();
+        }
+        // One from outside is counted, and changes nothing.
         super::cpu::local().nmis.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -204,6 +207,7 @@ fn interrupt(vector: u8, from_user: bool) {
     match vector {
         apic::TIMER => {
             apic::end_of_interrupt();
+            super::cpu::local().count(|local| &local.timers);
             time::tick(from_user);
             machine_check::tell();
         }
@@ -212,6 +216,16 @@ fn interrupt(vector: u8, from_user: bool) {
             while let Some(byte) = super::serial::read() {
                 crate::fs::terminal_input(byte);
             }
+        }
+        apic::FLUSH => {
+            apic::end_of_interrupt();
+            super::cpu::local().count(|local| &local.flushes);
+            mm::tlb::serve_requests();
+        }
+        apic::RESCHEDULE => {
+            apic::end_of_interrupt();
+            super::cpu::local().count(|local| &local.reschedules);
+            task::reschedule_requested();
         }
         apic::SPURIOUS => {}
         _ => apic::end_of_interrupt(),
@@ -286,6 +300,7 @@ pub(super) fn report(what: &str, frame: &Frame) {
 }
 
 fn double_fault(frame: &Frame, report_data: &DoubleFault) -> ! {
+    ipi::claim_the_end();
     // SAFETY: nothing else runs any more.
     unsafe { super::serial::force_unlock() };
     report("double fault", frame);

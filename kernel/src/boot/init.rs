@@ -36,7 +36,9 @@ pub fn run(info: &BootInfo) -> ! {
     if says(task::overflow::WORD) {
         task::overflow::ask();
     }
+    mm::start();
     task::create::initialize_cpu();
+    crate::arch::smp::start(command_line, super::memory::place_for_trampoline(info));
     let Init { path, arguments, environment } = init;
     let error = task::run_first(&path, arguments, environment);
     println!("ringwall: cannot run {}: error {}", path.escape_ascii(), error.0);

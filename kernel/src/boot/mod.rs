@@ -6,6 +6,7 @@ pub mod info;
 pub mod init;
 pub mod memory;
 pub mod multiboot2;
+pub mod place;
 pub mod pvh;
 pub mod roots;
 
@@ -13,8 +14,9 @@ pub use roots::kernel_root;
 
 core::arch::global_asm!(
     include_str!("start.s"),
-    DIRECT_SLOT = const ringwall::core::paging::index(4, crate::mm::layout::DIRECT_MAP),
+    DIRECT_SLOT = const ringwall::core::paging::index(4, ringwall_rules::places::Places::FIXED.direct_map),
     MULTIBOOT2_MAGIC = const ringwall_multiboot2::MAGIC,
     PVH_MAGIC = const pvh::MAGIC,
+    PLACE = sym place::place,
     KERNEL_MAIN = sym crate::kernel_main,
 );

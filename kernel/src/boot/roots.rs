@@ -1,9 +1,9 @@
 //! The kernel's own root: what every process's kernel half is copied from.
 //!
 //! ```text
-//! slot 256  direct map: RAM, NX; and the interrupt controllers' pages, uncached
-//! slot 257  task stacks: an empty table that fills later
-//! slot 511  the image: text RX, constants R, data RW; and room for the entry area
+//! one or two slots  direct map: RAM, NX; and the interrupt controllers' pages, uncached
+//! one or two slots  task stacks: empty tables that fill later
+//! slot 511          the image: text RX, constants R, data RW; and room for the entry area
 //! ```
 //!
 //! Invariants: no page is both writable and executable. Nothing here is global: a global translation
@@ -12,7 +12,7 @@
 
 use super::info::BootInfo;
 use super::memory::end_of_ram;
-use crate::mm::layout::{DIRECT_MAP, IMAGE, STACKS, direct};
+use crate::mm::layout::{STACKS_BYTES, direct, direct_map, image_physical, stacks};
 use crate::sync::Once;
 use ringwall::core::paging::{HUGE, KERNEL_TABLE, NO_EXECUTE, PRESENT, WRITABLE, index};
 use x86_64::PhysAddr;
@@ -78,10 +78,10 @@ pub fn make(info: &BootInfo) {
     let writable = PRESENT | WRITABLE | NO_EXECUTE;
     let ram = (0..end_of_ram(info).max(LARGE)).step_by(LARGE as usize);
     for physical in ram.filter(|physical| !DEVICES.contains(physical)) {
-        map(root, DIRECT_MAP + physical, physical | writable, true);
+        map(root, direct_map() + physical, physical | writable, true);
     }
     for physical in DEVICES {
-        map(root, DIRECT_MAP + physical, physical | writable | UNCACHED, false);
+        map(root, direct_map() + physical, physical | writable | UNCACHED, false);
     }
     for (start, end, flags) in [
         (&raw const image_text, &raw const image_text_end, PRESENT),
@@ -89,10 +89,12 @@ pub fn make(info: &BootInfo) {
         (&raw const image_data, &raw const image_end, writable),
     ] {
         for address in (start.addr() as u64..end.addr() as u64).step_by(4096) {
-            map(root, address, (address - IMAGE) | flags, false);
+            map(root, address, image_physical(address) | flags, false);
         }
     }
-    next(&mut table(root)[index(4, STACKS)]);
+    for address in [stacks(), stacks() + STACKS_BYTES - 1] {
+        next(&mut table(root)[index(4, address)]);
+    }
     ROOT.call_once(|| root);
     let frame = PhysFrame::containing_address(PhysAddr::new(root));
     // SAFETY: maps the running code, its stack (in the image's data) and all memory in use.

@@ -1,19 +1,34 @@
-# From a boot loader's 32-bit entry to Rust in the top 2 GiB.
+# From a boot loader's 32-bit entry to Rust in the top 2 GiB, at an address that nobody knew before.
 #
 # In: protected mode, paging off, EBX = physical address of what the loader hands over
 #     (PVH, Xen's start_info ABI: the start info; multiboot2: its information, EAX = its magic number).
-# Out: kernel_main(magic number of the protocol, that address) on the boot stack; a boot root that maps the first 4 GiB three times: at
-#      0, at the direct map, and (its first GiB) at the image's base. The kernel makes a better root soon.
+# Out: kernel_main(magic number of the protocol, that address) on the boot stack, where the image is now; a boot root that
+#      maps the first 4 GiB at 0 and at the direct map, and the image. The kernel makes a better root soon.
+#
+# In between a first boot root maps the first 4 GiB at 0 and where the direct map is without randomness, and the first
+# GiB where the image was linked. place() runs there: it chooses, and makes the boot root of above. Then every pointer in the
+# image gets what the image slides by: the linker's list (.relr.dyn: gABI, SHT_RELR) says where they are.
+#
+# This part of the image stays where it is loaded, as a number: the rest is linked to be moved, and no 32-bit address
+# of something that moves can be linked.
+
+.set BOOT, 0x100000                     # link.ld's
+.set boot_root, BOOT + 0x2000
+.set boot_level_3, boot_root + 0x2000   # a root is a pair's size: the paranoid entries take bit 12 for the user root's
+.set boot_image_level_3, boot_level_3 + 0x1000
+.set boot_level_2, boot_image_level_3 + 0x1000
+.set boot_stack_end, boot_level_2 + 4 * 0x1000 + 256
 
 .section .note.pvh, "a", @note
     .balign 4
     .long 4, 4, 18                  # name size, descriptor size, XEN_ELFNOTE_PHYS32_ENTRY
     .asciz "Xen"
     .balign 4
-    .long pvh_start
+    .long BOOT + pvh_start - boot_start
 
-.section .boot.header, "a", @progbits
+.section .boot, "awx", @progbits
     .balign 8                       # multiboot2 3.1.1: in the file's first 32768 bytes
+boot_start:
 multiboot2_header:
     .long 0xe85250d6, 0             # magic number, 32-bit protected mode
     .long multiboot2_header_end - multiboot2_header
@@ -23,7 +38,7 @@ multiboot2_header:
     .long 20, 1, 3, 6
     .balign 8
     .short 3, 0                     # entry point, other than the file's
-    .long 12, multiboot2_start
+    .long 12, BOOT + multiboot2_start - boot_start
     .balign 8
     .short 6, 0                     # modules at whole pages
     .long 8
@@ -32,7 +47,6 @@ multiboot2_header:
     .long 8
 multiboot2_header_end:
 
-.section .boot, "awx", @progbits
 .code32
 .global pvh_start
 pvh_start:
@@ -45,7 +59,7 @@ multiboot2_start:
 start_32:
     cli
     cld
-    mov esp, offset boot_stack_end
+    mov esp, boot_stack_end
     mov ebp, eax
     mov esi, ebx
     mov eax, 0x80000001
@@ -54,12 +68,12 @@ start_32:
     jz no_cpu
     test edx, 1 << 29               # long mode
     jz no_cpu
-    mov eax, offset boot_level_3 + 3
+    mov eax, boot_level_3 + 3
     mov [boot_root], eax
     mov [boot_root + {DIRECT_SLOT} * 8], eax
-    mov eax, offset boot_image_level_3 + 3
+    mov eax, boot_image_level_3 + 3
     mov [boot_root + 511 * 8], eax
-    mov eax, offset boot_level_2 + 3
+    mov eax, boot_level_2 + 3
     mov [boot_image_level_3 + 510 * 8], eax
     xor ecx, ecx
 1:  mov [boot_level_3 + ecx * 8], eax
@@ -67,7 +81,7 @@ start_32:
     inc ecx
     cmp ecx, 4
     jb 1b
-    mov edi, offset boot_level_2
+    mov edi, boot_level_2
     mov eax, 0x83                   # 2 MiB, writable, present
     mov ecx, 4 * 512
 2:  mov [edi], eax
@@ -78,7 +92,7 @@ start_32:
     mov eax, cr4
     or eax, 1 << 5                  # PAE
     mov cr4, eax
-    mov eax, offset boot_root
+    mov eax, boot_root
     mov cr3, eax
     mov ecx, 0xc0000080             # EFER
     rdmsr
@@ -88,12 +102,12 @@ start_32:
     and eax, 0x9fffffff             # caches on
     or eax, 0x80010001              # PG, WP, PE
     mov cr0, eax
-    lgdt [boot_gdt_pointer]
+    lgdt [boot_gdt_pointer_at]
     .byte 0xea                      # far jump
-    .long start_64
+    .long BOOT + start_64 - boot_start
     .word 8
 no_cpu:
-    mov esi, offset no_cpu_text
+    mov esi, offset no_cpu_text_at
 3:  mov dx, 0x3fd
 4:  in al, dx
     test al, 0x20
@@ -116,35 +130,79 @@ start_64:
     xor eax, eax
     mov fs, eax
     mov gs, eax
-    movabs rsp, offset kernel_boot_stack_end
+    mov rsp, [rip + boot_stack]
+    mov ebx, esi
     mov edi, ebp
     mov esi, esi
+    mov edx, boot_level_3
+    call [rip + boot_place]         # RAX = the next boot root, RDX = what to add
+
+# RSI = the list, RDI = its end, RCX = where the words are that a bitmap tells of.
+    mov rsi, [rip + boot_list]
+    mov rdi, [rip + boot_list_end]
+next_entry:
+    cmp rsi, rdi
+    jae slid
+    mov r8, [rsi]
+    add rsi, 8
+    test r8b, 1
+    jnz bitmap
+    mov rcx, r8                     # an even entry: the address of one word
+    mov r8d, 0b11                   # as if it were a bitmap of that word alone
+    call slide_words
+    mov rcx, r9
+    jmp next_entry
+bitmap:                             # an odd one: bit n of 1 to 63 stands for the word n - 1 from there
+    call slide_words
+    add rcx, 63 * 8
+    jmp next_entry
+
+# In: R8 = bitmap, RCX = its first word, RDX = what to add. Out: R9 = the address after the last word added to.
+slide_words:
+    mov r9, rcx
+1:  shr r8, 1
+    jz 3f
+    test r8b, 1
+    jz 2f
+    cmp qword ptr [r9], 0           # this part of the image, whose addresses are low, does not move
+    jns 2f
+    add [r9], rdx
+2:  add r9, 8
+    jmp 1b
+3:  ret
+
+slid:
+    mov cr3, rax
+    mov rsp, [rip + boot_stack]     # these words were in the list, too
+    mov edi, ebp
+    mov esi, ebx
     xor ebp, ebp
-    movabs rax, offset {KERNEL_MAIN}
-    call rax
+    call [rip + boot_main]
     ud2
 
     .balign 8
 boot_gdt:
     .quad 0, 0x00af9b000000ffff, 0x00cf93000000ffff
-boot_gdt_pointer:
+.set boot_gdt_pointer_at, BOOT + . - boot_start
     .word 23
-    .long boot_gdt
-no_cpu_text:
+    .long BOOT + boot_gdt - boot_start
+.set no_cpu_text_at, BOOT + . - boot_start
     .asciz "ringwall: this CPU has no 64-bit mode with NX; use another (QEMU: -cpu max)\r\n"
 
+    .balign 8
+boot_stack:
+    .quad kernel_boot_stack_end
+boot_place:
+    .quad {PLACE}
+boot_main:
+    .quad {KERNEL_MAIN}
+boot_list:
+    .quad image_list
+boot_list_end:
+    .quad image_list_end
+
 .section .boot.bss, "aw", @nobits
-    .balign 8192
-boot_root:
-    .skip 8192                      # a pair's size: the paranoid entries take bit 12 for the user root's
-boot_level_3:
-    .skip 4096
-boot_image_level_3:
-    .skip 4096
-boot_level_2:
-    .skip 4 * 4096
-    .skip 256
-boot_stack_end:
+    .skip boot_stack_end - boot_root
 
 .section .bss.kernel_boot_stack, "aw", @nobits
     .balign 4096

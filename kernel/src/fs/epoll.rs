@@ -10,6 +10,7 @@ use super::nameless::Nameless;
 use super::poll;
 use super::transfer::{Sink, Source};
 use crate::errno::{Errno, Result};
+use crate::sync::Mutex;
 use crate::sync::{self, WaitQueue};
 use crate::task;
 use alloc::{
@@ -18,12 +19,15 @@ use alloc::{
 };
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use linux_raw_sys::general as abi;
-use spin::Mutex;
 
 const EDGE: u32 = 1 << 31;
 const ONCE: u32 = 1 << 30;
 /// Most levels of instances inside instances.
 const DEPTH: u32 = 5;
+
+/// Held while an instance is put into another: two that are put into each other at the same time would not see the
+/// ring that they make.
+static NESTING: Mutex<()> = Mutex::new(());
 
 /// An instance.
 pub struct Epoll {
@@ -117,11 +121,13 @@ impl Epoll {
         let same = |interest: &Interest| {
             interest.fd == fd && core::ptr::eq(interest.file.as_ptr(), Arc::as_ptr(file))
         };
+        let mut nesting = None;
         if operation == abi::EPOLL_CTL_ADD {
             if file.queues().iter().all(Option::is_none) && file.operations().epoll().is_none() {
                 return Err(Errno::EPERM);
             }
             if let Some(inner) = file.operations().epoll() {
+                nesting = Some(NESTING.lock());
                 inner.check_depth(self, DEPTH, &Walk::enter())?;
             }
         }
@@ -146,6 +152,7 @@ impl Epoll {
             _ => return Err(Errno::EINVAL),
         }
         drop(interests);
+        drop(nesting);
         self.activity.fetch_add(1, Ordering::Relaxed);
         self.changed.wake_all();
         Ok(())

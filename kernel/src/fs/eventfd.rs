@@ -5,11 +5,11 @@ use super::nameless::Nameless;
 use super::transfer::{Sink, Source};
 use super::{File, Operations};
 use crate::errno::{Errno, Result};
+use crate::sync::Mutex;
 use crate::sync::WaitQueue;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, Ordering};
 use linux_raw_sys::general as abi;
-use spin::Mutex;
 
 /// The counter; its largest value is one less than `u64::MAX`.
 struct Event {

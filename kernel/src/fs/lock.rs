@@ -5,10 +5,10 @@
 
 use super::File;
 use crate::errno::{Errno, Result};
+use crate::sync::Mutex;
 use crate::sync::WaitQueue;
 use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicUsize, Ordering};
-use spin::Mutex;
 
 /// Who holds a lock.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,10 @@ pub fn acquire(wanted: Lock, wait: bool) -> Result<()> {
         if locks.iter().any(|held| held.conflicts(&wanted)) {
             return None;
         }
-        Some(carve(&mut locks, &wanted).map(|()| locks.push(wanted)))
+        Some(carve(&mut locks, &wanted).map(|()| {
+            locks.push(wanted);
+            count(&locks);
+        }))
     };
     let result = match attempt() {
         Some(result) => result,
@@ -117,8 +120,13 @@ fn carve(locks: &mut Vec<Lock>, range: &Lock) -> Result<()> {
     Ok(())
 }
 
+/// Notes how many locks there are. Under the list's lock, so that the last one to note is right.
+fn count(locks: &[Lock]) {
+    COUNT.store(locks.len(), Ordering::Relaxed);
+}
+
 fn settle() {
-    COUNT.store(LOCKS.lock().len(), Ordering::Relaxed);
+    count(&LOCKS.lock());
     RELEASED.wake_all();
 }
 

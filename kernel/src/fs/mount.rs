@@ -11,12 +11,12 @@ use super::inode::Inode;
 use super::memory::Memory;
 use super::walk::Place;
 use crate::errno::{Errno, Result};
+use crate::sync::{Lazy, RwLock};
 use alloc::{string::String, sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use linux_raw_sys::general::{
     MS_NOATIME, MS_NODEV, MS_NOEXEC, MS_NOSUID, MS_RDONLY, MS_RELATIME, MS_SYNCHRONOUS, TMPFS_MAGIC,
 };
-use spin::{LazyLock, RwLock};
 
 /// A file system in the tree.
 pub struct Mount {
@@ -46,7 +46,7 @@ const MOST: usize = 1000;
 /// All but the first mount, oldest first. Locked last, for moments.
 static MOUNTS: RwLock<Vec<Arc<Mount>>> = RwLock::new(Vec::new());
 
-static ROOT: LazyLock<Arc<Mount>> = LazyLock::new(|| {
+static ROOT: Lazy<Arc<Mount>> = Lazy::new(|| {
     let limit = Memory::half_of_memory();
     let options = alloc::format!("size={}k,nr_inodes={},inode64", limit * 4, limit);
     Arc::new(new("rootfs", "rootfs", Memory::create(TMPFS_MAGIC, 0o755, limit), None, 0, options))

@@ -5,9 +5,9 @@ use super::inode::{Inode, Kind, New, device_number};
 use super::memory::{Memory, Node};
 use super::{process, system};
 use crate::errno::{Errno, Result};
+use crate::sync::Lazy;
 use alloc::{format, string::String, sync::Arc};
 use linux_raw_sys::general as abi;
-use spin::LazyLock;
 
 /// A type.
 pub struct Type {
@@ -91,7 +91,7 @@ fn pages(text: &str) -> Option<u64> {
 
 /// As on Linux, mounting it again shows the same instance.
 fn sysfs(_options: &Options) -> (Arc<dyn Inode>, String) {
-    static ROOT: LazyLock<Arc<super::generated::Node>> = LazyLock::new(system::create);
+    static ROOT: Lazy<Arc<super::generated::Node>> = Lazy::new(system::create);
     (ROOT.clone(), String::new())
 }
 
@@ -124,7 +124,7 @@ fn devpts(_options: &Options) -> (Arc<dyn Inode>, String) {
 
 /// There is one devtmpfs, however often it is mounted.
 fn devtmpfs(_options: &Options) -> (Arc<dyn Inode>, String) {
-    static ROOT: LazyLock<Arc<Node>> = LazyLock::new(|| {
+    static ROOT: Lazy<Arc<Node>> = Lazy::new(|| {
         let root = Memory::create(abi::TMPFS_MAGIC, 0o755, Memory::half_of_memory());
         for device in DEVICES {
             let (major, minor) = device.number;

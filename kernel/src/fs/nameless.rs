@@ -3,9 +3,9 @@
 use super::inode::{Inode, Kind, Metadata, Statistics};
 use super::{Operations, memory::anonymous_device};
 use crate::errno::{Errno, Result};
+use crate::sync::Lazy;
 use alloc::sync::Arc;
 use linux_raw_sys::general::ANON_INODE_FS_MAGIC;
-use spin::LazyLock;
 
 /// It has no contents.
 pub struct Nameless {
@@ -15,8 +15,8 @@ pub struct Nameless {
 impl Nameless {
     /// The inode.
     pub fn inode() -> Arc<dyn Inode> {
-        static INODE: LazyLock<Arc<Nameless>> =
-            LazyLock::new(|| Arc::new(Nameless { device: anonymous_device() }));
+        static INODE: Lazy<Arc<Nameless>> =
+            Lazy::new(|| Arc::new(Nameless { device: anonymous_device() }));
         INODE.clone()
     }
 }

@@ -3,10 +3,10 @@
 use super::walk::{self, Final, Place, Walked};
 use super::{File, mount};
 use crate::errno::{Errno, Result};
+use crate::sync::Mutex;
 use alloc::{sync::Arc, vec::Vec};
 use core::sync::atomic::{AtomicU32, Ordering};
 use linux_raw_sys::general::O_PATH;
-use spin::Mutex;
 
 /// Root directory, working directory and umask.
 pub struct Paths {

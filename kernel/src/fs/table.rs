@@ -6,8 +6,8 @@
 
 use super::{File, current, lock};
 use crate::errno::{Errno, Result};
+use crate::sync::Mutex;
 use alloc::{sync::Arc, vec::Vec};
-use spin::Mutex;
 
 /// Most descriptors a process can be allowed (fs.nr_open).
 pub const MOST: u32 = 1 << 20;

@@ -38,7 +38,8 @@ impl Turn {
     /// Takes the turn if it is free.
     #[inline]
     pub fn try_take(&self) -> Option<Taken<'_>> {
-        (!self.taken.swap(true, Ordering::Acquire)).then_some(Taken(self))
+        // Not `then_some`: a `Taken` that is made and dropped would give up another's turn.
+        (!self.taken.swap(true, Ordering::Acquire)).then(|| Taken(self))
     }
 
     /// Whether somebody has it.

@@ -200,11 +200,15 @@ impl Space {
             let part = range.start.max(region.start)..range.end.min(region.end);
             let shared = region.attributes.is_shared();
             table::for_each(roots, part, |address, entry| {
-                let frame = table::frame_of(entry.load(Relaxed));
+                let old = entry.load(Relaxed);
+                let frame = table::frame_of(old);
                 // SAFETY: the entry holds it, and the address space is locked.
                 let write = shared || unsafe { Page::is_only_entry(frame) };
-                entry.store(table::leaf(frame, protection, write), Relaxed);
-                stale.touch(address);
+                let new = table::leaf(frame, protection, write);
+                entry.store(new, Relaxed);
+                if table::weakens(old, new) {
+                    stale.touch(address);
+                }
             });
         }
     }

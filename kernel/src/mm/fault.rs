@@ -170,8 +170,8 @@ pub(super) fn provide(
         return if write && !table::is_writable(old) {
             unshare(roots, mapping, address, slot, old)
         } else {
-            // Somebody else was faster, or the TLB was stale.
-            flush_page(roots, address);
+            // Another CPU was faster, or this one knew less than the tables allow by now: the fault made it forget
+            // that (SDM vol. 3, 4.10.4.3).
             Ok(0)
         };
     }

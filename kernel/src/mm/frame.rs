@@ -26,14 +26,14 @@
 //!
 //! [`Page`]: super::Page
 
-use super::layout::{DIRECT_MAP, direct};
+use super::layout::{direct, direct_map, physical};
 use crate::errno::{Errno, Result};
+use crate::sync::Mutex;
 use buddy_system_allocator::Heap;
 use core::alloc::Layout;
 use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering::Relaxed};
-use spin::Mutex;
 
 /// Bytes of a frame.
 pub const FRAME: u64 = 4096;
@@ -222,7 +222,7 @@ impl Frames {
     unsafe fn add(&mut self, start: u64, end: u64) {
         // SAFETY: the caller's promise; virtual addresses keep the alignment of physical ones.
         unsafe {
-            self.buddies.add_to_heap((DIRECT_MAP + start) as usize, (DIRECT_MAP + end) as usize);
+            self.buddies.add_to_heap(direct(start) as usize, direct(end) as usize);
         }
         let frames = ((end - start) / FRAME) as usize;
         self.total += frames;
@@ -320,7 +320,7 @@ impl Frames {
 
     fn take_from_buddies(&mut self, order: u8) -> Option<u64> {
         let block = self.buddies.alloc(block_layout(order)?).ok()?;
-        Some(block.as_ptr() as u64 - DIRECT_MAP)
+        Some(physical(block.as_ptr()))
     }
 
     /// # Safety
@@ -347,7 +347,9 @@ impl Frames {
         }
         let group = 1u64 << order;
         let mut found = 0;
-        let mut first = self.span.start.next_multiple_of(group);
+        // The buddy system aligns blocks where it sees them.
+        let shift = direct_map() / FRAME;
+        let mut first = (shift + self.span.start).next_multiple_of(group) - shift;
         while first + group <= self.span.end && found < RECLAIM {
             let members = first..first + group;
             if members.clone().all(|number| count(number * FRAME).load(Relaxed) == IN_LIST) {
@@ -365,7 +367,7 @@ impl Frames {
             if count(block).load(Relaxed) == IN_LIST {
                 // SAFETY: free, and just taken out of the list.
                 unsafe { self.lists[0].push(block) };
-            } else if (block / FRAME).is_multiple_of(group) {
+            } else if (shift + block / FRAME).is_multiple_of(group) {
                 // SAFETY: the whole group is free; none of it stays in the list. Its other
                 // frames' words are read before they can be written: only this first frame's
                 // word is, and that was read by `pop`.

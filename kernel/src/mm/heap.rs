@@ -12,7 +12,7 @@
 //! Lock order: after every lock but the frames'.
 
 use super::frame::{self, FRAME, HEAP_BLOCK};
-use super::layout::{DIRECT_MAP, direct};
+use super::layout::{direct, physical};
 use alloc::alloc::{GlobalAlloc, Layout};
 use talc::base::binning::DefaultBinning;
 use talc::source::GlobalAllocSource;
@@ -47,12 +47,12 @@ unsafe impl GlobalAlloc for Blocks {
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         // SAFETY: the block came from `alloc` with the same layout, so the same order, and the
         // caller is done with it.
-        unsafe { frame::free(pointer as u64 - DIRECT_MAP, order(layout)) };
+        unsafe { frame::free(physical(pointer), order(layout)) };
     }
 }
 
 struct KernelHeap {
-    small: TalcLock<spin::Mutex<()>, GlobalAllocSource<Blocks>, DefaultBinning>,
+    small: TalcLock<crate::sync::Mutex<()>, GlobalAllocSource<Blocks>, DefaultBinning>,
 }
 
 /// Sizes from 2^62 on could not be rounded up to a block.

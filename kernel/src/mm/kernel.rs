@@ -4,13 +4,15 @@
 //! it. Tables are never taken back.
 
 use super::layout::direct;
-use super::page::Page;
+use super::page::{PAGE, Page};
 use crate::errno::{Errno, Result};
+use crate::sync::Mutex;
+use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::Release};
 use ringwall::core::paging::{
     ACCESSED, ADDRESS_MASK, DIRTY, KERNEL_TABLE, NO_EXECUTE, PRESENT, WRITABLE, index,
 };
-use spin::Mutex;
+use ringwall::core::tlb::Pages;
 
 /// Held while a table is added, so that two CPUs do not add the same.
 static TABLES: Mutex<()> = Mutex::new(());
@@ -46,13 +48,35 @@ pub fn map(address: u64, physical: u64) -> Result<()> {
     Ok(())
 }
 
-/// Takes away the page at `address`, if there is one; gives its frame.
-///
-/// Its translation is flushed on this CPU, which is enough: one CPU runs, and without PCID no other
-/// root's translations outlive the switch to it. (More CPUs, or PCID, have to be told before the frame
-/// is used again.)
-pub fn unmap(address: u64) -> Option<u64> {
-    let _guard = TABLES.lock();
+/// Most pages that [`unmap`] takes at a time.
+const MOST: usize = 16;
+
+/// Takes away the pages of `range`, at most [`MOST`], as far as there are any, and frees their frames when no CPU
+/// knows them any more.
+pub fn unmap(range: Range<u64>) {
+    let mut frames = [0; MOST];
+    let mut pages = Pages::NONE;
+    {
+        let _guard = TABLES.lock();
+        for (address, frame) in range.step_by(PAGE as usize).zip(&mut frames) {
+            if let Some(leaf) = leaf(address) {
+                *frame = leaf.swap(0, Relaxed) & ADDRESS_MASK;
+                pages.add(address);
+            }
+        }
+    }
+    if pages.is_empty() {
+        return;
+    }
+    super::tlb::retire_kernel(pages);
+    for frame in frames.into_iter().filter(|frame| *frame != 0) {
+        // SAFETY: it was mapped there alone, and every CPU has flushed that.
+        unsafe { super::frame::free(frame, 0) };
+    }
+}
+
+/// The last-level entry of `address`, if it has tables.
+fn leaf(address: u64) -> Option<&'static AtomicU64> {
     let mut table = crate::boot::kernel_root();
     for level in [4, 3, 2] {
         match entry(table, index(level, address)).load(Relaxed) {
@@ -60,9 +84,7 @@ pub fn unmap(address: u64) -> Option<u64> {
             present => table = present & ADDRESS_MASK,
         }
     }
-    let present = entry(table, index(1, address)).swap(0, Relaxed);
-    x86_64::instructions::tlb::flush(x86_64::VirtAddr::new(address));
-    (present != 0).then_some(present & ADDRESS_MASK)
+    Some(entry(table, index(1, address)))
 }
 
 fn entry(table: u64, index: usize) -> &'static AtomicU64 {

@@ -3,7 +3,7 @@
 //! It belongs to the memory: threads share it, fork copies it, exec begins without one. The library
 //! keeps the table itself; here are who may change it when, and the steps of a change.
 //!
-//! Invariant: the LDT is read and changed under the lock of [`Mm::ldt`] alone, and never without the
+//! Invariant: the LDT is read and changed under the lock of [`Mm::ldt`] alone, and never without each
 //! CPU that runs the program having the new one loaded before the old one goes.
 
 use super::frame;
@@ -11,6 +11,7 @@ use super::space::Mm;
 use crate::arch::frames::KernelFrames;
 use crate::arch::selectors::Selectors;
 use crate::errno::{Errno, Result};
+use crate::sync::cross;
 use alloc::vec::Vec;
 use ringwall::core::segment::Descriptor;
 
@@ -34,10 +35,12 @@ impl Mm {
         // SAFETY: as above; the lock is held to the end.
         let retired = unsafe { roots.set_ldt(Some(table), &mut frames) };
         let retired = retired.map_err(|_| Errno::ENOMEM)?;
-        // SAFETY: interrupts are off in the kernel.
-        unsafe { ringwall::reload_ldt(roots) };
-        Selectors::refresh_data();
-        // SAFETY: programs run on this CPU alone.
+        cross::call(retired.targets(roots), &|| {
+            // SAFETY: interrupts are off in the kernel.
+            unsafe { ringwall::reload_ldt(roots) };
+            Selectors::refresh_data();
+        });
+        // SAFETY: every CPU that has it loaded has reloaded LDTR.
         let unmapped = unsafe { retired.unmap(roots, &frames) };
         super::tlb::retire(roots, unmapped.pages());
         if let Some(old) = unmapped.flushed() {

@@ -110,7 +110,7 @@ impl Mm {
             let stack = stack::make(&mut space, mm.roots(), top, &told)?;
             (start, stack, space.arguments.clone())
         };
-        Ok(Loaded { mm: Arc::new(mm), entry, stack, arguments })
+        Ok(Loaded { mm, entry, stack, arguments })
     }
 }
 

@@ -184,9 +184,8 @@ pub(super) fn is_zeros(physical: u64) -> bool {
 fn make_zeros() -> Result<u64> {
     let physical = Page::zeroed()?.into_entry();
     count(physical).store(STUCK, Relaxed);
-    // If two CPUs make one, both pages serve; one is known.
-    ZEROS.store(physical, Relaxed);
-    Ok(physical)
+    // There is one: what it counts as must not change while it is mapped. Of two that make one, the second's is lost.
+    Ok(ZEROS.compare_exchange(0, physical, Relaxed, Relaxed).err().unwrap_or(physical))
 }
 
 /// Fills the frame at `to` with zeros.

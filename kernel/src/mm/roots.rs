@@ -2,8 +2,22 @@
 
 use crate::arch::frames::KernelFrames;
 use crate::arch::isolation::isolation;
+use crate::breaks::Break;
 use crate::errno::{Errno, Result};
+use crate::sync::Once;
 use ringwall::AddressSpace;
+
+static NOWHERE: Once<AddressSpace> = Once::new();
+
+/// Makes the address space of CPUs that have nothing to run and nothing left to rest on. At boot.
+pub fn start() {
+    NOWHERE.call_once(|| make().expect("no memory for the first page tables"));
+}
+
+/// It has no user memory.
+pub(super) fn nowhere() -> &'static AddressSpace {
+    NOWHERE.get().expect("made at boot")
+}
 
 /// A pair of roots with an empty user half.
 ///
@@ -12,27 +26,27 @@ use ringwall::AddressSpace;
 pub(super) fn make() -> Result<AddressSpace> {
     let roots = AddressSpace::new(&isolation().lock(), &mut KernelFrames);
     let roots = roots.map_err(|_| Errno::ENOMEM)?;
-    #[cfg(feature = "break-task-stack-visible")]
-    show_task_stacks(&roots);
-    #[cfg(feature = "break-global-split")]
-    make_text_global(&roots);
+    if Break::TaskStackVisible.is_on() {
+        show_task_stacks(&roots);
+    }
+    if Break::GlobalSplit.is_on() {
+        make_text_global(&roots);
+    }
     Ok(roots)
 }
 
 /// The deliberate break: the task stacks' tables in the user root, which the isolation tests must see.
-#[cfg(feature = "break-task-stack-visible")]
 fn show_task_stacks(roots: &AddressSpace) {
-    use super::layout::{STACKS, direct};
+    use super::layout::{direct, stacks};
     use ringwall::core::paging::index;
     let kernel: *mut u64 = direct(roots.kernel_root().start_address().as_u64()).cast();
-    let slot = index(4, STACKS);
+    let slot = index(4, stacks());
     // SAFETY: the pair is ours alone as yet: 512 entries of the kernel root, then the user root's.
     unsafe { kernel.add(512 + slot).write(kernel.add(slot).read()) };
 }
 
 /// The deliberate break: the user view of the entry text is global, and so outlives the switch to the
 /// kernel root, where that page goes on. QEMU's TCG drops it all the same, Bochs does not.
-#[cfg(feature = "break-global-split")]
 fn make_text_global(roots: &AddressSpace) {
     use super::layout::direct;
     use crate::arch::isolation::boot_cpu;

@@ -8,10 +8,10 @@ use super::page::{PAGE, Page};
 use crate::errno::{Errno, Result};
 use crate::fs::inode::{Kind, Metadata, Statistics};
 use crate::fs::{Inode, Operations};
+use crate::sync::Mutex;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use spin::Mutex;
 
 /// Device number of such objects in /proc/PID/maps: 00:01.
 const DEVICE: u64 = 1;

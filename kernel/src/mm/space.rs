@@ -11,15 +11,16 @@ use super::layout::USER_END;
 use super::mapping::{Mapping, RegionFlags};
 use super::page::{PAGE, Page};
 use super::tlb::Stale;
+use super::truncate::Membership;
 use super::{roots, table};
 use crate::errno::{Errno, Result};
+use crate::sync::Mutex;
 use alloc::sync::Arc;
 use core::mem::ManuallyDrop;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use ringwall::AddressSpace;
 use ringwall_regions::Regions;
-use spin::Mutex;
 
 /// Most regions of one program (Linux's vm.max_map_count).
 pub(super) const MOST_REGIONS: usize = 65530;
@@ -30,7 +31,8 @@ const STACK_LIMIT: u64 = 8 << 20;
 
 /// A user address space. Shared by threads, and by vfork and CLONE_VM children.
 ///
-/// The last handle may be dropped only after every CPU that ran on it loaded another.
+/// Where the last handle is dropped, no thread may touch its memory any more. CPUs that still have its page tables in
+/// CR3 then load others.
 pub struct Mm {
     roots: ManuallyDrop<AddressSpace>,
     pub(super) space: Mutex<Space>,
@@ -38,6 +40,9 @@ pub struct Mm {
     pub(super) ldt: Mutex<()>,
     /// RLIMIT_STACK, in bytes.
     stack_limit: AtomicU64,
+    /// Bits of a [`ringwall_rules::isolation::Setting`].
+    pub(super) isolation: AtomicU32,
+    pub(super) listed: Membership,
 }
 
 /// What an [`Mm`]'s lock protects.
@@ -64,8 +69,8 @@ impl Mm {
     ///
     /// # Errors
     /// `ENOMEM`.
-    pub(super) fn empty() -> Result<Mm> {
-        Ok(Mm {
+    pub(super) fn empty() -> Result<Arc<Mm>> {
+        let mm = Arc::new(Mm {
             roots: ManuallyDrop::new(roots::make()?),
             space: Mutex::new(Space {
                 regions: Regions::new(),
@@ -79,7 +84,12 @@ impl Mm {
             }),
             ldt: Mutex::new(()),
             stack_limit: AtomicU64::new(STACK_LIMIT),
-        })
+            isolation: AtomicU32::new(0),
+            listed: Membership::new(),
+        });
+        // SAFETY: new; what is in an `Arc` stays where it is, and `drop` unlists it first of all.
+        unsafe { mm.list() };
+        Ok(mm)
     }
 
     /// A copy-on-write copy.
@@ -92,6 +102,7 @@ impl Mm {
         super::frame::admit_bytes(self.space.lock().regions.count() * REGION)?;
         let child = Mm::empty()?;
         child.stack_limit.store(self.stack_limit.load(Relaxed), Relaxed);
+        child.isolation.store(self.isolation.load(Relaxed), Relaxed);
         {
             let parent_space = self.space.lock();
             let mut child_space = child.space.lock();
@@ -100,7 +111,7 @@ impl Mm {
         if self.roots.ldt_entries() != 0 {
             self.copy_ldt_to(&child)?;
         }
-        Ok(Arc::new(child))
+        Ok(child)
     }
 
     /// The library's address space: both roots.
@@ -224,7 +235,7 @@ impl Space {
         if !any {
             return;
         }
-        let mut stale = Stale::new(roots);
+        let mut stale = Stale::of_unmap(roots, &range);
         let lost = table::clear(roots, range.clone(), &mut stale);
         self.lose_pages(lost);
         self.prune(roots, range, &mut stale);
@@ -246,6 +257,8 @@ impl Space {
 
 impl Drop for Mm {
     fn drop(&mut self) {
+        self.unlist();
+        super::tlb::evict(&self.roots);
         let space = self.space.get_mut();
         // Loaded nowhere, as the library asserts when it gets the roots back.
         let mut stale = Stale::of_none();
@@ -259,8 +272,7 @@ impl Drop for Mm {
         }
         // SAFETY: this is the end of the value, and nothing uses the field after it.
         let roots = unsafe { ManuallyDrop::take(&mut self.roots) };
-        // SAFETY: no CPU runs on it (checked for this one; the last handle is dropped only then),
-        // and all tables below are freed.
+        // SAFETY: no CPU has it in CR3 or will load it, because no thread has it, and all tables below are freed.
         unsafe { roots::release(roots) };
     }
 }

@@ -55,6 +55,12 @@ pub(super) fn is_writable(entry: u64) -> bool {
     entry & WRITABLE != 0
 }
 
+/// Whether an entry that was `old` and is `new`, for the same frame, forbids something that it allowed.
+#[inline(always)]
+pub(super) fn weakens(old: u64, new: u64) -> bool {
+    old & !new & (PRESENT | WRITABLE) != 0 || old & PRESENT != 0 && new & !old & NO_EXECUTE != 0
+}
+
 /// The leaf for a frame. `write`: the program may write now, if the region lets it at all.
 #[inline(always)]
 pub(super) fn leaf(frame: u64, protection: Protection, write: bool) -> u64 {

@@ -1,23 +1,67 @@
 //! Taking pages of a file out of all programs' memory, when the file loses them.
 //!
-//! There is no list of who maps a file: files that shrink while mapped are rare, and all processes
-//! are few. The file system calls this only for files that were mapped at all, after it let go of
-//! the pages and with no lock held; a fault after that finds the file as it is then.
+//! There is no list of who maps a file: files that shrink while mapped are rare, and all address
+//! spaces are few. The file system calls this only for files that were mapped at all, after it let go of
+//! the pages and with no lock held. A fault on another CPU asks the file for its page and maps that under the lock of its
+//! address space: either it finds the file as it is then, or its page is found here.
 
 use super::Mm;
 use super::page::PAGE;
 use super::table;
 use super::tlb::Stale;
+use crate::sync::{Linked, Links, List, Mutex};
 use core::ops::Range;
+
+/// All address spaces, those included that no process has yet: a fork copies what is mapped before the child is known.
+///
+/// Lock order: before any [`Mm`]'s.
+static ALL: Mutex<List<Mm>> = Mutex::new(List::new());
+
+/// An address space's place in the list of all.
+pub(super) struct Membership(Links<Mm>);
+
+// SAFETY: used with the lock of the list alone.
+unsafe impl Send for Membership {}
+// SAFETY: as above.
+unsafe impl Sync for Membership {}
+
+impl Membership {
+    pub(super) const fn new() -> Membership {
+        Membership(Links::new())
+    }
+}
+
+impl Linked for Mm {
+    fn links(&self) -> &Links<Mm> {
+        &self.listed.0
+    }
+}
+
+impl Mm {
+    /// Enters it into the list of all.
+    ///
+    /// # Safety
+    /// It is in none, and neither moves nor ends before [`Mm::unlist`].
+    pub(super) unsafe fn list(&self) {
+        // SAFETY: the caller's promise.
+        unsafe { ALL.lock().push(self) };
+    }
+
+    /// Takes it out again.
+    pub(super) fn unlist(&self) {
+        ALL.lock().take_out(self);
+    }
+}
 
 /// Forgets pages `gone` (page indices) of the file known by `identity` in all address spaces: those
 /// that `is_gone` says of, given the index and the frame. A private copy is another frame than the
 /// file's page, which private regions show too until they write.
 pub fn forget_pages(identity: (u64, u64), gone: Range<u64>, is_gone: &dyn Fn(u64, u64) -> bool) {
-    for process in crate::task::all() {
-        if let Some(mm) = process.mm.get() {
-            mm.forget_pages(identity, &gone, is_gone);
-        }
+    let all = ALL.lock();
+    let mut next = all.first();
+    while let Some(mm) = next {
+        mm.forget_pages(identity, &gone, is_gone);
+        next = all.after(mm);
     }
 }
 

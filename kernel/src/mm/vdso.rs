@@ -11,10 +11,10 @@ use super::space::Space;
 use crate::errno::{Errno, Result};
 use crate::fs::inode::{Kind, Metadata, Statistics};
 use crate::fs::{Inode, Operations};
+use crate::sync::Once;
 use alloc::sync::Arc;
 use linux_raw_sys::general as linux;
 use ringwall::AddressSpace;
-use spin::Once;
 
 core::arch::global_asm!(
     include_str!("vdso.s"),

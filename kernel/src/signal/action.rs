@@ -5,9 +5,9 @@
 
 use super::{IGNORED_BY_DEFAULT, bit};
 use crate::errno::{Errno, Result};
+use crate::sync::Mutex;
 use alloc::{sync::Arc, vec::Vec};
 use linux_raw_sys::general as raw;
-use spin::Mutex;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Handler value for the default action.

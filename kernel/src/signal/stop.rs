@@ -14,10 +14,14 @@ pub fn any_stopped() -> bool {
     STOPPED.load(Ordering::Relaxed) != 0
 }
 
-/// Begins to stop the process: every thread stops on its way out to ring 3.
-pub(super) fn begin(process: &Process, signal: u32) {
+/// Begins to stop the process: every thread stops on its way out to ring 3. `continues`: as it was when `signal` was
+/// taken.
+pub(super) fn begin(process: &Process, signal: u32, continues: u32) {
     {
         let mut shared = process.signals.lock();
+        if shared.continues != continues {
+            return;
+        }
         if shared.stopped_by.is_some() {
             drop(shared);
             // A tracee that was let go on has been stopped anew.
@@ -40,13 +44,14 @@ pub(super) fn begin(process: &Process, signal: u32) {
 /// Counts the current thread among the stopped ones of its group. True if it was the last.
 pub(crate) fn take_part(thread: &Thread) -> bool {
     let counted = ptrace::before_group_stop(thread);
-    let threads = thread.process.thread_count();
+    // Both locks: a thread that ends meanwhile looks either before this one is counted, or after.
+    let threads = thread.process.threads.lock();
     let mut shared = thread.process.signals.lock();
     if shared.stopped_by.is_none() {
         return false;
     }
     shared.parked += usize::from(!counted);
-    note_if_complete(&mut shared, threads)
+    note_if_complete(&mut shared, threads.len())
 }
 
 /// Stops the current thread while its process is being stopped.
@@ -78,10 +83,13 @@ fn note_if_complete(shared: &mut super::Shared, threads: usize) -> bool {
 }
 
 /// A thread has ended: the others may all have stopped.
-pub(crate) fn thread_ended(process: &Process, left: usize) {
+pub(crate) fn thread_ended(process: &Process) {
     let last = {
+        let threads = process.threads.lock();
         let mut shared = process.signals.lock();
-        left > 0 && shared.stopped_by.is_some() && note_if_complete(&mut shared, left)
+        !threads.is_empty()
+            && shared.stopped_by.is_some()
+            && note_if_complete(&mut shared, threads.len())
     };
     if last {
         tell_parent(process, raw::CLD_STOPPED);
@@ -92,6 +100,7 @@ pub(crate) fn thread_ended(process: &Process, left: usize) {
 pub(super) fn go_on(process: &Process) {
     let was_stopped = {
         let mut shared = process.signals.lock();
+        shared.continues = shared.continues.wrapping_add(1);
         let was = shared.fully_stopped;
         if shared.stopped_by.take().is_none() {
             return;

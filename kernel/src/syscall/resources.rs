@@ -8,6 +8,7 @@ use crate::user;
 use alloc::sync::Arc;
 use linux_raw_sys::general as raw;
 use ringwall::Frame;
+use ringwall_rules::affinity::Cpus;
 
 /// This area's calls.
 pub const CALLS: Calls = calls![
@@ -68,7 +69,7 @@ fn exchange_limit(
     };
     if let Some([soft, _]) = wanted {
         match number {
-            raw::RLIMIT_CPU => process.intervals.watch(),
+            raw::RLIMIT_CPU => process.intervals.watch(process),
             raw::RLIMIT_STACK => {
                 if let Some(memory) = process.mm.get() {
                     memory.set_stack_limit(soft);
@@ -151,17 +152,31 @@ fn sched_yield(_frame: &mut Frame) -> Result<usize> {
     Ok(0)
 }
 
-/// CPUs that threads may run on, as a set.
-const CPUS: u64 = 1;
-
 fn sched_setaffinity(frame: &mut Frame) -> Result<usize> {
     let [tid, length, mask, ..] = frame.arguments();
-    thread_of(tid)?;
     let mut set = [0u8; 8];
-    let length = (length as u32 as usize).min(8);
+    let length = (length as u32 as usize).min(set.len());
     user::read_bytes(mask, &mut set[..length])?;
-    // Every thread runs on every CPU there is; a set without any of them is a mistake.
-    if u64::from_le_bytes(set) & CPUS == 0 { Err(Errno::EINVAL) } else { Ok(0) }
+    let thread = thread_of(tid)?;
+    if !may_schedule(&thread.process) {
+        return Err(Errno::EPERM);
+    }
+    thread.set_affinity(Cpus::from_mask(&set[..length]))?;
+    Ok(0)
+}
+
+/// Whether the current process may say where threads of `target` run.
+fn may_schedule(target: &Process) -> bool {
+    let caller = &task::current().process;
+    if caller.pid == target.pid {
+        return true;
+    }
+    let (user, privileged) = {
+        let credentials = caller.credentials.lock();
+        (credentials.effective_user, credentials.is_privileged())
+    };
+    let target = target.credentials.lock();
+    privileged || user == target.effective_user || user == target.real_user
 }
 
 fn sched_getaffinity(frame: &mut Frame) -> Result<usize> {
@@ -170,8 +185,8 @@ fn sched_getaffinity(frame: &mut Frame) -> Result<usize> {
     if length < 8 || !length.is_multiple_of(8) {
         return Err(Errno::EINVAL);
     }
-    thread_of(tid)?;
-    user::write(mask, &CPUS)?;
+    let cpus = thread_of(tid)?.affinity() & task::cpus::ready();
+    user::write(mask, &cpus.0)?;
     Ok(8)
 }
 
@@ -232,7 +247,7 @@ fn sched_rr_get_interval(frame: &mut Frame) -> Result<usize> {
 }
 
 fn getcpu(frame: &mut Frame) -> Result<usize> {
-    let index = crate::arch::cpu::local().index;
+    let index = crate::arch::cpu::index() as u32;
     if frame.rdi() != 0 {
         user::write(frame.rdi(), &index)?;
     }

@@ -4,12 +4,12 @@ use super::{Calls, calls};
 use crate::errno::{Errno, Result};
 use crate::mm::frame;
 use crate::random::{BLOCK, Stream};
+use crate::sync::Mutex;
 use crate::task::{self, table};
 use crate::{println, time, user};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use linux_raw_sys::general as raw;
 use ringwall::Frame;
-use spin::Mutex;
 use zerocopy::{Immutable, IntoBytes};
 
 /// This area's calls.

@@ -16,7 +16,7 @@ use super::stack::Stack;
 use super::switch::SAVED_BYTES;
 use super::table;
 use super::thread::Thread;
-use super::{current, exec, ptrace, scheduler, segments};
+use super::{current, exec, ptrace, scheduler, segments, way};
 use crate::arch::{cpu, fpu::FpuState, selectors::Selectors};
 use crate::errno::{Errno, Result};
 use crate::fs::{FileTable, Paths};
@@ -181,6 +181,8 @@ fn make(
     if ptrace::tracer_of_new(parent, event, wanted.flags) {
         ptrace::follow(&mut table, parent, &child);
     }
+    drop(table);
+    way::adopt(&child);
     Ok(child)
 }
 
@@ -209,6 +211,7 @@ fn fork_process(parent: &Process, pid: u32, wanted: &Wanted) -> Result<Process> 
 /// What a new thread has from the one that makes it.
 fn inherit(parent: &Thread, child: &Thread, wanted: &Wanted) -> Result<()> {
     child.blocked.store(parent.blocked(), Ordering::Relaxed);
+    child.inherit_affinity(parent);
     child.set_name(&parent.name());
     child.maker.store(parent.tid(), Ordering::Relaxed);
     for (to, from) in child.trap.iter().zip(&parent.trap) {
@@ -287,6 +290,12 @@ pub fn initialize_cpu() {
     let thread = Arc::new(Thread::new(0, process, None, fpu));
     thread.set_name(b"idle");
     scheduler::become_idle(thread);
+}
+
+/// Runs threads on this CPU for ever: where every CPU but the first ends up when it has been brought up.
+pub fn run_idle() -> ! {
+    initialize_cpu();
+    scheduler::idle()
 }
 
 /// Makes process 1 from the program at `path` and runs it, and whatever it starts, for ever.

@@ -8,6 +8,9 @@
 //!   the last thread: close files, give up memory, children go to a reaper, become a zombie, tell
 //!   the parent, switch away for ever. The next thread on this CPU frees stack and memory.
 //! ```
+//!
+//! A thread that is not the last first leaves its process's list, then its other relations. Who has to be the only
+//! one (the last thread, an exec) waits until those that have left the list have left all the rest too.
 
 use super::process::Process;
 use super::thread::{Sleep, Thread, work};
@@ -31,8 +34,14 @@ pub fn end_thread(code: u32) -> ! {
     }
     ptrace::tracer_ended(&thread);
     leave_memory(&thread);
+    if thread.is_leader() {
+        process.leader_code.store(code << 8, Ordering::Relaxed);
+    }
     let left = process.remove_thread(&thread);
     if left == 0 {
+        process.wait_for_leaving();
+        // Whoever collects it counts what it has used.
+        scheduler::account(&thread, crate::time::now());
         if thread.is_leader() {
             process.decide_ending(code << 8);
         }
@@ -40,19 +49,14 @@ pub fn end_thread(code: u32) -> ! {
         process.decide_ending(process.leader_code.load(Ordering::Relaxed));
         end_whole(&process);
     } else {
-        if thread.is_leader() {
-            process.leader_code.store(code << 8, Ordering::Relaxed);
-        }
         let pending = process.signals.lock().pending.set;
         if pending != 0 {
             signal::retarget(&process, pending & !thread.blocked());
         }
-        signal::thread_ended(&process, left);
+        signal::thread_ended(&process);
         let gone = ptrace::thread_ended(&thread, code);
         drop(gone);
-        if process.executing.load(Ordering::Acquire) {
-            process.thread_ended.wake_all();
-        }
+        process.has_left();
     }
     drop(process);
     thread.set_dead();
@@ -145,7 +149,7 @@ pub(super) fn kill_other_threads(thread: &Thread) -> crate::errno::Result<()> {
     let process = &thread.process;
     {
         let threads = process.threads.lock();
-        if threads.len() == 1 {
+        if threads.len() == 1 && process.nobody_leaves() {
             return Ok(());
         }
         if process.ending().is_some() || process.executing.swap(true, Ordering::AcqRel) {
@@ -158,7 +162,7 @@ pub(super) fn kill_other_threads(thread: &Thread) -> crate::errno::Result<()> {
         }
     }
     signal::release(process);
-    let waited = process.thread_ended.wait_killable(|| (process.thread_count() == 1).then_some(()));
+    let waited = process.thread_ended.wait_killable(|| process.is_single().then_some(()));
     process.executing.store(false, Ordering::Release);
     waited
 }
@@ -177,8 +181,8 @@ fn end_whole(process: &Arc<Process>) {
         completion.complete();
     }
     process.note_memory();
-    // The page tables are loaded: the CPU keeps them until it has switched to others.
-    scheduler::borrow_memory(process.mm.replace(None));
+    // The last handle: this CPU, and those that idle on it, leave the page tables.
+    drop(process.mm.replace(None));
 
     let thread = current();
     let (children, hung_up, reaper) = {

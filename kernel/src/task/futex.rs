@@ -12,12 +12,12 @@
 use super::{current, thread::Sleep, thread::Thread};
 use crate::errno::{Errno, Result};
 use crate::sync::{self, Linked, Links, List};
+use crate::sync::{Mutex, MutexGuard};
 use crate::user;
 use core::cell::Cell;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use ringwall_rules::futex as rules;
-use spin::{Mutex, MutexGuard};
 
 const BUCKETS: usize = 256;
 

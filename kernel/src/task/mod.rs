@@ -13,6 +13,8 @@
 //! Lock order: table, a process's `threads`, its `signals`, a thread's `pending`, its process's
 //! actions, wait queues, run queues. Timers are a leaf of their own.
 
+mod context;
+pub mod cpus;
 pub mod create;
 pub mod credentials;
 pub mod exec;
@@ -23,6 +25,7 @@ pub mod process;
 pub mod ptrace;
 pub mod resources;
 pub mod robust;
+mod run_queue;
 pub mod scheduler;
 pub mod segments;
 pub mod stack;
@@ -30,8 +33,10 @@ mod switch;
 pub mod table;
 pub mod thread;
 pub mod wait;
+pub mod way;
 
-pub use create::run_first;
+pub use cpus::reschedule_requested;
+pub use create::{run_first, run_idle};
 pub use process::Process;
 pub use scheduler::{breathe, current, schedule};
 pub use table::{all, find, find_thread};
@@ -48,13 +53,16 @@ pub fn has_work() -> bool {
 }
 
 /// What has to be done before `frame` returns to ring 3: being killed, being preempted, signals.
-/// Called while [`has_work`]; does not return if the thread ends.
+/// Called while [`has_work`], as the last thing; does not return if the thread ends or leaves by another way.
 pub fn exit_work(frame: &mut Frame) {
     let thread = current();
     loop {
         let work = thread.pending_work();
         if work == 0 {
             return;
+        }
+        if work == work::WAY {
+            way::change(&thread, frame);
         }
         if work & work::KILL != 0 {
             exit::end_thread(0);

@@ -7,13 +7,13 @@ use super::thread::Thread;
 use crate::fs::{File, FileTable, Paths};
 use crate::mm::Mm;
 use crate::signal::{Actions, Shared};
+use crate::sync::Mutex;
 use crate::sync::{Completion, Own, WaitQueue};
 use crate::time::interval::Intervals;
 use crate::time::posix::PosixTimers;
 use alloc::{string::String, sync::Arc, vec::Vec};
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use spin::Mutex;
 
 /// Set in `exit` once it is decided how the process ends.
 const ENDING: u32 = 1 << 31;
@@ -34,6 +34,8 @@ pub struct Process {
     pub(crate) threads: Mutex<Vec<Arc<Thread>>>,
     /// Woken when a thread ends, for exec.
     pub(super) thread_ended: WaitQueue,
+    /// Threads that are in the list no more, but not yet rid of their other relations.
+    leaving: AtomicU32,
     /// An exec waits until one thread is left.
     pub(super) executing: AtomicBool,
     /// How the process ends: [`ENDING`] and the wait status.
@@ -65,6 +67,8 @@ pub struct Process {
     /// Nanoseconds since boot when it was made.
     pub start_time: u64,
     cpu_time: AtomicU64,
+    /// The most that was told of it.
+    told_time: AtomicU64,
     pub(super) children_time: AtomicU64,
     /// Most memory seen, in KiB: its own, and that of its collected children.
     pub(super) peak_memory: AtomicU64,
@@ -116,6 +120,7 @@ impl Process {
             paths: Own::new(parts.paths),
             threads: Mutex::new(Vec::new()),
             thread_ended: WaitQueue::new(),
+            leaving: AtomicU32::new(0),
             executing: AtomicBool::new(false),
             exit: AtomicU32::new(0),
             leader_code: AtomicU32::new(0),
@@ -138,6 +143,7 @@ impl Process {
             timers: PosixTimers::new(),
             start_time: crate::time::now(),
             cpu_time: AtomicU64::new(0),
+            told_time: AtomicU64::new(0),
             children_time: AtomicU64::new(0),
             peak_memory: AtomicU64::new(0),
             children_peak: AtomicU64::new(0),
@@ -256,10 +262,14 @@ impl Process {
         threads.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         thread.slot.store(threads.len(), Ordering::Relaxed);
         threads.push(Arc::clone(thread));
+        if self.signals.lock().stopped_by().is_some() {
+            // The others were told to stop before this one was there.
+            thread.add_work(super::work::SIGNAL);
+        }
         Ok(())
     }
 
-    /// Takes a thread out; gives the number left.
+    /// Takes a thread out; gives the number left. Unless that is 0, [`Process::has_left`] follows.
     pub(super) fn remove_thread(&self, thread: &Thread) -> usize {
         let (gone, left) = {
             let mut threads = self.threads.lock();
@@ -268,10 +278,38 @@ impl Process {
             if let Some(moved) = threads.get(slot) {
                 moved.slot.store(slot, Ordering::Relaxed);
             }
+            if !threads.is_empty() {
+                self.leaving.fetch_add(1, Ordering::Relaxed);
+            }
             (gone, threads.len())
         };
         drop(gone);
         left
+    }
+
+    /// A thread that was taken out has no relation to the process any more that others could see.
+    pub(super) fn has_left(&self) {
+        self.leaving.fetch_sub(1, Ordering::SeqCst);
+        if self.executing.load(Ordering::SeqCst) {
+            self.thread_ended.wake_all();
+        }
+    }
+
+    /// Whether all that were taken out of the list have left for good.
+    pub(super) fn nobody_leaves(&self) -> bool {
+        self.leaving.load(Ordering::SeqCst) == 0
+    }
+
+    /// Whether one thread is left, and all others have left for good.
+    pub(super) fn is_single(&self) -> bool {
+        self.thread_count() == 1 && self.nobody_leaves()
+    }
+
+    /// The last thread waits for the others that leave. They do not sleep on their way.
+    pub(super) fn wait_for_leaving(&self) {
+        while !self.nobody_leaves() {
+            crate::sync::relax();
+        }
     }
 
     /// The wait status it will end with, once that is decided.
@@ -309,7 +347,9 @@ impl Process {
                 total += now.saturating_sub(thread.since.load(Ordering::Relaxed));
             }
         }
-        total
+        // While a thread leaves a CPU, what it has run there may be in neither part for a moment. A clock does not
+        // go back.
+        self.told_time.fetch_max(total, Ordering::Relaxed).max(total)
     }
 
     /// Nanoseconds its collected children have run, with theirs.

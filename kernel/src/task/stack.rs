@@ -1,9 +1,9 @@
 //! Task stacks: 16 KiB each, with nothing mapped below.
 //!
 //! ```text
-//!   STACKS + slot * 64 KiB   48 KiB never mapped: an overflow faults and becomes #DF
-//!                 + 48 KiB   16 KiB of stack, four frames mapped when the slot is used
-//!                 + 64 KiB   top: the program's registers end here; next slot
+//!   stacks() + slot * 64 KiB   48 KiB never mapped: an overflow faults and becomes #DF
+//!                     + 48 KiB   16 KiB of stack, four frames mapped when the slot is used
+//!                     + 64 KiB   top: the program's registers end here; next slot
 //! ```
 //!
 //! A stack that was given up stays mapped, up to a number of them, and is the next to be used: making
@@ -12,18 +12,18 @@
 
 use crate::errno::{Errno, Result};
 use crate::mm::{frame, kernel, layout};
+use crate::sync::Mutex;
 use alloc::vec::Vec;
 use core::mem::ManuallyDrop;
 use core::ops::Range;
-use spin::Mutex;
 
 const SLOT_BYTES: u64 = 64 << 10;
 const STACK_BYTES: u64 = 16 << 10;
 /// Unmapped addresses below each stack.
 pub const GUARD_BYTES: u64 = SLOT_BYTES - STACK_BYTES;
 const PAGE_BYTES: u64 = 4096;
-/// The region is one top-level slot.
-const SLOTS: u32 = ((1 << 39) / SLOT_BYTES) as u32;
+/// As many as the region holds.
+const SLOTS: u32 = (layout::STACKS_BYTES / SLOT_BYTES) as u32;
 /// Most unused stacks that stay mapped: 4 MiB.
 const KEPT: usize = 256;
 
@@ -93,18 +93,13 @@ impl Stack {
 
     /// First address of the stack, and the one past its last.
     pub fn bounds(&self) -> Range<u64> {
-        let end = layout::STACKS + (u64::from(self.slot) + 1) * SLOT_BYTES;
+        let end = layout::stacks() + (u64::from(self.slot) + 1) * SLOT_BYTES;
         end - STACK_BYTES..end
     }
 
+    /// Nobody runs on it.
     fn unmap(&self) {
-        for address in self.bounds().step_by(PAGE_BYTES as usize) {
-            if let Some(physical) = kernel::unmap(address) {
-                // SAFETY: it was mapped there alone, nobody runs on the stack, and the translation
-                // was flushed.
-                unsafe { frame::free(physical, 0) };
-            }
-        }
+        kernel::unmap(self.bounds());
     }
 }
 

@@ -9,11 +9,11 @@
 
 use super::{Process, Thread};
 use crate::errno::{Errno, Result};
+use crate::sync::{Mutex, MutexGuard};
 use alloc::{boxed::Box, collections::BTreeMap, sync::Arc, vec::Vec};
 use core::hash::{BuildHasherDefault, Hasher};
 use core::sync::atomic::Ordering;
 use hashbrown::HashMap;
-use spin::{Mutex, MutexGuard};
 
 /// One more than the greatest identifier (Linux's default pid_max).
 pub const IDENTIFIERS: u32 = 32_768;

@@ -4,18 +4,21 @@
 //! or from it. The scheduler holds one reference to each thread from its creation until the switch
 //! away from it after its end; run queues and CPUs point to threads on the strength of that one.
 
-use super::{Process, ptrace::Tracee, scheduler, segments::Segments, stack::Stack};
+use super::{Process, cpus, ptrace::Tracee, scheduler, segments::Segments, stack::Stack};
 use crate::arch::{fpu::FpuState, selectors::Selectors};
-use crate::errno::Result;
+use crate::errno::{Errno, Result};
 use crate::signal::{AlternateStack, Pending};
+use crate::sync::{Mutex, Once};
 use alloc::{boxed::Box, sync::Arc};
 use core::cell::UnsafeCell;
 use core::marker::PhantomData;
 use core::ops::Deref;
-use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+};
 use ringwall::Frame;
+use ringwall_rules::affinity::Cpus;
 use ringwall_rules::ports::Permissions;
-use spin::{Mutex, Once};
 
 /// Bits of what a thread has to do before it returns to ring 3.
 pub mod work {
@@ -29,6 +32,8 @@ pub mod work {
     pub const RESTORE_MASK: u32 = 8;
     /// A tracer wants to hear of the end of the system call.
     pub const CALL_ENDS: u32 = 16;
+    /// Isolation was switched: the way to ring 3 is to be chosen anew.
+    pub const WAY: u32 = 32;
 }
 
 /// How a thread sleeps, or which sleepers a wake-up is for: a set.
@@ -91,8 +96,12 @@ pub struct Thread {
     pub process: Arc<Process>,
     work: AtomicU32,
     state: AtomicU32,
-    /// A CPU still uses its stack.
+    /// A CPU uses its stack.
     on_cpu: AtomicBool,
+    /// The CPU that it runs on or waits for, or ran on last.
+    cpu: AtomicU32,
+    /// The CPUs that it may run on.
+    affinity: AtomicU64,
     /// Next in the run queue.
     pub(super) link: AtomicPtr<Thread>,
     /// Place in its process's list of threads.
@@ -122,7 +131,8 @@ pub struct Thread {
     pub(super) maker: AtomicU32,
     /// What there is to know if it was ever traced.
     pub(crate) tracee: Once<Box<Tracee>>,
-    /// What a switch from or to the thread has to do besides: bits of [`super::ptrace::hardware`].
+    /// What a switch from or to the thread has to do besides: bits of [`super::ptrace::hardware`], and
+    /// [`super::way::OPEN`].
     /// Changed by the thread itself, or while it is off every CPU.
     pub(crate) switch_work: AtomicU32,
     /// Number of the walk over epoll instances that it is on, or 0.
@@ -154,6 +164,8 @@ impl Thread {
             work: AtomicU32::new(0),
             state: AtomicU32::new(Sleep::UNINTERRUPTIBLE.0 | OFF_QUEUE),
             on_cpu: AtomicBool::new(false),
+            cpu: AtomicU32::new(crate::arch::cpu::index() as u32),
+            affinity: AtomicU64::new(Cpus::ALL.0),
             link: AtomicPtr::new(core::ptr::null_mut()),
             slot: AtomicUsize::new(0),
             stack,
@@ -249,8 +261,20 @@ impl Thread {
         self.work.load(Ordering::Relaxed) != 0
     }
 
+    /// Gives the thread something to do before it returns to ring 3. If it is there, on another CPU, it is
+    /// interrupted.
     pub(crate) fn add_work(&self, bits: u32) {
-        self.work.fetch_or(bits, Ordering::AcqRel);
+        let before = self.work.fetch_or(bits, Ordering::SeqCst);
+        if before & bits != bits {
+            self.interrupt_if_running();
+        }
+    }
+
+    /// If the thread runs on another CPU, makes it look at its work. One that is being switched to looks later.
+    pub(super) fn interrupt_if_running(&self) {
+        if self.on_cpu.load(Ordering::SeqCst) {
+            cpus::interrupt(self.cpu());
+        }
     }
 
     pub(crate) fn clear_work(&self, bits: u32) {
@@ -282,6 +306,8 @@ impl Thread {
 
     /// Wakes the thread if it sleeps in one of the ways of `kinds`. True if it did.
     pub fn wake(&self, kinds: Sleep) -> bool {
+        // What the sleeper waits for was made true before this, and is seen by all before its state is looked at.
+        fence(Ordering::SeqCst);
         loop {
             let state = self.state.load(Ordering::SeqCst);
             if state & kinds.0 == 0 {
@@ -307,15 +333,12 @@ impl Thread {
             }
             let gone = Sleep::TRACED.0 | OFF_QUEUE;
             let frozen = Sleep::FROZEN.0 | OFF_QUEUE;
-            // On another CPU it may still be on its way off its stack.
+            // On another CPU it may still be on its way off its stack: it gets the mark when it is off it.
             if self.state.compare_exchange(gone, frozen, Ordering::SeqCst, Ordering::SeqCst).is_ok()
             {
-                while self.is_on_cpu() {
-                    core::hint::spin_loop();
-                }
                 return true;
             }
-            core::hint::spin_loop();
+            crate::sync::relax();
         }
     }
 
@@ -334,15 +357,22 @@ impl Thread {
         !stopped && self.blocked() & crate::signal::bit(signal) == 0
     }
 
-    /// The scheduler takes the thread off the CPU: true if it really sleeps, false if it was woken.
+    /// The thread, which was switched away from, is off its stack: true if it really sleeps, and who wakes it from
+    /// now on puts it on a queue; false if it is awake.
+    #[inline]
     pub(super) fn leave_queue(&self) -> bool {
         let state = self.state.load(Ordering::Acquire);
-        if state == AWAKE {
-            return false;
-        }
-        let gone = state | OFF_QUEUE;
-        state & DEAD != 0
-            || self.state.compare_exchange(state, gone, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+        state != AWAKE
+            && self
+                .state
+                .compare_exchange(state, state | OFF_QUEUE, Ordering::SeqCst, Ordering::SeqCst)
+                .is_ok()
+    }
+
+    /// Whether it neither sleeps, nor is about to, nor has ended.
+    #[inline(always)]
+    pub(super) fn is_awake(&self) -> bool {
+        self.state.load(Ordering::Acquire) == AWAKE
     }
 
     pub(super) fn set_dead(&self) {
@@ -353,12 +383,63 @@ impl Thread {
         self.state.load(Ordering::Relaxed) & DEAD != 0
     }
 
-    pub(super) fn set_on_cpu(&self, on: bool) {
-        self.on_cpu.store(on, Ordering::Release);
+    /// CPU `cpu` switches to it.
+    #[inline(always)]
+    pub(super) fn enter_cpu(&self, cpu: usize) {
+        self.set_cpu(cpu);
+        // The look at its work and its affinity, which comes later, must not come before it.
+        self.on_cpu.swap(true, Ordering::SeqCst);
+    }
+
+    /// Its stack is no more used.
+    #[inline(always)]
+    pub(super) fn leave_cpu(&self) {
+        self.on_cpu.store(false, Ordering::Release);
     }
 
     pub(super) fn is_on_cpu(&self) -> bool {
         self.on_cpu.load(Ordering::Acquire)
+    }
+
+    /// The CPU that it runs on or waits for, or ran on last.
+    #[inline(always)]
+    pub fn cpu(&self) -> usize {
+        self.cpu.load(Ordering::Relaxed) as usize
+    }
+
+    #[inline(always)]
+    pub(super) fn set_cpu(&self, cpu: usize) {
+        self.cpu.store(cpu as u32, Ordering::Relaxed);
+    }
+
+    /// The CPUs that it may run on. Some may not be there.
+    #[inline(always)]
+    pub fn affinity(&self) -> Cpus {
+        Cpus(self.affinity.load(Ordering::Relaxed))
+    }
+
+    /// Whether it may run on CPU `cpu`.
+    #[inline(always)]
+    pub(super) fn may_run_on(&self, cpu: usize) -> bool {
+        self.affinity().has(cpu)
+    }
+
+    /// A new thread may run where its maker may.
+    pub(super) fn inherit_affinity(&self, maker: &Thread) {
+        self.affinity.store(maker.affinity().0, Ordering::Relaxed);
+    }
+
+    /// Sets where it may run, and moves it there. The current thread is there when it returns to ring 3.
+    ///
+    /// # Errors
+    /// `EINVAL` if none of them is there.
+    pub fn set_affinity(&self, cpus: Cpus) -> Result<()> {
+        if (cpus & cpus::ready()).is_empty() {
+            return Err(Errno::EINVAL);
+        }
+        self.affinity.store(cpus.0, Ordering::SeqCst);
+        cpus::leave_forbidden(self);
+        Ok(())
     }
 
     /// Address range of the task stack, for a report of its overflow. The idle thread runs on the

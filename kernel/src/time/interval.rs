@@ -2,11 +2,11 @@
 
 use super::queue::{Alarm, Expire};
 use crate::signal::{self, Info};
+use crate::sync::Mutex;
 use crate::task::Process;
 use alloc::sync::{Arc, Weak};
 use core::sync::atomic::{AtomicBool, Ordering};
 use linux_raw_sys::general as raw;
-use spin::Mutex;
 
 /// A timer's setting: nanoseconds to its end, 0 for off, and from then on between ends.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
@@ -46,6 +46,10 @@ impl Expire for Target {
         let Some(process) = self.0.upgrade() else { return };
         {
             let mut real = process.intervals.real.lock();
+            // On another CPU it may have been set anew since it went off.
+            if real.alarm.as_ref().is_none_or(|alarm| alarm.deadline() > now) {
+                return;
+            }
             let ended = real.alarm.take();
             if let Some(ended) = &ended
                 && real.period != 0
@@ -122,15 +126,15 @@ impl Intervals {
         };
         self.cpu.lock()[which] = Cpu { end, period: setting.period };
         if end != 0 {
-            self.watch();
+            self.watch(process);
         }
         old
     }
 
     /// Has the process's processor time looked at from now on.
-    pub fn watch(&self) {
-        self.watched.store(true, Ordering::Relaxed);
-        crate::task::scheduler::watch_cpu_time();
+    pub fn watch(&self, process: &Process) {
+        self.watched.store(true, Ordering::SeqCst);
+        crate::task::scheduler::watch_cpu_time(process);
     }
 
     /// Whether anything depends on the process's processor time.

@@ -4,10 +4,10 @@ use super::interval::Setting;
 use super::queue::{Alarm, Expire};
 use crate::errno::{Errno, Result};
 use crate::signal::{self, Info};
+use crate::sync::Mutex;
 use crate::task::{self, Process};
 use alloc::sync::{Arc, Weak};
 use alloc::vec::Vec;
-use spin::Mutex;
 
 /// Most timers of a process.
 const LIMIT: usize = 128;
@@ -149,7 +149,9 @@ impl Expire for Timer {
     fn expire(self: Arc<Self>, now: u64) {
         let overrun = {
             let mut state = self.state.lock();
-            let Some(ended) = state.alarm.take() else { return };
+            // On another CPU it may have been set anew since it went off.
+            let due = |alarm: &mut Alarm| alarm.deadline() <= now;
+            let Some(ended) = state.alarm.take_if(due) else { return };
             let mut missed = 0;
             let late = now.saturating_sub(ended.deadline());
             if let Some(periods) = late.checked_div(state.period) {

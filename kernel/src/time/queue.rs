@@ -1,14 +1,19 @@
 //! Timers: what has to happen at a point in time.
 //!
-//! Kept in order of deadline. The first deadline is cached in an atomic, so that the timer
-//! interrupt of a busy machine without timers does not take the lock.
+//! Each CPU has a queue of those that were set on it, and its own timer fires for them. They are kept in order of
+//! deadline. The first deadline is cached in an atomic, so that the timer interrupt of a busy machine
+//! without timers does not take the lock.
 //!
-//! Lock order: the queue's lock is a leaf. What expires is run after it is released.
+//! A timer that is taken back on another CPU than its own may have left the queue just before: then it goes off all
+//! the same, a little later. So whatever is set off looks whether it still is due.
+//!
+//! Lock order: a queue's lock is a leaf. What expires is run after it is released.
 
+use crate::arch::cpu;
+use crate::sync::Mutex;
 use crate::task::{Sleep, Thread};
 use alloc::{collections::BTreeMap, sync::Arc};
 use core::sync::atomic::{AtomicU64, Ordering};
-use spin::Mutex;
 
 /// Something that a timer can set off.
 pub trait Expire: Send + Sync {
@@ -18,37 +23,57 @@ pub trait Expire: Send + Sync {
 
 type Key = (u64, u64);
 
-struct Queue {
+struct Timers {
     timers: BTreeMap<Key, Arc<dyn Expire>>,
     sequence: u64,
 }
 
-static QUEUE: Mutex<Queue> = Mutex::new(Queue { timers: BTreeMap::new(), sequence: 0 });
-static FIRST: AtomicU64 = AtomicU64::new(u64::MAX);
+/// One CPU's timers.
+struct Queue {
+    timers: Mutex<Timers>,
+    /// The earliest deadline, `u64::MAX` if there is none. Changed under the lock.
+    first: AtomicU64,
+}
+
+static QUEUES: [Queue; cpu::MAXIMUM] = [const {
+    Queue {
+        timers: Mutex::new(Timers { timers: BTreeMap::new(), sequence: 0 }),
+        first: AtomicU64::new(u64::MAX),
+    }
+}; cpu::MAXIMUM];
 
 impl Queue {
-    fn note_first(&self) {
-        let first = self.timers.first_key_value().map_or(u64::MAX, |(key, _)| key.0);
-        FIRST.store(first, Ordering::Relaxed);
+    fn note_first(&self, timers: &Timers) {
+        let first = timers.timers.first_key_value().map_or(u64::MAX, |(key, _)| key.0);
+        self.first.store(first, Ordering::Relaxed);
     }
 }
 
+fn this() -> &'static Queue {
+    &QUEUES[cpu::index() % cpu::MAXIMUM]
+}
+
 /// A timer that was set. Dropping it takes it back.
-pub struct Alarm(Key);
+pub struct Alarm {
+    key: Key,
+    /// Whose queue it is in.
+    queue: &'static Queue,
+}
 
 impl Alarm {
-    /// Sets off `target` at `deadline`, nanoseconds of [`super::now`].
+    /// Sets off `target` at `deadline`, nanoseconds of [`super::now`], on this CPU.
     pub fn set(deadline: u64, target: Arc<dyn Expire>) -> Alarm {
+        let queue = this();
         let key = {
-            let mut queue = QUEUE.lock();
-            queue.sequence += 1;
-            let key = (deadline, queue.sequence);
-            queue.timers.insert(key, target);
-            queue.note_first();
+            let mut timers = queue.timers.lock();
+            timers.sequence += 1;
+            let key = (deadline, timers.sequence);
+            timers.timers.insert(key, target);
+            queue.note_first(&timers);
             key
         };
         ensure_armed(deadline);
-        Alarm(key)
+        Alarm { key, queue }
     }
 
     /// Wakes `thread` at `deadline`, however it sleeps.
@@ -58,18 +83,23 @@ impl Alarm {
 
     /// When it goes off.
     pub fn deadline(&self) -> u64 {
-        self.0.0
+        self.key.0
+    }
+
+    /// Whether it is yet to go off.
+    pub fn is_set(&self) -> bool {
+        self.queue.timers.lock().timers.contains_key(&self.key)
     }
 }
 
 impl Drop for Alarm {
     fn drop(&mut self) {
-        let mut queue = QUEUE.lock();
-        let target = queue.timers.remove(&self.0);
+        let mut timers = self.queue.timers.lock();
+        let target = timers.timers.remove(&self.key);
         if target.is_some() {
-            queue.note_first();
+            self.queue.note_first(&timers);
         }
-        drop(queue);
+        drop(timers);
         // The target goes after the lock: it may be the last reference to something that has
         // alarms of its own.
         drop(target);
@@ -82,25 +112,23 @@ impl Expire for Thread {
     }
 }
 
-/// The earliest deadline, `u64::MAX` if there is none.
+/// The earliest deadline on this CPU, `u64::MAX` if there is none.
 #[inline]
 pub fn next_deadline() -> u64 {
-    FIRST.load(Ordering::Relaxed)
+    this().first.load(Ordering::Relaxed)
 }
 
-/// Sets off everything that is due.
+/// Sets off everything that is due on this CPU.
 pub fn expire_due(now: u64) {
-    while next_deadline() <= now {
+    let queue = this();
+    while queue.first.load(Ordering::Relaxed) <= now {
         let target = {
-            let mut queue = QUEUE.lock();
-            let target = match queue.timers.first_entry() {
+            let mut timers = queue.timers.lock();
+            let target = match timers.timers.first_entry() {
                 Some(first) if first.key().0 <= now => first.remove(),
-                _ => {
-                    queue.note_first();
-                    break;
-                }
+                _ => break,
             };
-            queue.note_first();
+            queue.note_first(&timers);
             target
         };
         target.expire(now);

@@ -114,7 +114,7 @@ user_access_compare_exchange:
     ret
 .popsection
 
-.pushsection .rodata.user_access, "a", @progbits
+.pushsection .data.rel.ro.user_access, "aw", @progbits
 .balign 8
 .globl user_access_fixups
 user_access_fixups:

@@ -14,7 +14,8 @@
 //! has retired; neither does the user half unless its flush is due. PCID 0 is the boot's, and nobody's here.
 
 use super::change::{Change, Pages};
-use super::space::Space;
+use super::event::Event;
+use super::space::{Seat, Space};
 use crate::root::{NO_FLUSH, Pcid, RootPair, Tlb, USER_PCID_BIT};
 
 /// Address spaces whose translations a CPU keeps at a time, with PCID. More than a handful are of no use: the
@@ -46,23 +47,11 @@ pub trait Hardware {
     fn exit_cr3(&self) -> u64;
     /// Changes it.
     fn set_exit_cr3(&mut self, cr3: u64);
-}
-
-/// What was flushed and what was not, since the CPU came up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Switches to an address space whose translations were kept.
-    pub kept: u64,
-    /// Switches that had to flush.
-    pub switched_flushing: u64,
-    /// Changes flushed page by page.
-    pub by_page: u64,
-    /// Changes flushed whole.
-    pub whole: u64,
-    /// Changes that needed nothing: they were flushed already, or the CPU runs something else by now.
-    pub needless: u64,
-    /// User halves left to be flushed by the next exit.
-    pub user_due: u64,
+    /// Counts what was done or spared.
+    #[inline(always)]
+    fn count(&mut self, event: Event) {
+        let _ = event;
+    }
 }
 
 /// What a switch did with CR3.
@@ -87,15 +76,19 @@ struct Slot {
 /// One CPU's knowledge. Its methods run on that CPU, interrupts off.
 #[derive(Debug)]
 pub struct CpuTlb {
-    cpu: usize,
+    seat: Seat,
     features: Features,
-    slots: [Slot; SLOTS],
-    loaded: usize,
     /// Changes of the space that is loaded are not told to this CPU.
     resting: bool,
+    /// Number of the space that is loaded, 0 for none, and what its slot's `seen` is meanwhile.
+    space: u64,
+    seen: u64,
+    /// The rest is of use with PCID only.
+    slots: [Slot; SLOTS],
+    /// The slot of the space that is loaded.
+    loaded: usize,
     /// The slot to give up next.
     next: usize,
-    counters: Counters,
 }
 
 impl CpuTlb {
@@ -103,32 +96,27 @@ impl CpuTlb {
     pub const fn new(cpu: usize, features: Features) -> CpuTlb {
         const EMPTY: Slot = Slot { space: 0, seen: 0, user_due: false };
         CpuTlb {
-            cpu,
+            seat: Seat::new(cpu),
             features,
+            resting: false,
+            space: 0,
+            seen: 0,
             slots: [EMPTY; SLOTS],
             loaded: 0,
-            resting: false,
             next: 0,
-            counters: Counters {
-                kept: 0,
-                switched_flushing: 0,
-                by_page: 0,
-                whole: 0,
-                needless: 0,
-                user_due: 0,
-            },
         }
     }
 
-    /// What was flushed so far.
-    pub fn counters(&self) -> Counters {
-        self.counters
+    /// The CPU's index, as given to [`CpuTlb::new`].
+    #[inline]
+    pub fn cpu(&self) -> usize {
+        self.seat.cpu()
     }
 
     /// Whether `space` is the one that is loaded.
     #[inline]
     pub fn is_loaded(&self, space: &Space) -> bool {
-        self.slots[self.loaded].space == space.id()
+        self.space == space.id()
     }
 
     /// Whether `space` is loaded and in use: a switch to it would do nothing.
@@ -147,67 +135,84 @@ impl CpuTlb {
         previous: Option<&Space>,
         hardware: &mut impl Hardware,
     ) -> Switch {
-        if self.is_current(space) {
-            return Switch::Stayed;
-        }
-        if self.is_loaded(space) {
-            return self.wake(space, roots, hardware);
-        }
-        let generation = space.join(self.cpu);
-        let kept = match self.features.pcid {
-            true => self.load_tagged(space.id(), generation, roots, hardware),
-            false => {
-                self.slots[0] = Slot { space: space.id(), seen: generation, user_due: false };
-                hardware.write_cr3(roots.kernel_cr3());
-                hardware.set_exit_cr3(roots.user_cr3(self.features.isolated));
-                false
-            }
-        };
-        let rested = core::mem::take(&mut self.resting);
-        if let Some(previous) = previous {
-            previous.leave(self.cpu, rested);
-        }
-        if kept {
-            self.counters.kept += 1;
-            Switch::Kept
+        if !self.is_loaded(space) {
+            self.load(space, roots, previous, hardware)
+        } else if self.resting {
+            self.wake(space, roots, hardware)
         } else {
-            self.counters.switched_flushing += 1;
-            Switch::Flushed
+            Switch::Stayed
         }
     }
 
-    /// Ends what [`CpuTlb::rest`] began.
-    fn wake(&mut self, space: &Space, roots: RootPair, hardware: &mut impl Hardware) -> Switch {
+    /// [`CpuTlb::switch`] to a space that is not loaded.
+    #[inline(always)]
+    pub fn load(
+        &mut self,
+        space: &Space,
+        roots: RootPair,
+        previous: Option<&Space>,
+        hardware: &mut impl Hardware,
+    ) -> Switch {
+        if self.features.pcid {
+            return self.load_tagged(space, roots, previous, hardware);
+        }
+        let generation = space.join(&self.seat);
+        hardware.write_cr3(roots.kernel_cr3());
+        hardware.set_exit_cr3(roots.user_cr3(self.features.isolated));
+        self.loaded_is(space, generation, previous);
+        hardware.count(Event::SwitchFlushed);
+        Switch::Flushed
+    }
+
+    /// CR3 was written.
+    #[inline(always)]
+    fn loaded_is(&mut self, space: &Space, generation: u64, previous: Option<&Space>) {
+        self.space = space.id();
+        self.seen = generation;
+        if let Some(previous) = previous {
+            previous.leave(&self.seat, self.resting);
+        }
         self.resting = false;
-        if space.wake(self.cpu) == self.slots[self.loaded].seen {
+    }
+
+    /// Ends what [`CpuTlb::rest`] began: [`CpuTlb::switch`] to the space that is loaded.
+    #[inline(never)]
+    pub fn wake(&mut self, space: &Space, roots: RootPair, hardware: &mut impl Hardware) -> Switch {
+        self.resting = false;
+        if space.wake(&self.seat) == self.seen {
             return Switch::Stayed;
         }
         self.flush_whole(space, roots, hardware);
         Switch::Flushed
     }
 
-    /// Loads a space under a PCID; gives whether its translations were kept.
+    /// [`CpuTlb::load`] with PCID.
+    #[inline(never)]
     fn load_tagged(
         &mut self,
-        space: u64,
-        generation: u64,
+        space: &Space,
         roots: RootPair,
+        previous: Option<&Space>,
         hardware: &mut impl Hardware,
-    ) -> bool {
-        // What bit 63 of the exit's CR3 value says of the slot that was loaded so far.
-        let due = hardware.exit_cr3() & NO_FLUSH == 0;
-        self.slots[self.loaded].user_due |= due;
-        let known = self.slots.iter().position(|slot| slot.space == space);
+    ) -> Switch {
+        let generation = space.join(&self.seat);
+        let left = &mut self.slots[self.loaded];
+        left.seen = self.seen;
+        // What bit 63 of the exit's CR3 value says of it.
+        left.user_due |= hardware.exit_cr3() & NO_FLUSH == 0;
+        let known = self.slots.iter().position(|slot| slot.space == space.id());
         let number = known.unwrap_or_else(|| self.victim());
         self.loaded = number;
         let slot = &mut self.slots[number];
         let keep = known.is_some() && slot.seen == generation;
         let user = if keep && !slot.user_due { Tlb::Keep } else { Tlb::Flush };
-        *slot = Slot { space, seen: generation, user_due: false };
+        *slot = Slot { space: space.id(), seen: generation, user_due: false };
         let (pcid, kernel) = (self.pcid(), if keep { Tlb::Keep } else { Tlb::Flush });
         hardware.write_cr3(roots.kernel_cr3_with(pcid, kernel));
         hardware.set_exit_cr3(roots.user_cr3_with(self.features.isolated, pcid, user));
-        keep
+        self.loaded_is(space, generation, previous);
+        hardware.count(if keep { Event::SwitchKept } else { Event::SwitchFlushed });
+        if keep { Switch::Kept } else { Switch::Flushed }
     }
 
     /// The CPU will not touch the user half of `space`, which stays loaded: it need not be told of changes any more.
@@ -215,7 +220,7 @@ impl CpuTlb {
     pub fn rest(&mut self, space: &Space) {
         if self.is_loaded(space) {
             self.resting = true;
-            space.rest(self.cpu);
+            space.rest(&self.seat);
         }
     }
 
@@ -228,13 +233,12 @@ impl CpuTlb {
         roots: RootPair,
         hardware: &mut impl Hardware,
     ) {
-        let slot = self.slots[self.loaded];
-        if slot.space != change.space || slot.seen >= change.generation {
+        if self.space != change.space || self.seen >= change.generation {
             // Not loaded: the switch to it will see that `seen` is old.
-            self.counters.needless += 1;
-        } else if slot.seen + 1 == change.generation && change.pages.are_few() {
-            self.slots[self.loaded].seen = change.generation;
-            self.counters.by_page += 1;
+            hardware.count(Event::ChangeSpared);
+        } else if self.seen + 1 == change.generation && change.pages.are_few() {
+            self.seen = change.generation;
+            hardware.count(Event::ChangeByPage);
             change.pages.addresses().for_each(|address| hardware.flush_page(address));
             self.flush_user_half(&change.pages, hardware);
         } else {
@@ -247,19 +251,19 @@ impl CpuTlb {
         if self.features.pcid || !pages.are_few() {
             // Each PCID may hold them; naming each page of each would take longer.
             hardware.flush_all();
-            self.counters.whole += 1;
+            hardware.count(Event::Everything);
         } else {
             // What the user root may know goes with the next exit; global translations go here.
             pages.addresses().for_each(|address| hardware.flush_page(address));
-            self.counters.by_page += 1;
+            hardware.count(Event::ChangeByPage);
         }
     }
 
     /// Flushes all that the CPU knows of the space that is loaded.
     fn flush_whole(&mut self, space: &Space, roots: RootPair, hardware: &mut impl Hardware) {
         // Before the write: what is retired after this is another generation's.
-        self.slots[self.loaded].seen = space.generation();
-        self.counters.whole += 1;
+        self.seen = space.generation();
+        hardware.count(Event::ChangeWhole);
         hardware.write_cr3(self.kernel_cr3(roots, Tlb::Flush));
         self.user_half_is_due(hardware);
     }
@@ -279,9 +283,10 @@ impl CpuTlb {
     }
 
     fn user_half_is_due(&mut self, hardware: &mut impl Hardware) {
-        if self.features.pcid && self.features.isolated {
-            hardware.set_exit_cr3(hardware.exit_cr3() & !NO_FLUSH);
-            self.counters.user_due += 1;
+        let exit = hardware.exit_cr3();
+        if self.features.pcid && self.features.isolated && exit & NO_FLUSH != 0 {
+            hardware.set_exit_cr3(exit & !NO_FLUSH);
+            hardware.count(Event::UserHalfDue);
         }
     }
 

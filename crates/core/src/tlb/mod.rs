@@ -26,16 +26,19 @@
 //! - [`CpuTlb`] is one CPU's own: which PCID holds which space, as of which generation.
 //! - [`Pages`] and [`Change`] say what was changed.
 //! - [`Mailbox`] carries requests to other CPUs, and their answers back.
+//! - [`Event`] is what is counted.
 //!
 //! Intel SDM vol. 3, 4.10 (caching translations, PCID, what each instruction flushes), 4.10.5 (other CPUs); AMD APM
 //! vol. 2, 5.5.
 
 mod change;
 mod cpu;
+mod event;
 mod mailbox;
 mod space;
 
 pub use change::{Change, PAGES_LIMIT, Pages};
-pub use cpu::{Counters, CpuTlb, Features, Hardware, SLOTS, Switch};
+pub use cpu::{CpuTlb, Features, Hardware, SLOTS, Switch};
+pub use event::Event;
 pub use mailbox::Mailbox;
 pub use space::{CpuSet, Space};

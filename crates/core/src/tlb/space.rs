@@ -77,9 +77,38 @@ impl CpuSet {
         })
     }
 
+    /// Whether a CPU other than `cpu` is in it.
+    pub fn has_other_than(&self, cpu: usize) -> bool {
+        self.iter().any(|other| other != cpu)
+    }
+
     /// Whether no CPU is in it.
     pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()
+    }
+}
+
+/// A CPU's place in any [`CpuSet`], worked out once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Seat {
+    cpu: u64,
+    word: usize,
+    bit: u64,
+}
+
+impl Seat {
+    pub(super) const fn new(cpu: usize) -> Seat {
+        Seat { cpu: cpu as u64, word: cpu / 64 % WORDS, bit: 1 << (cpu % 64) }
+    }
+
+    #[inline(always)]
+    pub(super) fn cpu(&self) -> usize {
+        self.cpu as usize
+    }
+
+    #[inline(always)]
+    fn word_of<'a>(&self, set: &'a CpuSet) -> &'a AtomicU64 {
+        &set.0[self.word % WORDS]
     }
 }
 
@@ -92,7 +121,15 @@ pub struct Space {
     loaded: CpuSet,
     /// Those of them that do not touch its user half: they idle.
     resting: CpuSet,
+    /// [`FRESH`], the one CPU that ever loaded it, or [`SHARED`]. Most address spaces stay where they are, and then one
+    /// load tells that nobody else need be asked.
+    home: AtomicU64,
 }
+
+/// No CPU has loaded it yet.
+const FRESH: u64 = u64::MAX;
+/// Several have.
+const SHARED: u64 = u64::MAX - 1;
 
 impl Space {
     /// An address space that runs nowhere.
@@ -102,7 +139,13 @@ impl Space {
     /// If `id` is 0. Numbers must not be used again: a CPU may remember a space that is no more.
     pub const fn new(id: u64) -> Space {
         assert!(id != 0, "0 stands for no address space");
-        Space { id, generation: AtomicU64::new(1), loaded: CpuSet::new(), resting: CpuSet::new() }
+        Space {
+            id,
+            generation: AtomicU64::new(1),
+            loaded: CpuSet::new(),
+            resting: CpuSet::new(),
+            home: AtomicU64::new(FRESH),
+        }
     }
 
     /// The number given to [`Space::new`].
@@ -124,38 +167,57 @@ impl Space {
         self.loaded.iter().filter(move |cpu| tables || !self.resting.contains(*cpu))
     }
 
+    /// Whether another CPU than `cpu` may have it in CR3: whether [`Space::targets`] need be looked at, after
+    /// [`Space::retire`].
+    #[inline]
+    pub fn is_loaded_elsewhere(&self, cpu: usize) -> bool {
+        match self.home.load(Ordering::SeqCst) {
+            SHARED => self.loaded.has_other_than(cpu),
+            FRESH => false,
+            home => home != cpu as u64,
+        }
+    }
+
     /// The CPUs whose CR3 holds one of its roots. It must not be given up before there are none.
     pub fn loaded(&self) -> &CpuSet {
         &self.loaded
     }
 
-    /// CPU `cpu` is about to use it; the generation that its flushes have to reach.
+    /// A CPU is about to use it; the generation that its flushes have to reach.
     ///
     /// The order counts: in the one order of all these operations, either this read comes after a mapper's new
-    /// generation, or the mapper's read of the sets comes after the changes here.
-    #[inline]
-    pub(super) fn join(&self, cpu: usize) -> u64 {
-        self.loaded.insert(cpu);
+    /// generation, or the mapper's read of the sets (and of `home`) comes after the changes here.
+    #[inline(always)]
+    pub(super) fn join(&self, seat: &Seat) -> u64 {
+        seat.word_of(&self.loaded).fetch_or(seat.bit, Ordering::SeqCst);
+        let home = self.home.load(Ordering::Relaxed);
+        if home != seat.cpu && home != SHARED {
+            // Its first CPU, or the second.
+            let order = Ordering::SeqCst;
+            if self.home.compare_exchange(FRESH, seat.cpu, order, order).is_err() {
+                self.home.store(SHARED, order);
+            }
+        }
         self.generation()
     }
 
     /// As [`Space::join`], for a CPU that rested.
-    pub(super) fn wake(&self, cpu: usize) -> u64 {
-        self.resting.remove(cpu);
+    pub(super) fn wake(&self, seat: &Seat) -> u64 {
+        self.resting.remove(seat.cpu());
         self.generation()
     }
 
-    /// CPU `cpu` keeps it in CR3 but will not touch its user half.
-    pub(super) fn rest(&self, cpu: usize) {
-        self.resting.insert(cpu);
+    /// A CPU keeps it in CR3 but will not touch its user half.
+    pub(super) fn rest(&self, seat: &Seat) {
+        self.resting.insert(seat.cpu());
     }
 
-    /// CPU `cpu` has another root in CR3.
-    #[inline]
-    pub(super) fn leave(&self, cpu: usize, rested: bool) {
-        self.loaded.remove(cpu);
+    /// A CPU has another root in CR3.
+    #[inline(always)]
+    pub(super) fn leave(&self, seat: &Seat, rested: bool) {
+        seat.word_of(&self.loaded).fetch_and(!seat.bit, Ordering::SeqCst);
         if rested {
-            self.resting.remove(cpu);
+            self.resting.remove(seat.cpu());
         }
     }
 

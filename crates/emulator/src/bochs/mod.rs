@@ -26,9 +26,11 @@ use crate::{Error, Exit};
 /// A CPU model of Bochs 2.7.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Model {
+    /// Core i7-2600K: PCID, no INVPCID; neither FSGSBASE nor SMEP.
+    SandyBridge,
     /// Core i7-4770: FSGSBASE, SMEP, PCID, INVPCID; neither SMAP nor UMIP.
     Haswell,
-    /// Xeon Skylake-X: SMAP, AVX-512.
+    /// Xeon Skylake-X: SMAP, AVX-512; PCID, INVPCID.
     SkylakeX,
     /// Core i7-1165G7: UMIP, CET, and RDCL_NO: not affected by Meltdown.
     TigerLake,
@@ -37,6 +39,7 @@ pub enum Model {
 impl Model {
     fn name(self) -> &'static str {
         match self {
+            Model::SandyBridge => "corei7_sandy_bridge_2600k",
             Model::Haswell => "corei7_haswell_4770",
             Model::SkylakeX => "corei7_skylake_x",
             Model::TigerLake => "tigerlake",
@@ -52,6 +55,7 @@ pub struct Bochs {
     initrd: Option<PathBuf>,
     append: String,
     model: Model,
+    cpus: u32,
     memory_mib: u64,
     limit: Duration,
     limit_after: Option<(String, Duration)>,
@@ -76,6 +80,7 @@ impl Bochs {
             initrd: None,
             append: String::new(),
             model: Model::Haswell,
+            cpus: 1,
             memory_mib: 256,
             limit: Duration::from_secs(60),
             limit_after: None,
@@ -100,6 +105,13 @@ impl Bochs {
     #[must_use]
     pub fn model(mut self, model: Model) -> Bochs {
         self.model = model;
+        self
+    }
+
+    /// Sets the number of CPUs, each a processor of one core.
+    #[must_use]
+    pub fn cpus(mut self, count: u32) -> Bochs {
+        self.cpus = count;
         self
     }
 
@@ -139,7 +151,7 @@ impl Bochs {
         let protocol = image::make(&tools, self, directory)?;
         // Linux reads what every Haswell has and Bochs's lacks, before it can take an exception.
         let linux = protocol == image::Protocol::Linux;
-        let settings = settings::file(&tools, self.model, self.memory_mib, linux);
+        let settings = settings::file(&tools, self, linux);
         fs::write(directory.join("bochsrc"), settings).map_err(Error::host(SCRATCH))?;
         // Debian's Bochs has its debugger built in: continue, and quit when the guest has ended.
         fs::write(directory.join("debugger"), "c\nq\n").map_err(Error::host(SCRATCH))?;

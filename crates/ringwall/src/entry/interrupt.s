@@ -1,6 +1,6 @@
 # Exceptions and interrupts that need no IST stack, and the exit by IRETQ.
 
-.macro interrupt_paths variant, isolated
+.macro interrupt_paths variant, isolated, open
 # trap_entry
 #
 # In:   [vector][error code][RIP][CS][RFLAGS][RSP][SS] at RSP; IF clear. From ring 3: on the entry stack,
@@ -22,7 +22,7 @@ trap_from_user_\variant:
     fence_swapgs \variant
     to_kernel_root \variant, \isolated, rdi, {IN_RDI}
     window_end \variant
-    lea rdi, [rsp + {ALIAS}]
+    lea rdi, [rsp + {ALIAS} * (1 - \open)]
     mov rsp, gs:[{TASK_STACK_TOP}]
     push qword ptr [rdi + 56]
     push qword ptr [rdi + 48]
@@ -54,10 +54,11 @@ handle_trap_from_user_\variant:
 #
 # In:   RSP = frame; kernel root, kernel GS, IF clear.
 # Out:  ring 3 by the exit IRETQ, the only one that leaves to ring 3 from here; its frame stands at the
-#       top of the entry stack, written through the alias.
+#       top of the entry stack, written through the alias. An open process leaves from the alias itself: the
+#       espfix stack is that page too.
 exit_to_user_\variant:
     when
-    mov qword ptr gs:[{ALIAS} + {USER_RSP}], 0
+    mov qword ptr gs:[{ALIAS} * (1 - \open) + {USER_RSP}], 0
     when_end \variant, {FEATURE_SCRUB}
     detour
     pop r15
@@ -74,10 +75,14 @@ exit_to_user_popped_\variant:
     push qword ptr [rdi + 32]
     push qword ptr [rdi + 24]
     push qword ptr [rdi]
-    test byte ptr [rdi + 56], {LOCAL_SELECTOR} * (1 - {BREAK_ESPFIX})
+    test byte ptr [rdi + 56], {LOCAL_SELECTOR}
+    sound
     jnz exit_by_espfix_\variant
+    sound_end \variant, {BREAK_ESPFIX}
 exit_by_entry_stack_\variant:
+.if \open == 0
     sub rsp, {ALIAS}
+.endif
 exit_switch_\variant:
     to_user_root \variant, \isolated, rdi, {IN_RDI}
     window_begin
@@ -151,6 +156,7 @@ exit_by_espfix_\variant:
     jmp exit_switch_\variant
 
 trap_from_user_hardened_\variant:
+    count_entry \variant, \isolated
     write_spec_ctrl \variant, {SPEC_CTRL_IBRS}
     fill_return_stack_buffer \variant
     clear_registers \variant

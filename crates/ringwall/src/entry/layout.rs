@@ -10,6 +10,7 @@
 //! The order is the one of [`ringwall_core::area::CpuArea`]; the landing stacks find the rest of the
 //! CPU's pages from their own address by it.
 
+use crate::counters;
 use crate::frame::Frame;
 use core::mem::{offset_of, size_of};
 use ringwall_core::tlb::CpuTlb;
@@ -92,8 +93,23 @@ const _: () = {
 /// How many words of [`KernelData`] belong to the kernel that uses the library.
 pub const LOCAL_WORDS: usize = 4;
 
-/// Per-CPU data that only the kernel root maps.
-#[repr(C, align(4096))]
+/// What the CPU's registers are told of one of the entry texts.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct WayIn {
+    /// The IDT; 0 if there is no such text.
+    pub idt: u64,
+    /// LSTAR.
+    pub syscall_entry: u64,
+    /// IA32_SYSENTER_EIP.
+    pub sysenter_entry: u64,
+    /// Where a frame on a task stack leaves from.
+    pub exit_to_user: u64,
+}
+
+/// Per-CPU data that only the kernel root maps: the beginning of a page. (Were it aligned to a page, each copy that the
+/// compiler makes while a CPU is added would take one of a task stack's few pages.)
+#[repr(C)]
 pub struct KernelData {
     /// End of the running thread's task stack.
     pub task_stack_top: u64,
@@ -108,7 +124,7 @@ pub struct KernelData {
     pub paranoid_handler: u64,
     /// End of the entry stack under the alias: where an exit frame is written.
     pub entry_stack_alias: u64,
-    /// Address of `exit_to_user` in the entry text.
+    /// Address of `exit_to_user` in the entry text that ring 3 enters by at present.
     pub exit_to_user: u64,
     /// Ends of the vectors' own stacks.
     pub nmi_stack: u64,
@@ -140,11 +156,19 @@ pub struct KernelData {
     pub tlb_address: u64,
     /// Address of the [`ringwall_core::tlb::Space`] that is loaded, 0 for none.
     pub loaded_space: u64,
+    /// Where ways in lead with isolation, and without.
+    pub ways: [WayIn; 2],
+    /// As `paranoid_handler`, of the open text.
+    pub open_paranoid_handler: u64,
+    /// Base of the open text's page.
+    pub open_text_base: u64,
     /// What this CPU's TLB may hold.
     pub tlb: CpuTlb,
+    /// What this CPU has counted. Other CPUs read it.
+    pub counters: counters::Words,
 }
 
-const _: () = assert!(size_of::<KernelData>() == 4096);
+const _: () = assert!(size_of::<KernelData>() <= 4096, "one page is mapped");
 
 /// Offset of a [`KernelData`] field from GS base.
 macro_rules! data_offset {

@@ -1,9 +1,11 @@
 # Verbs of the entry code. A macro clobbers nothing but the scratch register that the call site names, and
 # what its own comment names.
 #
-# Everything here is assembled three times: as variant `plain` (isolated = 0, for pti=off), which has no switch
-# instruction at all, as variant `isolated` (isolated = 1), and as variant `pcid` (isolated = 2, CR4.PCIDE is set),
-# whose writes of CR3 keep the TLB's entries.
+# Everything here is assembled four times: as variant `plain` (isolated = 0, for pti=off), which has no switch
+# instruction at all, as variant `isolated` (isolated = 1), as variant `pcid` (isolated = 2, CR4.PCIDE is set),
+# whose writes of CR3 keep the TLB's entries, and as variant `open` (isolated = 0, open = 1) for processes whose
+# isolation is switched off while others have it. Ring 3 is then under the kernel root, where the CPU pushes on the
+# kernel view's stack page, which is not the one behind the alias; else it is the plain one.
 
 # A window: bytes that run under the user root, and so the only bytes its view of the page shows.
 # windows.rs has one row for each, in the order of their ends.
@@ -89,6 +91,32 @@
     .popsection
 .endm
 
+# A deliberate break (breaks.rs). The bytes are gone if it is on; without the feature they are there, and that is all.
+.macro sound
+791:
+.endm
+
+.macro sound_end variant, break
+.if {BREAKS}
+792:
+    .pushsection .rodata.ringwall.\variant\().breaks, "a"
+    .short \break, 0, 791b - ringwall_text_\variant, 792b - ringwall_text_\variant
+    .popsection
+.endif
+.endm
+
+# The bytes are there only if it is on. Stands, with them, in `.if {BREAKS}`.
+.macro broken
+793:
+.endm
+
+.macro broken_end variant, break
+794:
+    .pushsection .rodata.ringwall.\variant\().breaks, "a"
+    .short \break, 1, 793b - ringwall_text_\variant, 794b - ringwall_text_\variant
+    .popsection
+.endm
+
 # Ring 0 must not run with the user's AC: SMAP would be off.
 .macro clear_ac variant
     when
@@ -133,6 +161,17 @@
     xor edx, edx
     wrmsr
     when_end \variant, {FEATURE_IBRS}
+.endm
+
+# One more way in from ring 3, of those that switch the root or of those that do not.
+.macro count_entry variant, isolated
+    when
+.if \isolated
+    inc qword ptr gs:[{ENTRIES_SWITCHED}]
+.else
+    inc qword ptr gs:[{ENTRIES_OPEN}]
+.endif
+    when_end \variant, {FEATURE_COUNT_ENTRIES}
 .endm
 
 # 32 return addresses that lead to INT3. Uses: ECX, 256 bytes of the stack.
@@ -233,7 +272,7 @@
 
 # GS base := R13. Uses: RAX, RCX, RDX.
 .macro restore_gs_base variant
-.if {BREAK_PARANOID_GS} == 0
+    sound
     when
     wrgsbase r13
     when_end \variant, {FEATURE_FSGSBASE}
@@ -244,7 +283,7 @@
     shr rdx, 32
     wrmsr
     when_end \variant, {FEATURE_NO_FSGSBASE}
-.endif
+    sound_end \variant, {BREAK_PARANOID_GS}
 .endm
 
 # The last thing before code that goes to ring 3, or to what may be past its own VERW. Uses: ZF.

@@ -38,6 +38,12 @@
 //! 16 to 31 are the program's. The alias is read-only, so a fault there cannot be delivered and becomes
 //! #DF, whose entry makes it the #GP(0) of ring 3 that it stands for, without leaving the user root.
 //!
+//! **Which text.** A process whose isolation is switched off at run time (an open one) has its ring 3 under the kernel
+//! root. While one of its threads runs, LSTAR and the IDT lead to a text without switches; nothing of that is in a user
+//! root. The registers are changed by Rust ([`crate::set_way`]), under the kernel root, where both texts' paranoid
+//! entries are right: an NMI may come between any two of the writes. What a thread entered by it leaves by, but for a
+//! thread whose way has changed meanwhile, which leaves as a new one does.
+//!
 //! | way in | lands on | goes on on | GS, CR3 found | leaves by |
 //! |---|---|---|---|---|
 //! | SYSCALL | nothing | task stack | user's, user's | SYSRETQ, or IRETQ if the frame changed |
@@ -54,7 +60,8 @@
 //! # Files
 //!
 //! `macros.s` has the verbs, `vectors.s` the stubs, `syscall.s`, `interrupt.s` and `paranoid.s` the
-//! paths, `text.s` puts them together, three times: without switches, with them, and with them under PCID.
+//! paths, `text.s` puts them together, four times: without switches, with them, with them under PCID, and without
+//! them for open processes.
 
 pub mod layout;
 mod text;
@@ -62,6 +69,7 @@ pub mod windows;
 
 pub use text::{Features, Points, Spot, Text, Variant};
 
+use crate::breaks::Break;
 use crate::frame::{ENTERED_BY_SYSCALL, Frame};
 use core::mem::offset_of;
 use layout::{ALIAS, ENTRY_STACK_TOP, StackPage, data_offset, landing_top};
@@ -114,6 +122,7 @@ core::arch::global_asm!(
     SYSCALL_HANDLER = const data_offset!(syscall_handler),
     TRAP_HANDLER = const data_offset!(trap_handler),
     PARANOID_HANDLER = const data_offset!(paranoid_handler),
+    OPEN_PARANOID_HANDLER = const data_offset!(open_paranoid_handler),
     ENTRY_STACK_ALIAS = const data_offset!(entry_stack_alias),
     NMI_STACK = const data_offset!(nmi_stack),
     DEBUG_STACK = const data_offset!(debug_stack),
@@ -154,14 +163,21 @@ core::arch::global_asm!(
     FEATURE_FSGSBASE = const Features::FSGSBASE,
     FEATURE_NO_FSGSBASE = const Features::NO_FSGSBASE,
     FEATURE_SYSRET_KEEPS_SS = const Features::SYSRET_KEEPS_SS,
-    ENTRY_FEATURES = const Features::IBRS | Features::FILL_RSB | Features::CLEAR_REGISTERS,
+    FEATURE_COUNT_ENTRIES = const Features::COUNT_ENTRIES,
+    ENTRY_FEATURES = const Features::IBRS
+        | Features::FILL_RSB
+        | Features::CLEAR_REGISTERS
+        | Features::COUNT_ENTRIES,
+    ENTRIES_OPEN = const crate::counters::ENTRIES,
+    ENTRIES_SWITCHED = const crate::counters::ENTRIES + 8,
     IN_RSP = const IN_RSP,
     IN_RDI = const IN_RDI,
     IN_RDI_RSI = const IN_RDI_RSI,
-    BREAK_CR3_WRITE = const cfg!(feature = "break-cr3-write") as u32,
-    BREAK_REGISTER = const cfg!(feature = "break-register") as u32,
-    BREAK_PARANOID_GS = const cfg!(feature = "break-paranoid-gs") as u32,
-    BREAK_PARANOID_CR3 = const cfg!(feature = "break-paranoid-cr3") as u32,
-    BREAK_DOUBLE_FAULT_STACK = const cfg!(feature = "break-double-fault-stack") as u32,
-    BREAK_ESPFIX = const cfg!(feature = "break-espfix") as u32,
+    BREAKS = const cfg!(feature = "breaks") as u32,
+    BREAK_CR3_WRITE = const Break::Cr3Write as u32,
+    BREAK_REGISTER = const Break::Register as u32,
+    BREAK_PARANOID_GS = const Break::ParanoidGs as u32,
+    BREAK_PARANOID_CR3 = const Break::ParanoidCr3 as u32,
+    BREAK_DOUBLE_FAULT_STACK = const Break::DoubleFaultStack as u32,
+    BREAK_ESPFIX = const Break::Espfix as u32,
 );

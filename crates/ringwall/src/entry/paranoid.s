@@ -4,7 +4,7 @@
 #       of whichever view was loaded.
 # Out:  paranoid_common on the vector's own, kernel-only stack; RDI = the landed words, reachable;
 #       RSI = CR3 as it was (plain: still the interrupted program's RSI); kernel root; GS unknown.
-.macro paranoid_entry variant, isolated, name, number, stack, landed
+.macro paranoid_entry variant, isolated, open, name, number, stack, landed
     window_begin
 paranoid_\name\()_\variant:
 .if \number != 8
@@ -14,7 +14,7 @@ paranoid_\name\()_\variant:
     push rdi
     push rsi
 .if \number == 8
-    turn_back_exit_fault \variant
+    turn_back_exit_fault \variant, \open
 .endif
 .if \isolated
 773:
@@ -54,28 +54,35 @@ paranoid_\name\()_\variant:
 # under the user root. Anything else falls through.
 #
 # In: [RSI][RDI][vector][error code][RIP][CS][RFLAGS][RSP][SS] at RSP, the #DF landing's end above. RDI is free.
-.macro turn_back_exit_fault variant
+.macro turn_back_exit_fault variant, open
     test byte ptr [rsp + 40], 3
     jnz 779f
     lea rdi, [rip + exit_iretq_\variant]
     cmp [rsp + 32], rdi
     jne 779f
+.if \open
+    lea rdi, [rsp + {ALIAS}]
+    xor rdi, [rsp + 56]
+.else
     mov rdi, [rsp + 56]
     xor rdi, rsp
+.endif
     and rdi, -4096
     jz 779f
     pop rsi
     pop rdi
-.if {BREAK_DOUBLE_FAULT_STACK}
+.if {BREAKS}
+    broken
     swapgs
     mov rsp, gs:[{TASK_STACK_TOP}]
     push rdi
     swapgs
+    broken_end \variant, {BREAK_DOUBLE_FAULT_STACK}
 .endif
     add rsp, 56
     push_zeros 9
     and rsp, -4096
-    add rsp, {ENTRY_STACK_TOP} - 40
+    add rsp, {ENTRY_STACK_TOP} - 40 + {ALIAS} * \open
     push 0
     push {GENERAL_PROTECTION}
     push rdi
@@ -116,11 +123,11 @@ paranoid_\name\()_\variant:
     pop rdi
 .endm
 
-.macro paranoid_paths variant, isolated
-    paranoid_entry \variant, \isolated, nmi, 2, {NMI_STACK}, {NMI_LANDED}
-    paranoid_entry \variant, \isolated, debug, 1, {DEBUG_STACK}, {DEBUG_LANDED}
-    paranoid_entry \variant, \isolated, machine_check, 18, {MACHINE_CHECK_STACK}, {MACHINE_CHECK_LANDED}
-    paranoid_entry \variant, \isolated, double_fault, 8, {DOUBLE_FAULT_STACK}, {DOUBLE_FAULT_LANDED}
+.macro paranoid_paths variant, isolated, open
+    paranoid_entry \variant, \isolated, \open, nmi, 2, {NMI_STACK}, {NMI_LANDED}
+    paranoid_entry \variant, \isolated, \open, debug, 1, {DEBUG_STACK}, {DEBUG_LANDED}
+    paranoid_entry \variant, \isolated, \open, machine_check, 18, {MACHINE_CHECK_STACK}, {MACHINE_CHECK_LANDED}
+    paranoid_entry \variant, \isolated, \open, double_fault, 8, {DOUBLE_FAULT_STACK}, {DOUBLE_FAULT_LANDED}
 
 # paranoid_common
 #
@@ -183,7 +190,11 @@ paranoid_common_\variant:
     mov rdi, rbx
     mov rsi, r12
     mov rdx, r13
+.if \open
+    call qword ptr gs:[{OPEN_PARANOID_HANDLER}]
+.else
     call qword ptr gs:[{PARANOID_HANDLER}]
+.endif
     mov [rbx + {FRAME_VECTOR}], rax
     mov dr7, r15
     test byte ptr [rbx + {FRAME_CS}], 3
@@ -228,8 +239,10 @@ paranoid_exit_to_user_\variant:
 # The frame goes back through the landing stack, whose words under the user root are at RBP - ALIAS. RDI
 # travels there too, because it carries the root to load.
 paranoid_exit_to_user_root_\variant:
-.if {BREAK_PARANOID_CR3}
+.if {BREAKS}
+    broken
     and r12, {ROOT_MASK}
+    broken_end \variant, {BREAK_PARANOID_CR3}
 .endif
     cmp qword ptr [rbx + {FRAME_VECTOR}], 0
     jne 779f

@@ -1,6 +1,6 @@
 # SYSCALL in, SYSRETQ out.
 
-.macro syscall_paths variant, isolated
+.macro syscall_paths variant, isolated, open
 .balign 64, 0xcc
 # syscall_entry
 #
@@ -22,7 +22,7 @@ syscall_entry_\variant:
     window_end \variant
 .endif
     push {USER_DATA_SELECTOR}
-    push qword ptr gs:[{ALIAS} + {USER_RSP}]
+    push qword ptr gs:[{ALIAS} * (1 - \open) + {USER_RSP}]
     push r11
     push {USER_CODE_SELECTOR}
     push rcx
@@ -54,13 +54,17 @@ syscall_exit_compared_\variant:
     bt dword ptr [rsp + {FRAME_RIP} + 4], 47 - 32
     jc exit_to_user_\variant
     pop_registers_to_rsi
-.if {BREAK_REGISTER}
+.if {BREAKS}
+    broken
     xor r10d, r10d
+    broken_end \variant, {BREAK_REGISTER}
 .endif
     pop rdi
     add rsp, 5 * 8
-    pop qword ptr gs:[{ALIAS} + {USER_RSP}]
-    to_user_root \variant, \isolated*(1-{BREAK_CR3_WRITE}), rsp, {IN_RSP}
+    pop qword ptr gs:[{ALIAS} * (1 - \open) + {USER_RSP}]
+    sound
+    to_user_root \variant, \isolated, rsp, {IN_RSP}
+    sound_end \variant, {BREAK_CR3_WRITE}
     window_begin
     mov rsp, gs:[{USER_RSP}]
     when
@@ -111,6 +115,7 @@ sysenter_entry_\variant:
     window_end \variant
 
 syscall_hardened_\variant:
+    count_entry \variant, \isolated
     write_spec_ctrl \variant, {SPEC_CTRL_IBRS}
     fill_return_stack_buffer \variant
     clear_registers \variant

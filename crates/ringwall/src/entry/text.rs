@@ -4,6 +4,7 @@
 //! and every offset here is relative to its start.
 
 use super::windows::{WINDOWS, Window};
+use crate::breaks::Break;
 use ringwall_core::area::PAGE_SIZE;
 use ringwall_core::hardening::{Hardening, Measure};
 
@@ -65,6 +66,7 @@ impl Features {
     pub(crate) const FSGSBASE: u16 = 1 << 7;
     pub(crate) const NO_FSGSBASE: u16 = 1 << 8;
     pub(crate) const SYSRET_KEEPS_SS: u16 = 1 << 9;
+    pub(crate) const COUNT_ENTRIES: u16 = 1 << 10;
 
     /// `fsgsbase`: CR4.FSGSBASE is set. `sysret_keeps_ss`: SYSRET leaves SS's attributes alone, as AMD's.
     pub fn new(hardening: &Hardening, fsgsbase: bool, sysret_keeps_ss: bool) -> Features {
@@ -76,6 +78,7 @@ impl Features {
             Measure::ClearBuffers => Features::CLEAR_BUFFERS,
             Measure::Ibrs => Features::IBRS,
             Measure::FillRsb => Features::FILL_RSB,
+            Measure::CountEntries => Features::COUNT_ENTRIES,
         };
         let measures = Measure::ALL.into_iter().filter(|&measure| hardening.is_on(measure));
         let base = if fsgsbase { Features::FSGSBASE } else { Features::NO_FSGSBASE };
@@ -106,6 +109,27 @@ impl Patch {
             (0, true) | (1.., false) => {}
             (0, false) => fill_with_nothing(bytes),
             (target, true) => write_jump(bytes, i32::from(target) - i32::from(self.start)),
+        }
+    }
+}
+
+/// Bytes of the template that depend on the [deliberate break](crate::breaks) that is on. Without the feature `breaks`
+/// there are none.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+struct Breakable {
+    /// The number of a [`Break`].
+    number: u16,
+    /// 1: the bytes are there if that is on. 0: if it is not.
+    wanted: u16,
+    start: u16,
+    end: u16,
+}
+
+impl Breakable {
+    fn apply(&self, page: &mut [u8; PAGE_SIZE as usize]) {
+        if Break::number_is_on(self.number) != (self.wanted != 0) {
+            fill_with_nothing(&mut page[usize::from(self.start)..usize::from(self.end)]);
         }
     }
 }
@@ -152,11 +176,13 @@ pub enum Variant {
     Isolated,
     /// With isolation and CR4.PCIDE.
     Pcid,
+    /// Without a switch, for processes that run under the kernel root of a kernel that has isolation.
+    Open,
 }
 
 impl Variant {
     /// All of them.
-    pub const ALL: [Variant; 3] = [Variant::Plain, Variant::Isolated, Variant::Pcid];
+    pub const ALL: [Variant; 4] = [Variant::Plain, Variant::Isolated, Variant::Pcid, Variant::Open];
 }
 
 /// One variant of the entry text.
@@ -168,11 +194,12 @@ pub struct Text {
     windows: &'static [[u16; 2]],
     spots: &'static [Spot],
     patches: &'static [Patch],
+    breaks: &'static [Breakable],
 }
 
 macro_rules! variant {
     ($text:ident $points:ident $stubs:ident $stubs_end:ident $windows:ident $windows_end:ident
-     $spots:ident $spots_end:ident $patches:ident $patches_end:ident) => {{
+     $spots:ident $spots_end:ident $patches:ident $patches_end:ident $breaks:ident $breaks_end:ident) => {{
         unsafe extern "C" {
             static $text: [u8; PAGE_SIZE as usize];
             static $points: Points;
@@ -184,6 +211,8 @@ macro_rules! variant {
             static $spots_end: [Spot; 0];
             static $patches: [Patch; 0];
             static $patches_end: [Patch; 0];
+            static $breaks: [Breakable; 0];
+            static $breaks_end: [Breakable; 0];
         }
         // SAFETY: text.s defines the symbols: a page of bytes that nothing writes.
         let bytes = unsafe { &$text };
@@ -200,6 +229,8 @@ macro_rules! variant {
             spots: unsafe { table(&raw const $spots, &raw const $spots_end) },
             // SAFETY: both symbols bound one table of four 16-bit words a row.
             patches: unsafe { table(&raw const $patches, &raw const $patches_end) },
+            // SAFETY: both symbols bound one table of four 16-bit words a row.
+            breaks: unsafe { table(&raw const $breaks, &raw const $breaks_end) },
         }
     }};
 }
@@ -220,17 +251,26 @@ impl Text {
                 ringwall_stubs_plain ringwall_stubs_end_plain
                 ringwall_windows_plain ringwall_windows_end_plain
                 ringwall_spots_plain ringwall_spots_end_plain
-                ringwall_patches_plain ringwall_patches_end_plain),
+                ringwall_patches_plain ringwall_patches_end_plain
+                ringwall_breaks_plain ringwall_breaks_end_plain),
             Variant::Isolated => variant!(ringwall_text_isolated ringwall_points_isolated
                 ringwall_stubs_isolated ringwall_stubs_end_isolated
                 ringwall_windows_isolated ringwall_windows_end_isolated
                 ringwall_spots_isolated ringwall_spots_end_isolated
-                ringwall_patches_isolated ringwall_patches_end_isolated),
+                ringwall_patches_isolated ringwall_patches_end_isolated
+                ringwall_breaks_isolated ringwall_breaks_end_isolated),
             Variant::Pcid => variant!(ringwall_text_pcid ringwall_points_pcid
                 ringwall_stubs_pcid ringwall_stubs_end_pcid
                 ringwall_windows_pcid ringwall_windows_end_pcid
                 ringwall_spots_pcid ringwall_spots_end_pcid
-                ringwall_patches_pcid ringwall_patches_end_pcid),
+                ringwall_patches_pcid ringwall_patches_end_pcid
+                ringwall_breaks_pcid ringwall_breaks_end_pcid),
+            Variant::Open => variant!(ringwall_text_open ringwall_points_open
+                ringwall_stubs_open ringwall_stubs_end_open
+                ringwall_windows_open ringwall_windows_end_open
+                ringwall_spots_open ringwall_spots_end_open
+                ringwall_patches_open ringwall_patches_end_open
+                ringwall_breaks_open ringwall_breaks_end_open),
         }
     }
 
@@ -271,6 +311,9 @@ impl Text {
         page.copy_from_slice(self.bytes);
         for patch in self.patches {
             patch.apply(page, features);
+        }
+        for breakable in self.breaks {
+            breakable.apply(page);
         }
     }
 

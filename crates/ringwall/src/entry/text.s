@@ -1,16 +1,16 @@
 # The entry text, whole: one page at most. Assembled here as a template and copied into the entry area, so
 # everything in it is relative to itself; what lies outside is reached through GS or the landing stack.
 
-.macro entry_text variant, isolated
+.macro entry_text variant, isolated, open
     .pushsection .rodata.ringwall.\variant, "a"
     .balign 4096
 ringwall_text_\variant:
     window_begin
     vector_stubs \variant
     window_end \variant
-    interrupt_paths \variant, \isolated
-    syscall_paths \variant, \isolated
-    paranoid_paths \variant, \isolated
+    interrupt_paths \variant, \isolated, \open
+    syscall_paths \variant, \isolated, \open
+    paranoid_paths \variant, \isolated, \open
 ringwall_text_end_\variant:
     .balign 4096, 0xcc
     .popsection
@@ -34,6 +34,7 @@ ringwall_points_\variant:
     ringwall_table \variant, windows
     ringwall_table \variant, spots
     ringwall_table \variant, patches
+    ringwall_table \variant, breaks
     .globl ringwall_text_\variant, ringwall_points_\variant
 .endm
 
@@ -53,14 +54,16 @@ ringwall_\name\()_\variant:
     .popsection
 .endm
 
-.macro ringwall_variant variant, isolated
+.macro ringwall_variant variant, isolated, open
     ringwall_table_start \variant, stubs
     ringwall_table_start \variant, windows
     ringwall_table_start \variant, spots
     ringwall_table_start \variant, patches
-    entry_text \variant, \isolated
+    ringwall_table_start \variant, breaks
+    entry_text \variant, \isolated, \open
 .endm
 
-ringwall_variant isolated, 1
-ringwall_variant pcid, 2
-ringwall_variant plain, 0
+ringwall_variant isolated, 1, 0
+ringwall_variant pcid, 2, 0
+ringwall_variant plain, 0, 0
+ringwall_variant open, 0, 1

@@ -16,6 +16,7 @@ fn space(memory: &mut Memory) -> (Isolation, AddressSpace) {
         region: 0xffff_ffff_c000_0000..=0xffff_ffff_fffe_ffff,
         random: 0,
         isolate: true,
+        switchable: true,
         pcid: false,
         invpcid: false,
         hardening: ringwall_core::Hardening::NONE,

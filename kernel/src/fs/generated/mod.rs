@@ -25,6 +25,8 @@ pub struct Subject {
     pub is_thread: bool,
     /// One of its descriptors.
     pub descriptor: u32,
+    /// A CPU.
+    pub cpu: u32,
 }
 
 /// A line of a table.
@@ -55,6 +57,8 @@ pub enum Content {
 
 /// Numbered entries of a directory.
 pub struct Numbers {
+    /// What their names begin with.
+    pub prefix: &'static str,
     /// What each is.
     pub template: Entry,
     /// Which there are, ascending.
@@ -212,7 +216,8 @@ impl Inode for Node {
         if found.is_none()
             && let Some(numbers) = numbers
         {
-            let number = parse(name).ok_or(Errno::ENOENT)?;
+            let digits = name.strip_prefix(numbers.prefix.as_bytes()).ok_or(Errno::ENOENT)?;
+            let number = parse(digits).ok_or(Errno::ENOENT)?;
             found = (numbers.find)(&self.subject, number).map(|found| (&numbers.template, found));
         }
         let (entry, subject) = found.ok_or(Errno::ENOENT)?;
@@ -248,7 +253,7 @@ impl Inode for Node {
             if at < position {
                 continue;
             }
-            let name = alloc::format!("{one}");
+            let name = alloc::format!("{}{one}", numbers.prefix);
             let name = name.as_bytes();
             let number = number(self.number, name);
             let kind = numbers.template.kind();

@@ -5,8 +5,8 @@ use crate::errno::{Errno, Result};
 use crate::fs::inode::Inode;
 use crate::fs::transfer::{Sink, Source};
 use crate::fs::{File, Operations};
+use crate::sync::Mutex;
 use alloc::{sync::Arc, vec::Vec};
-use spin::Mutex;
 
 /// Longest text that a setting accepts.
 const MOST: usize = 4096;

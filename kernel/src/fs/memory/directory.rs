@@ -6,12 +6,12 @@
 use super::node::Node;
 use crate::errno::{Errno, Result};
 use crate::fs::inode::{Entry, Inode, Kind};
+use crate::sync::Mutex;
 use alloc::{
     collections::BTreeMap,
     sync::{Arc, Weak},
     vec::Vec,
 };
-use spin::Mutex;
 
 /// Spin-locked: never held across a copy to user memory. Of two directories, the one that contains
 /// the other is locked first; if neither does, the one at the lower address. Attributes are locked

@@ -6,9 +6,9 @@ use crate::fs::hold::Holds;
 use crate::fs::inode::{Change, Entry, Inode, Kind, Metadata, New, Statistics};
 use crate::fs::{Operations, device, pipe::Pipe};
 use crate::mm::Page;
+use crate::sync::Mutex;
 use alloc::{boxed::Box, sync::Arc, sync::Weak, vec::Vec};
 use core::sync::atomic::Ordering;
-use spin::Mutex;
 
 /// An inode.
 pub struct Node {
@@ -239,11 +239,15 @@ impl Inode for Node {
         if node.kind == Kind::Directory {
             return Err(Errno::EPERM);
         }
-        self.directory()?.insert(&self, name, node.clone())?;
+        // Before the name is there, since it may be removed as soon as it is.
+        node.attributes.lock().links += 1;
+        let inserted = self.directory()?.insert(&self, name, node.clone());
         let mut attributes = node.attributes.lock();
-        attributes.links += 1;
-        attributes.changed = crate::time::realtime();
-        Ok(())
+        match inserted {
+            Ok(()) => attributes.changed = crate::time::realtime(),
+            Err(_) => attributes.links -= 1,
+        }
+        inserted
     }
 
     fn remove(&self, name: &[u8], directory: bool) -> Result<()> {

@@ -13,9 +13,9 @@ use crate::fs::transfer::{Sink, Source};
 use crate::fs::turn::Turn;
 use crate::fs::{File, Operations};
 use crate::mm::Page;
+use crate::sync::Mutex;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use linux_raw_sys::general as abi;
-use spin::Mutex;
 
 const PAGE: u64 = 4096;
 const ZEROS: [u8; PAGE as usize] = [0; PAGE as usize];
@@ -137,7 +137,7 @@ impl Regular {
             let within = (offset % PAGE) as usize;
             let length = left.min(PAGE - within as u64) as usize;
             let moved = self
-                .page_for(&node.memory, offset / PAGE)
+                .page_for(&node.memory, offset / PAGE, || Ok(()))
                 .and_then(|page| source.take_page(&page, within, length));
             match moved {
                 Ok(moved) => {
@@ -163,16 +163,28 @@ impl Regular {
         Ok((done, offset))
     }
 
-    /// The page at `index`, made if there is a hole.
-    fn page_for(&self, memory: &Memory, index: u64) -> Result<Page> {
-        if let Some(page) = self.pages.lock().get(index) {
-            return Ok(page.clone());
+    /// The page at `index`, made if there is a hole, unless `refuse` says, with the pages locked, that it cannot be had.
+    fn page_for(
+        &self,
+        memory: &Memory,
+        index: u64,
+        refuse: impl Fn() -> Result<()>,
+    ) -> Result<Page> {
+        {
+            let pages = self.pages.lock();
+            refuse()?;
+            if let Some(page) = pages.get(index) {
+                return Ok(page.clone());
+            }
         }
         memory.charge()?;
         let made = pages::new_page();
         let mut pages = self.pages.lock();
         let before = pages.count();
-        let result = made.and_then(|page| pages.insert(index, page).cloned());
+        let result = made.and_then(|page| {
+            refuse()?;
+            pages.insert(index, page).cloned()
+        });
         if pages.count() == before {
             memory.discharge(1);
         }
@@ -184,11 +196,17 @@ impl Regular {
     /// # Errors
     /// `ENXIO` past the end, `ENOMEM`.
     pub fn page(&self, memory: &Memory, index: u64) -> Result<Page> {
-        if index >= self.size().div_ceil(PAGE) {
-            return Err(Errno::ENXIO);
-        }
         self.mapped.store(true, Ordering::Relaxed);
-        self.page_for(memory, index).map_err(|_| Errno::ENOMEM)
+        // A truncation on another CPU sets the size before it takes the pages: with those locked, either the size tells, or
+        // it will take this page too.
+        let is_past_end = || match index < self.size().div_ceil(PAGE) {
+            true => Ok(()),
+            false => Err(Errno::ENXIO),
+        };
+        self.page_for(memory, index, is_past_end).map_err(|error| match error {
+            Errno::ENXIO => error,
+            _ => Errno::ENOMEM,
+        })
     }
 
     /// See [`Inode::truncate`].
@@ -273,7 +291,7 @@ impl Regular {
                 return Err(Errno::ENOSPC);
             }
             for index in offset / PAGE..end.div_ceil(PAGE) {
-                self.page_for(&node.memory, index)?;
+                self.page_for(&node.memory, index, || Ok(()))?;
             }
             if mode == 0 {
                 self.size.fetch_max(end, Ordering::AcqRel);

@@ -7,9 +7,9 @@ use super::directory::{Names, bury};
 use super::node::Node;
 use crate::errno::{Errno, Result};
 use crate::fs::inode::{Inode, Kind};
+use crate::sync::{Mutex, MutexGuard};
 use alloc::sync::Arc;
 use linux_raw_sys::general::{RENAME_EXCHANGE, RENAME_NOREPLACE};
-use spin::{Mutex, MutexGuard};
 
 /// Locked before any directory.
 static RENAMING: Mutex<()> = Mutex::new(());

@@ -14,12 +14,12 @@ use super::{File, Operations, file::Origin, memory::anonymous_device};
 use crate::errno::{Errno, Result};
 use crate::mm::Page;
 use crate::sync::WaitQueue;
+use crate::sync::{Lazy, Mutex};
 use crate::{task, time, user};
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use linux_raw_sys::{general as abi, ioctl};
 use ring::{PAGE, Ring};
-use spin::{LazyLock, Mutex};
 
 /// Largest write that is never torn.
 const PIPE_BUF: usize = 4096;
@@ -315,7 +315,7 @@ impl Operations for Pipe {
 }
 
 /// Device number of nameless pipes.
-static DEVICE: LazyLock<u64> = LazyLock::new(anonymous_device);
+static DEVICE: Lazy<u64> = Lazy::new(anonymous_device);
 
 impl Inode for Pipe {
     fn identity(&self) -> (u64, u64) {

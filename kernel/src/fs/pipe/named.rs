@@ -2,9 +2,9 @@
 
 use super::Pipe;
 use crate::errno::{Errno, Result};
+use crate::sync::Mutex;
 use alloc::sync::{Arc, Weak};
 use linux_raw_sys::general as abi;
-use spin::Mutex;
 
 /// Which sides open flags ask for: reading, writing.
 fn sides(flags: u32) -> (bool, bool) {
@@ -16,14 +16,15 @@ fn sides(flags: u32) -> (bool, bool) {
 }
 
 impl Pipe {
-    /// Counts the sides that `flags` open.
-    pub(super) fn enter(&self, flags: u32) {
+    /// Counts the sides that `flags` open. Gives how often readers and writers have opened it by then.
+    pub(super) fn enter(&self, flags: u32) -> (u32, u32) {
         let (read, write) = sides(flags);
         let mut state = self.state.lock();
         state.readers += u32::from(read);
         state.writers += u32::from(write);
         state.reader_opens = state.reader_opens.wrapping_add(u32::from(read));
         state.writer_opens = state.writer_opens.wrapping_add(u32::from(write));
+        (state.reader_opens, state.writer_opens)
     }
 
     /// Counts them out, and tells who waits for the other side.
@@ -75,14 +76,10 @@ impl Pipe {
         if write && !read && !waits && !self.readers() {
             return Err(Errno::ENXIO);
         }
-        self.enter(flags);
+        let before = self.enter(flags);
         // Whoever waits to open the other side sleeps on one of these.
         self.readable.wake_all();
         self.writable.wake_all();
-        let before = {
-            let state = self.state.lock();
-            (state.reader_opens, state.writer_opens)
-        };
         let alone = || {
             let state = self.state.lock();
             if read {

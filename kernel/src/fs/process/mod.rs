@@ -5,6 +5,7 @@ pub use kernel::COMMAND_LINE;
 mod kernel;
 mod links;
 mod processor;
+mod ringwall;
 mod state;
 mod tables;
 mod totals;

@@ -1,9 +1,12 @@
 //! /proc/cpuinfo, from CPUID.
 
+use crate::arch::cpu;
 use crate::errno::Result;
 use crate::fs::generated::Subject;
 use alloc::{format, string::String, vec::Vec};
 use core::arch::x86_64::{__cpuid, __cpuid_count};
+use raw_cpuid::{CpuId, TopologyType};
+use ringwall_rules::cpus::Topology;
 
 /// Flag names by leaf, subleaf, register (0 to 3 for EAX to EDX), lowest bit first; "" is not shown.
 const FLAGS: &[(u32, u32, usize, &str)] = &[
@@ -94,6 +97,20 @@ fn flags() -> String {
     text
 }
 
+/// How APIC identifiers are made up, by CPUID: the same on all CPUs.
+fn topology() -> Topology {
+    let mut topology = Topology { core: 0, package: 0 };
+    let levels = CpuId::new().get_extended_topology_info();
+    for level in levels.into_iter().flatten() {
+        match level.level_type() {
+            TopologyType::SMT => topology.core = level.shift_right_for_next_apic_id(),
+            TopologyType::Core => topology.package = level.shift_right_for_next_apic_id(),
+            _ => {}
+        }
+    }
+    Topology { package: topology.package.max(topology.core), ..topology }
+}
+
 pub fn information(_: &Subject) -> Result<Vec<u8>> {
     let [_, b, c, d] = leaf(0, 0);
     let vendor = text_of(&[b, d, c]);
@@ -110,23 +127,30 @@ pub fn information(_: &Subject) -> Result<Vec<u8>> {
     let sizes = leaf(0x8000_0008, 0)[0];
     let affected = crate::fs::MELTDOWN.get().is_none_or(|status| status != "Not affected");
     let bugs = if affected { "cpu_meltdown" } else { "" };
-    Ok(format!(
-        "processor\t: 0\nvendor_id\t: {vendor}\ncpu family\t: {}\nmodel\t\t: {model}\n\
-         model name\t: {name}\nstepping\t: {}\nphysical id\t: 0\nsiblings\t: 1\ncore id\t\t: 0\n\
-         cpu cores\t: 1\napicid\t\t: {}\ninitial apicid\t: {}\nfpu\t\t: yes\nfpu_exception\t: yes\n\
-         cpuid level\t: {}\nwp\t\t: yes\nflags\t\t: {}\nbugs\t\t: {bugs}\n\
-         clflush size\t: {}\ncache_alignment\t: {}\n\
-         address sizes\t: {} bits physical, {} bits virtual\npower management:\n\n",
-        base_family + extended,
-        signature & 15,
-        b1 >> 24,
-        b1 >> 24,
-        leaf(0, 0)[0],
-        flags(),
-        (b1 >> 8 & 255) * 8,
-        (b1 >> 8 & 255) * 8,
-        sizes & 255,
-        sizes >> 8 & 255,
-    )
-    .into_bytes())
+    let topology = topology();
+    let online: Vec<usize> = cpu::online().iter().collect();
+    let ids = online.iter().map(|&cpu| cpu::of(cpu).apic_id());
+    let flags = flags();
+    let line = (b1 >> 8 & 255) * 8;
+    let mut text = String::new();
+    for &number in &online {
+        let id = cpu::of(number).apic_id();
+        let (siblings, cores) = topology.neighbours(id, ids.clone());
+        text.push_str(&format!(
+            "processor\t: {number}\nvendor_id\t: {vendor}\ncpu family\t: {}\nmodel\t\t: {model}\n\
+             model name\t: {name}\nstepping\t: {}\nphysical id\t: {}\nsiblings\t: {siblings}\n\
+             core id\t\t: {}\ncpu cores\t: {cores}\napicid\t\t: {id}\ninitial apicid\t: {id}\n\
+             fpu\t\t: yes\nfpu_exception\t: yes\ncpuid level\t: {}\nwp\t\t: yes\nflags\t\t: {flags}\n\
+             bugs\t\t: {bugs}\nclflush size\t: {line}\ncache_alignment\t: {line}\n\
+             address sizes\t: {} bits physical, {} bits virtual\npower management:\n\n",
+            base_family + extended,
+            signature & 15,
+            topology.package_of(id),
+            topology.core_of(id),
+            leaf(0, 0)[0],
+            sizes & 255,
+            sizes >> 8 & 255,
+        ));
+    }
+    Ok(text.into_bytes())
 }

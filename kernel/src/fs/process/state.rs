@@ -1,6 +1,7 @@
 //! What /proc tells of a process.
 
 use super::process;
+use crate::arch::{isolation, processors};
 use crate::errno::{Errno, Result};
 use crate::fs::generated::Subject;
 use crate::fs::{current, terminal};
@@ -11,6 +12,8 @@ use alloc::{format, string::String, sync::Arc, vec::Vec};
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general::RLIMIT_SIGPENDING;
+use ringwall_rules::affinity::Cpus;
+use ringwall_rules::cpus::Ranges;
 
 type Text = Result<Vec<u8>>;
 
@@ -176,7 +179,8 @@ pub fn statistics(subject: &Subject) -> Text {
     // Addresses are not told; nor is what follows the signal sets.
     text.push_str(" 0 0 0 0 0");
     text.push_str(&format!(" {pending} {blocked} {ignored} {caught}"));
-    text.push_str(" 0 0 0 17 0 0 0 0 0 0 0 0 0 0 0 0 0 0\n");
+    let cpu = thread(&process, subject).map_or(0, |thread| thread.cpu());
+    text.push_str(&format!(" 0 0 0 17 {cpu} 0 0 0 0 0 0 0 0 0 0 0 0 0\n"));
     Ok(text.into_bytes())
 }
 
@@ -247,8 +251,15 @@ pub fn status(subject: &Subject) -> Text {
     }
     line("NoNewPrivs", format!("{}", u32::from(process.no_new_privileges())));
     line("Seccomp", String::from("0"));
-    line("Cpus_allowed", String::from("1"));
-    line("Cpus_allowed_list", String::from("0"));
+    if let Some(mm) = process.mm.get() {
+        let state = if mm.is_open() || !isolation::switchable() { "off" } else { "on" };
+        line("Page_Table_Isolation", String::from(state));
+    }
+    let possible = processors::count();
+    let all = Cpus::below(possible);
+    let allowed = thread(&process, subject).map_or(all, |it| it.affinity() & all);
+    line("Cpus_allowed", allowed.mask(possible));
+    line("Cpus_allowed_list", format!("{}", Ranges(allowed.iter())));
     line("voluntary_ctxt_switches", format!("{switches}"));
     line("nonvoluntary_ctxt_switches", String::from("0"));
     Ok(text.into_bytes())

@@ -1,6 +1,6 @@
 //! What is in /proc.
 
-use super::{kernel, links, processor, state, totals};
+use super::{kernel, links, processor, ringwall, state, totals};
 use crate::fs::generated::{Content, Entry, Numbers};
 
 /// The root directory.
@@ -18,6 +18,7 @@ static TOP: &[Entry] = &[
     Entry::text("meminfo", totals::memory),
     Entry::link("mounts", links::own_mounts),
     Entry::text("partitions", kernel::partitions),
+    Entry::text("ringwall", ringwall::counters),
     Entry::link("self", links::own),
     Entry::text("stat", totals::statistics),
     Entry::text("swaps", kernel::swaps),
@@ -29,6 +30,7 @@ static TOP: &[Entry] = &[
 ];
 
 static PROCESSES: Numbers = Numbers {
+    prefix: "",
     template: Entry { name: "", mode: 0o555, content: Content::Directory(PROCESS) },
     list: links::processes,
     find: links::find_process,
@@ -82,18 +84,21 @@ static THREAD: &[Entry] = &[
 ];
 
 static THREADS: Numbers = Numbers {
+    prefix: "",
     template: Entry { name: "", mode: 0o555, content: Content::Directory(THREAD) },
     list: links::threads,
     find: links::find_thread,
 };
 
 static DESCRIPTORS: Numbers = Numbers {
+    prefix: "",
     template: magic("", links::descriptor_text, links::descriptor),
     list: links::descriptors,
     find: links::find_descriptor,
 };
 
 static DESCRIPTOR_STATES: Numbers = Numbers {
+    prefix: "",
     template: Entry { name: "", mode: 0o400, content: Content::Text(links::descriptor_state) },
     list: links::descriptors,
     find: links::find_descriptor,
@@ -134,6 +139,11 @@ static SYSTEM_KERNEL: &[Entry] = &[
         content: Content::Setting(kernel::printk, kernel::accept),
     },
     Entry::directory("random", SYSTEM_RANDOM),
+    Entry {
+        name: "pti",
+        mode: 0o644,
+        content: Content::Setting(kernel::isolation, kernel::switch_isolation),
+    },
     Entry {
         name: "randomize_va_space",
         mode: 0o644,

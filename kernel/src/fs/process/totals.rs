@@ -1,6 +1,6 @@
 //! What /proc tells of the machine as a whole.
 
-use crate::arch::cpu;
+use crate::arch::cpu::{self, CpuLocal};
 use crate::errno::Result;
 use crate::fs::generated::Subject;
 use crate::mm::frame;
@@ -13,13 +13,9 @@ type Text = Result<Vec<u8>>;
 const SECOND: u64 = 1_000_000_000;
 const TICK: u64 = SECOND / 100;
 
-/// Nanoseconds that nothing ran: what no process, living or collected, accounts for.
+/// Nanoseconds that CPUs had nothing to run, all of them added up.
 fn idle() -> u64 {
-    let busy: u64 = task::all()
-        .iter()
-        .map(|process| process.cpu_time().saturating_add(process.children_time()))
-        .sum();
-    time::now().saturating_sub(busy)
+    task::cpus::ready().iter().filter_map(task::cpus::times).map(|(_, idle)| idle).sum()
 }
 
 pub fn uptime(_: &Subject) -> Text {
@@ -31,7 +27,7 @@ pub fn uptime(_: &Subject) -> Text {
 
 pub fn load(_: &Subject) -> Text {
     let (_, threads, _, last) = task::table::counts();
-    let running = task::scheduler::runnable();
+    let running = task::cpus::runnable();
     Ok(format!("0.00 0.00 0.00 {running}/{threads} {last}\n").into_bytes())
 }
 
@@ -57,28 +53,49 @@ pub fn memory(_: &Subject) -> Text {
 }
 
 pub fn statistics(_: &Subject) -> Text {
-    let idle = idle() / TICK;
     let (_, _, forks, _) = task::table::counts();
-    let user = (time::now() / TICK).saturating_sub(idle);
     let boot = time::realtime().saturating_sub(time::now()) / SECOND;
+    let (mut busy, mut idle) = (0, 0);
+    let mut each = String::new();
+    for cpu in task::cpus::ready().iter() {
+        let times = task::cpus::times(cpu).unwrap_or_default();
+        let line = format!("cpu{cpu} {} 0 0 {} 0 0 0 0 0 0\n", times.0 / TICK, times.1 / TICK);
+        each.push_str(&line);
+        (busy, idle) = (busy + times.0, idle + times.1);
+    }
     Ok(format!(
-        "cpu  {user} 0 0 {idle} 0 0 0 0 0 0\ncpu0 {user} 0 0 {idle} 0 0 0 0 0 0\nintr 0\n\
-         ctxt {}\nbtime {boot}\nprocesses {}\nprocs_running {}\nprocs_blocked 0\nsoftirq 0\n",
-        task::scheduler::switches(),
-        forks,
-        task::scheduler::runnable(),
+        "cpu  {} 0 0 {} 0 0 0 0 0 0\n{each}intr 0\n\
+         ctxt {}\nbtime {boot}\nprocesses {forks}\nprocs_running {}\nprocs_blocked 0\nsoftirq 0\n",
+        busy / TICK,
+        idle / TICK,
+        task::cpus::switches(),
+        task::cpus::runnable(),
     )
     .into_bytes())
 }
 
 pub fn interrupts(_: &Subject) -> Text {
-    let local = cpu::local();
-    let line = |name: &str, count: &AtomicU64, what: &str| {
-        format!("{name}: {:10}   {what}\n", count.load(Ordering::Relaxed))
-    };
-    let mut text = String::from("           CPU0       \n");
-    text.push_str(&line("NMI", &local.nmis, "Non-maskable interrupts"));
-    text.push_str(&line("MCE", &local.machine_checks, "Machine check exceptions"));
+    type Count = fn(&CpuLocal) -> &AtomicU64;
+    let rows: [(&str, Count, &str); 5] = [
+        ("NMI", |local| &local.nmis, "Non-maskable interrupts"),
+        ("LOC", |local| &local.timers, "Local timer interrupts"),
+        ("RES", |local| &local.reschedules, "Rescheduling interrupts"),
+        ("TLB", |local| &local.flushes, "TLB shootdowns"),
+        ("MCE", |local| &local.machine_checks, "Machine check exceptions"),
+    ];
+    let online: Vec<usize> = cpu::online().iter().collect();
+    let mut text = String::from("     ");
+    for cpu in &online {
+        text.push_str(&format!("{:<11}", format!("      CPU{cpu}")));
+    }
+    for (name, count, what) in rows {
+        text.push_str(&format!("\n{name}:"));
+        for &cpu in &online {
+            text.push_str(&format!(" {:10}", count(cpu::of(cpu)).load(Ordering::Relaxed)));
+        }
+        text.push_str(&format!("   {what}"));
+    }
+    text.push('\n');
     Ok(text.into_bytes())
 }
 

@@ -13,12 +13,12 @@ use super::turn::Turn;
 use super::{File, Operations};
 use crate::errno::{Errno, Result};
 use crate::sync::WaitQueue;
+use crate::sync::{Lazy, Mutex};
 use crate::{arch::serial, task, time};
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use linux_raw_sys::general as abi;
 use ringwall_line::Discipline;
-use spin::{LazyLock, Mutex};
 
 /// The terminal.
 pub struct Terminal {
@@ -37,7 +37,7 @@ pub struct Terminal {
 }
 
 /// The only one.
-pub static TERMINAL: LazyLock<Arc<Terminal>> = LazyLock::new(|| {
+pub static TERMINAL: Lazy<Arc<Terminal>> = Lazy::new(|| {
     Arc::new(Terminal {
         discipline: Mutex::new(Discipline::new()),
         readable: WaitQueue::new(),

@@ -44,12 +44,12 @@ pub(crate) use stop::{
 };
 
 use super::Thread;
+use crate::sync::Mutex;
 use alloc::boxed::Box;
 use core::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use hardware::DebugRegisters;
 use linux_raw_sys::general as raw;
 use linux_raw_sys::ptrace as abi;
-use spin::Mutex;
 use stop::Stop;
 
 /// Bits of [`Tracee::mode`].

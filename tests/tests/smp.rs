@@ -1,0 +1,80 @@
+//! Several CPUs: all come up, those that are left out at first come up later, and each brings 8 KiB into user mode's
+//! sight and no more.
+
+use std::time::Duration;
+
+use ringwall_tests::{Boot, Library, other_kernel, program};
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// What user mode sees of the kernel on a machine with so many CPUs online.
+const fn visible(online: u64) -> u64 {
+    (8 << 10) + online * (8 << 10)
+}
+
+/// A script that ends in ring 3, for looks from outside.
+fn ending_in_ring_3(script: &str) -> Boot {
+    Boot::new()
+        .limit(LIMIT)
+        .file("/bin/spin", 0o755, program(Library::Glibc, "spin"))
+        .script(&format!("{script}\nexec /bin/spin"))
+}
+
+#[test]
+fn four_come_up() {
+    let boot = ending_in_ring_3(
+        "cd /sys/devices/system/cpu\necho online $(cat online) of $(cat present)\n\
+         echo $(grep -c ^processor /proc/cpuinfo) in cpuinfo\ngrep -c ^cpu. /proc/stat",
+    );
+    let mut running = boot.cpus(4).start();
+    running.wait_for("online 0-3 of 0-3\n", LIMIT);
+    running.wait_for("4 in cpuinfo\n", LIMIT);
+    running.wait_for("READY\n", LIMIT);
+    if !other_kernel() {
+        running.look().shows(visible(4));
+    }
+}
+
+#[test]
+fn a_cpu_comes_up_after_boot() {
+    let boot = ending_in_ring_3(
+        "cd /sys/devices/system/cpu\necho first $(cat online) not $(cat offline)\n\
+         echo 1 >cpu3/online\necho then $(cat online) not $(cat offline), $(cat cpu2/online) $(cat cpu3/online)\n\
+         echo 1 >cpu3/online && echo again",
+    );
+    let mut running = boot.append("maxcpus=2").cpus(4).start();
+    running.wait_for("first 0-1 not 2-3\n", LIMIT);
+    running.wait_for("then 0-1,3 not 2, 0 1\n", LIMIT);
+    running.wait_for("READY\n", LIMIT);
+    if !other_kernel() {
+        assert!(
+            running.guest.console.text().contains("again\n"),
+            "once is enough, twice is none too many"
+        );
+        running.look().shows(visible(3));
+    }
+}
+
+#[test]
+fn nosmp_leaves_the_others_alone() {
+    let boot = ending_in_ring_3("cat /sys/devices/system/cpu/online");
+    let mut running = boot.append("nosmp").cpus(4).start();
+    running.wait_for("\n0\n", LIMIT);
+    running.wait_for("READY\n", LIMIT);
+    if !other_kernel() {
+        running.look().shows(visible(1));
+    }
+}
+
+/// As many as the reference kernel has room for.
+#[test]
+fn sixty_four_come_up() {
+    if other_kernel() {
+        println!("not our kernel: with so many CPUs it takes minutes");
+        return;
+    }
+    let mut running = ending_in_ring_3("cat /sys/devices/system/cpu/online").cpus(64).start();
+    running.wait_for("\n0-63\n", LIMIT);
+    running.wait_for("READY\n", LIMIT);
+    running.look().shows(visible(64));
+}
