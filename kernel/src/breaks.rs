@@ -8,6 +8,8 @@ ringwall::breaks! {
     TaskStackVisible = "task-stack-visible",
     /// The user view of the entry text is global.
     GlobalSplit = "global-split",
+    /// Whoever ends the machine does not stop the other CPUs.
+    OthersGoOn = "others-go-on",
 }
 
 #[cfg(feature = "breaks")]
