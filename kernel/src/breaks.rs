@@ -18,6 +18,8 @@ ringwall::breaks! {
     FlushBeforeUnmap = "flush-before-unmap",
     /// Now and then the interrupt that asks another CPU gets lost.
     LostIpi = "lost-ipi",
+    /// Whoever ends the machine does not stop the other CPUs.
+    OthersGoOn = "others-go-on",
 }
 
 #[cfg(feature = "breaks")]
