@@ -8,6 +8,8 @@ ringwall::breaks! {
     TaskStackVisible = "task-stack-visible",
     /// The user view of the entry text is global.
     GlobalSplit = "global-split",
+    /// Isolation that is switched on again stays off.
+    StaysOpen = "stays-open",
     /// Other CPUs are not asked to flush.
     ShootdownHere = "shootdown-here",
     /// Other CPUs say that they have flushed, and have not.
