@@ -235,7 +235,7 @@ impl Space {
         if !any {
             return;
         }
-        let mut stale = Stale::new(roots);
+        let mut stale = Stale::of_unmap(roots, &range);
         let lost = table::clear(roots, range.clone(), &mut stale);
         self.lose_pages(lost);
         self.prune(roots, range, &mut stale);
