@@ -8,6 +8,8 @@ ringwall::breaks! {
     TaskStackVisible = "task-stack-visible",
     /// The user view of the entry text is global.
     GlobalSplit = "global-split",
+    /// The entry area keeps its distance from the image.
+    EntryAreaFollows = "entry-area-follows",
 }
 
 #[cfg(feature = "breaks")]
