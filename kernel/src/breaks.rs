@@ -10,6 +10,18 @@ ringwall::breaks! {
     GlobalSplit = "global-split",
     /// The entry area keeps its distance from the image.
     EntryAreaFollows = "entry-area-follows",
+    /// A CPU without work takes any thread from another's queue, whether that may run on it or not.
+    AnyCpu = "any-cpu",
+    /// Other CPUs are not asked to flush.
+    ShootdownHere = "shootdown-here",
+    /// Other CPUs say that they have flushed, and have not.
+    EmptyAnswer = "empty-answer",
+    /// Pages are flushed before they leave the tables, not after.
+    FlushBeforeUnmap = "flush-before-unmap",
+    /// Now and then the interrupt that asks another CPU gets lost.
+    LostIpi = "lost-ipi",
+    /// Whoever ends the machine does not stop the other CPUs.
+    OthersGoOn = "others-go-on",
 }
 
 #[cfg(feature = "breaks")]

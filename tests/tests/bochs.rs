@@ -100,9 +100,23 @@ fn pcid_without_invpcid() {
 /// The way for CPUs without PCID: each switch flushes but the pages that both views show alike, which are global.
 #[test]
 fn nopcid_flushes_every_switch() {
-    let boot = Boot::new().append("nopcid");
+    let boot = Boot::new().append("nopcid ringwall.count=on");
     let output = passes(boot, Model::Haswell, Library::Musl, &["int80", "movss", "tlb"]);
-    assert!(other_kernel() || said(&output, "tlb: ") == "flushed by every switch");
+    if !other_kernel() {
+        assert_eq!(said(&output, "tlb: "), "flushed by every switch");
+        assert_eq!(said(&output, "entries: "), "counted");
+    }
+}
+
+/// Shootdowns with PCIDs alive on both CPUs: `remap` looks for what a flush has missed.
+#[test]
+fn two_cpus_flush_each_others_pcids() {
+    let boot = Boot::new().cpus(2);
+    let output = passes(boot, Model::SkylakeX, Library::Glibc, &["remap", "tlb"]);
+    if !other_kernel() {
+        assert_eq!(said(&output, "tlb: "), "PCID, INVPCID");
+        output.says("shootdowns: ");
+    }
 }
 
 /// CVE-2018-8897's other half: what #DB finds at the first instruction of an entry is the program's GS base,

@@ -67,6 +67,7 @@ forced!(
     verw_forced: ClearBuffers,
     ibrs_forced: Ibrs,
     rsb_forced: FillRsb,
+    count_forced: CountEntries,
 );
 
 #[test]

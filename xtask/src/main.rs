@@ -7,6 +7,7 @@ mod addresses;
 mod build;
 mod commands;
 mod fuzz;
+mod parallel;
 mod programs;
 mod progress;
 mod run;

@@ -36,11 +36,13 @@ pub enum Measure {
     Ibrs,
     /// The return stack buffer filled on the way in.
     FillRsb,
+    /// Ways in from ring 3 counted.
+    CountEntries,
 }
 
 impl Measure {
     /// All, in the order of the report.
-    pub const ALL: [Measure; 7] = [
+    pub const ALL: [Measure; 8] = [
         Self::ClearAc,
         Self::FenceSwapgs,
         Self::Scrub,
@@ -48,6 +50,7 @@ impl Measure {
         Self::ClearBuffers,
         Self::Ibrs,
         Self::FillRsb,
+        Self::CountEntries,
     ];
 
     /// What follows `ringwall.` on the command line.
@@ -61,6 +64,7 @@ impl Measure {
             Self::ClearBuffers => "verw",
             Self::Ibrs => "ibrs",
             Self::FillRsb => "rsb",
+            Self::CountEntries => "count",
         }
     }
 
@@ -75,6 +79,7 @@ impl Measure {
             Self::ClearBuffers => "VERW before ring 3",
             Self::Ibrs => "IBRS written on the way in and out",
             Self::FillRsb => "return stack buffer filled on the way in",
+            Self::CountEntries => "ways in counted: SYSCALL, traps and interrupts from ring 3",
         }
     }
 
@@ -105,6 +110,7 @@ impl Measure {
             Self::Ibrs => Automatic::off("Intel's alone want it"),
             Self::FillRsb if cpu.smep() => Automatic::off("SMEP keeps ring 0 out of user code"),
             Self::FillRsb => Automatic::on("the CPU has no SMEP"),
+            Self::CountEntries => Automatic::off("on request: no protection, but instructions"),
         }
     }
 }

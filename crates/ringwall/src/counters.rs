@@ -3,7 +3,10 @@
 //! Invariant: the words are in the CPU's kernel-only page. That CPU alone changes them, each by one instruction, so
 //! that an NMI between two loses nothing; any CPU may read them ([`Isolation::counters`]).
 //!
-//! Nothing is counted on the ways in and out themselves: each is one CR3 write there and one back, with isolation.
+//! On the ways in and out themselves nothing is counted unless [`Measure::CountEntries`] asks for it: it would cost each
+//! system call an instruction.
+//!
+//! [`Measure::CountEntries`]: ringwall_core::hardening::Measure::CountEntries
 
 use crate::entry::Text;
 use crate::entry::layout::{KernelData, data_offset};
@@ -32,18 +35,27 @@ const RING_3: usize = WINDOWS.len() + 2;
 pub struct Words {
     events: [AtomicU64; Event::COUNT],
     nmis: [AtomicU64; PLACES],
+    /// Ways in from ring 3: without a switch of the root, with one.
+    entries: [AtomicU64; 2],
 }
 
 impl Words {
     /// All zero.
     pub const fn new() -> Words {
-        const ZERO: AtomicU64 = AtomicU64::new(0);
-        Words { events: [ZERO; Event::COUNT], nmis: [ZERO; PLACES] }
+        Words {
+            events: [const { AtomicU64::new(0) }; Event::COUNT],
+            nmis: [const { AtomicU64::new(0) }; PLACES],
+            entries: [const { AtomicU64::new(0) }; 2],
+        }
     }
 
     fn read(&self) -> Counters {
         let read = |word: &AtomicU64| word.load(Ordering::Relaxed);
-        Counters { events: self.events.each_ref().map(read), nmis: self.nmis.each_ref().map(read) }
+        Counters {
+            events: self.events.each_ref().map(read),
+            nmis: self.nmis.each_ref().map(read),
+            entries: self.entries.each_ref().map(read),
+        }
     }
 }
 
@@ -58,6 +70,7 @@ impl Default for Words {
 pub struct Counters {
     events: [u64; Event::COUNT],
     nmis: [u64; PLACES],
+    entries: [u64; 2],
 }
 
 impl Counters {
@@ -72,6 +85,17 @@ impl Counters {
             .map(|event| self.of(event))
             .into_iter()
             .sum()
+    }
+
+    /// SYSCALLs, traps and interrupts from ring 3 that found a user root, and so switched to the kernel root and later
+    /// back; 0 unless [`Measure::CountEntries`](ringwall_core::hardening::Measure::CountEntries) is on. NMIs are not in it.
+    pub fn entries_switched(&self) -> u64 {
+        self.entries[1]
+    }
+
+    /// The same, of those that found the kernel root: without isolation, or of a process that goes without.
+    pub fn entries_open(&self) -> u64 {
+        self.entries[0]
     }
 
     /// Each place with the number of NMIs that found the CPU there: the windows by their names, then the rest.
@@ -111,6 +135,8 @@ pub(crate) fn count(event: Event) {
 }
 
 const EVENTS: usize = data_offset!(counters) + offset_of!(Words, events);
+/// Offset from GS base of the words for ways in: without a switch, with one.
+pub(crate) const ENTRIES: usize = data_offset!(counters) + offset_of!(Words, entries);
 const NMIS: usize = data_offset!(counters) + offset_of!(Words, nmis);
 
 #[inline(always)]

@@ -11,6 +11,7 @@ pub mod calendar;
 pub mod chacha;
 pub mod cpus;
 pub mod futex;
+pub mod isolation;
 pub mod machine_check;
 pub mod places;
 pub mod ports;

@@ -38,7 +38,7 @@ pub const IMAGE_WINDOW: Range<u64> = IMAGE_BASE + (16 << 20)..IMAGE_BASE + (1 <<
 
 /// The first address of a top-level slot of the kernel half.
 const fn slot(number: u64) -> u64 {
-    0xffff << 48 | number * SLOT
+    (0xffff << 48) | (number * SLOT)
 }
 
 /// Where everything is.

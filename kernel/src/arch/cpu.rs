@@ -19,6 +19,8 @@ pub struct CpuLocal {
     apic_id: AtomicU32,
     /// Whether the GDT entries of a thread hold anything (`task::segments`).
     pub has_segments: AtomicBool,
+    /// The thread that runs, or the last one before the CPU idles, goes to ring 3 under the kernel root (`task::way`).
+    pub is_open: AtomicBool,
     /// How many NMIs there were.
     pub nmis: AtomicU64,
     /// How often the timer fired.
@@ -42,6 +44,7 @@ impl CpuLocal {
         CpuLocal {
             apic_id: AtomicU32::new(0),
             has_segments: AtomicBool::new(false),
+            is_open: AtomicBool::new(false),
             nmis: AtomicU64::new(0),
             timers: AtomicU64::new(0),
             reschedules: AtomicU64::new(0),
@@ -144,6 +147,15 @@ pub fn activate(roots: &ringwall::AddressSpace, stack_top: u64) {
 pub fn rest() {
     // SAFETY: interrupts are off in the kernel.
     unsafe { ringwall::rest() };
+}
+
+/// Makes this CPU's ways to ring 3 and back those without a switch of roots, or those with one. `task::way` alone calls
+/// it.
+pub fn set_way(open: bool) {
+    let way = if open { ringwall::Way::Open } else { ringwall::Way::Isolated };
+    // SAFETY: interrupts are off in the kernel; `task::way` keeps each thread to the way it came in by, and lets a thread
+    // be open only with open memory.
+    unsafe { ringwall::set_way(way) };
 }
 
 /// Restores `frame`, which must be the one at the top of the current task stack, and runs it.

@@ -41,6 +41,11 @@ pub fn decision() -> Option<&'static Decision> {
     DECISION.get()
 }
 
+/// Whether isolation can be switched while the machine runs: there are two roots.
+pub fn switchable() -> bool {
+    DECISION.get().is_some_and(|decision| decision.isolate)
+}
+
 fn paranoid_stack() -> Option<VirtAddr> {
     let frames = crate::mm::frame::allocate(STACK_ORDER).ok()?;
     Some(VirtAddr::from_ptr(crate::mm::layout::direct(frames)) + STACK_BYTES)

@@ -13,6 +13,9 @@ use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as abi;
 
+/// How often an opening that makes a file may find that others have made it, and taken it away again.
+const RACES: usize = 100;
+
 /// Checks that names of `directory` may be changed.
 ///
 /// # Errors
@@ -72,6 +75,24 @@ impl Operations for Nothing {
 /// # Errors
 /// Those of open.
 pub fn open(
+    paths: &Paths,
+    start: Option<&Place>,
+    path: &[u8],
+    flags: u32,
+    mode: u32,
+) -> Result<Arc<File>> {
+    for _ in 0..RACES {
+        let opened = try_open(paths, start, path, flags, mode);
+        // Somebody else may make the file between the look for it and its making: then that is opened.
+        if flags & abi::O_EXCL != 0 || !matches!(opened, Err(Errno::EEXIST)) {
+            return opened;
+        }
+    }
+    Err(Errno::EEXIST)
+}
+
+/// As [`open`]. `EEXIST` also if somebody else has made the file just now.
+fn try_open(
     paths: &Paths,
     start: Option<&Place>,
     path: &[u8],

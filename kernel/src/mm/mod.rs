@@ -24,6 +24,7 @@ mod load;
 mod map;
 mod mapping;
 mod maps;
+mod opening;
 mod other;
 mod page;
 mod remap;

@@ -18,7 +18,7 @@ use crate::sync::Mutex;
 use alloc::sync::Arc;
 use core::mem::ManuallyDrop;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use ringwall::AddressSpace;
 use ringwall_regions::Regions;
 
@@ -40,6 +40,8 @@ pub struct Mm {
     pub(super) ldt: Mutex<()>,
     /// RLIMIT_STACK, in bytes.
     stack_limit: AtomicU64,
+    /// Bits of a [`ringwall_rules::isolation::Setting`].
+    pub(super) isolation: AtomicU32,
     pub(super) listed: Membership,
 }
 
@@ -82,6 +84,7 @@ impl Mm {
             }),
             ldt: Mutex::new(()),
             stack_limit: AtomicU64::new(STACK_LIMIT),
+            isolation: AtomicU32::new(0),
             listed: Membership::new(),
         });
         // SAFETY: new; what is in an `Arc` stays where it is, and `drop` unlists it first of all.
@@ -99,6 +102,7 @@ impl Mm {
         super::frame::admit_bytes(self.space.lock().regions.count() * REGION)?;
         let child = Mm::empty()?;
         child.stack_limit.store(self.stack_limit.load(Relaxed), Relaxed);
+        child.isolation.store(self.isolation.load(Relaxed), Relaxed);
         {
             let parent_space = self.space.lock();
             let mut child_space = child.space.lock();
@@ -231,7 +235,7 @@ impl Space {
         if !any {
             return;
         }
-        let mut stale = Stale::new(roots);
+        let mut stale = Stale::of_unmap(roots, &range);
         let lost = table::clear(roots, range.clone(), &mut stale);
         self.lose_pages(lost);
         self.prune(roots, range, &mut stale);

@@ -18,8 +18,10 @@
 use super::page::{PAGE, Page};
 use super::roots;
 use crate::arch::cpu;
+use crate::breaks::Break;
 use crate::sync::cross;
 use core::mem::MaybeUninit;
+use core::ops::Range;
 use ringwall::core::tlb::Pages;
 use ringwall::{AddressSpace, Shootdown};
 
@@ -35,7 +37,7 @@ pub(super) fn retire(roots: &AddressSpace, pages: Pages) {
     }
     let shootdown = roots.retire(pages);
     // SAFETY: interrupts are off in the kernel.
-    if unsafe { shootdown.concerns_others() } {
+    if unsafe { shootdown.concerns_others() } && !Break::ShootdownHere.is_on() {
         flush_everywhere(&shootdown, roots);
     } else {
         // SAFETY: interrupts are off in the kernel.
@@ -48,7 +50,11 @@ pub(super) fn retire(roots: &AddressSpace, pages: Pages) {
 #[inline(never)]
 fn flush_everywhere(shootdown: &Shootdown<'_>, roots: &AddressSpace) {
     let change = shootdown.change();
+    let here = cpu::index();
     cross::call(shootdown.targets(), &|| {
+        if Break::EmptyAnswer.is_on() && cpu::index() != here {
+            return;
+        }
         // SAFETY: interrupts are off in the kernel; the caller's memory stays until all have answered.
         unsafe { ringwall::flush(&change, roots) };
     });
@@ -101,6 +107,19 @@ impl<'a> Stale<'a> {
     /// Nothing stale yet in `roots`.
     pub(super) fn new(roots: &'a AddressSpace) -> Stale<'a> {
         Stale { roots: Some(roots), pages: Pages::NONE, frames: UNSET, count: 0 }
+    }
+
+    /// What [`Stale::new`] is, unless the deliberate break makes it flush `range` now and never again.
+    #[inline(always)]
+    pub(super) fn of_unmap(roots: &'a AddressSpace, range: &Range<u64>) -> Stale<'a> {
+        if Break::FlushBeforeUnmap.is_on() {
+            let mut pages = Pages::NONE;
+            pages.add(range.start);
+            pages.add(range.end - PAGE);
+            retire(roots, pages);
+            return Stale::of_none();
+        }
+        Stale::new(roots)
     }
 
     /// For page tables that no CPU has loaded or will load: nothing is stale, frames are freed at once.

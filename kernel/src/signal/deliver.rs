@@ -76,13 +76,13 @@ fn next(thread: &Thread, frame: &mut Frame) -> Next {
             continue;
         }
         let wanted = !thread.blocked();
-        let taken = {
+        let (taken, continues) = {
             let mut shared = process.signals.lock();
             if shared.stopped_by.is_some() && ptrace::takes_part(thread) {
                 return Next::Stop;
             }
             let own = thread.pending.lock().take(wanted);
-            own.or_else(|| shared.pending.take(wanted))
+            (own.or_else(|| shared.pending.take(wanted)), shared.continues)
         };
         let Some(info) = taken else {
             recalculate(thread);
@@ -107,7 +107,7 @@ fn next(thread: &Thread, frame: &mut Frame) -> Next {
                 if !meant || (signal != raw::SIGSTOP && stop::is_unattended(process)) {
                     continue;
                 }
-                stop::begin(process, signal);
+                stop::begin(process, signal, continues);
                 return Next::Stop;
             }
             DEFAULT => exit::end_by_signal(signal, dump_flag(thread, signal)),

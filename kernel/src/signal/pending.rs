@@ -160,6 +160,9 @@ pub struct Shared {
     pub(super) parked: usize,
     /// All threads have: the parent was told.
     pub(super) fully_stopped: bool,
+    /// How often SIGCONT was sent: one that comes after a stopping signal was taken, and before that has stopped
+    /// anything, undoes it.
+    pub(super) continues: u32,
     /// What wait may report: stopped by this signal.
     pub(crate) stop_report: Option<u32>,
     /// What wait may report: it goes on.
@@ -174,6 +177,7 @@ impl Shared {
             stopped_by: None,
             parked: 0,
             fully_stopped: false,
+            continues: 0,
             stop_report: None,
             continue_report: false,
         }

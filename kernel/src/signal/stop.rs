@@ -14,10 +14,14 @@ pub fn any_stopped() -> bool {
     STOPPED.load(Ordering::Relaxed) != 0
 }
 
-/// Begins to stop the process: every thread stops on its way out to ring 3.
-pub(super) fn begin(process: &Process, signal: u32) {
+/// Begins to stop the process: every thread stops on its way out to ring 3. `continues`: as it was when `signal` was
+/// taken.
+pub(super) fn begin(process: &Process, signal: u32, continues: u32) {
     {
         let mut shared = process.signals.lock();
+        if shared.continues != continues {
+            return;
+        }
         if shared.stopped_by.is_some() {
             drop(shared);
             // A tracee that was let go on has been stopped anew.
@@ -96,6 +100,7 @@ pub(crate) fn thread_ended(process: &Process) {
 pub(super) fn go_on(process: &Process) {
     let was_stopped = {
         let mut shared = process.signals.lock();
+        shared.continues = shared.continues.wrapping_add(1);
         let was = shared.fully_stopped;
         if shared.stopped_by.take().is_none() {
             return;

@@ -11,6 +11,7 @@ use core::sync::atomic::Ordering;
 use linux_raw_sys::general as raw;
 use linux_raw_sys::prctl;
 use ringwall::Frame;
+use ringwall_rules::isolation::{PR_GET_PTI, PR_SET_PTI};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// This area's calls.
@@ -279,6 +280,18 @@ fn capset(frame: &mut Frame) -> Result<usize> {
     if privileged { Ok(0) } else { Err(Errno::EPERM) }
 }
 
+/// PR_GET_PTI and PR_SET_PTI. As Linux does with what is new, arguments that mean nothing have to be 0.
+fn isolation_call(option: u32, frame: &Frame) -> Result<usize> {
+    let [_, word, rest @ .., _] = frame.arguments();
+    if rest != [0; 3] || option == PR_GET_PTI && word != 0 {
+        return Err(Errno::EINVAL);
+    }
+    match option {
+        PR_GET_PTI => task::way::ask(),
+        _ => task::way::switch_process(word).map(|()| 0),
+    }
+}
+
 fn prctl_call(frame: &mut Frame) -> Result<usize> {
     let [option, argument, ..] = frame.arguments();
     let thread = task::current();
@@ -321,6 +334,7 @@ fn prctl_call(frame: &mut Frame) -> Result<usize> {
             return Ok(if slack { 50_000 } else { 0 });
         }
         prctl::PR_SET_TIMERSLACK => {}
+        PR_GET_PTI | PR_SET_PTI => return isolation_call(option as u32, frame),
         prctl::PR_GET_TID_ADDRESS => {
             user::write(argument, &thread.clear_child_tid.load(Ordering::Relaxed))?;
         }

@@ -16,7 +16,7 @@ use super::stack::Stack;
 use super::switch::SAVED_BYTES;
 use super::table;
 use super::thread::Thread;
-use super::{current, exec, ptrace, scheduler, segments};
+use super::{current, exec, ptrace, scheduler, segments, way};
 use crate::arch::{cpu, fpu::FpuState, selectors::Selectors};
 use crate::errno::{Errno, Result};
 use crate::fs::{FileTable, Paths};
@@ -181,6 +181,8 @@ fn make(
     if ptrace::tracer_of_new(parent, event, wanted.flags) {
         ptrace::follow(&mut table, parent, &child);
     }
+    drop(table);
+    way::adopt(&child);
     Ok(child)
 }
 

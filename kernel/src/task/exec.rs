@@ -5,7 +5,7 @@
 //! takes the old one's place, and what belongs to the old program goes.
 
 use super::thread::{CurrentThread, Thread};
-use super::{current, exit, overflow, ptrace, table};
+use super::{current, exit, overflow, ptrace, table, way};
 use crate::arch::{cpu, fpu};
 use crate::errno::{Errno, Result};
 use crate::fs::{File, FileTable, Paths};
@@ -154,6 +154,9 @@ fn take_over(
     cpu::activate(loaded.mm.roots(), thread.stack_top());
     process.note_memory();
     let old = process.mm.replace(Some(loaded.mm));
+    if let Some(old) = &old {
+        way::executed(&thread, old);
+    }
     // With the old memory gone, a parent that lent it goes on.
     drop(old);
     let released = process.released.lock().take();

@@ -33,6 +33,7 @@ mod switch;
 pub mod table;
 pub mod thread;
 pub mod wait;
+pub mod way;
 
 pub use cpus::reschedule_requested;
 pub use create::{run_first, run_idle};
@@ -52,13 +53,16 @@ pub fn has_work() -> bool {
 }
 
 /// What has to be done before `frame` returns to ring 3: being killed, being preempted, signals.
-/// Called while [`has_work`]; does not return if the thread ends.
+/// Called while [`has_work`], as the last thing; does not return if the thread ends or leaves by another way.
 pub fn exit_work(frame: &mut Frame) {
     let thread = current();
     loop {
         let work = thread.pending_work();
         if work == 0 {
             return;
+        }
+        if work == work::WAY {
+            way::change(&thread, frame);
         }
         if work & work::KILL != 0 {
             exit::end_thread(0);

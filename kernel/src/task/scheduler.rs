@@ -124,10 +124,10 @@ fn switch_to(cpu: &'static Cpu, here: usize, previous: &Thread, next: &'static T
         // The idle thread goes on with the page tables that are loaded, until they end (`Mm`'s drop).
         None => cpu::rest(),
     }
-    if (previous.switch_work.load(Ordering::Relaxed) | next.switch_work.load(Ordering::Relaxed))
-        != 0
-    {
-        super::ptrace::hardware::switch_to(next);
+    let work =
+        previous.switch_work.load(Ordering::Relaxed) | next.switch_work.load(Ordering::Relaxed);
+    if work != 0 {
+        super::ptrace::hardware::switch(work, next);
     }
     next.enter_cpu(here);
     if !next.may_run_on(here) {

@@ -6,6 +6,7 @@
 
 use super::{Process, cpus, ptrace::Tracee, scheduler, segments::Segments, stack::Stack};
 use crate::arch::{fpu::FpuState, selectors::Selectors};
+use crate::breaks::Break;
 use crate::errno::{Errno, Result};
 use crate::signal::{AlternateStack, Pending};
 use crate::sync::{Mutex, Once};
@@ -32,6 +33,8 @@ pub mod work {
     pub const RESTORE_MASK: u32 = 8;
     /// A tracer wants to hear of the end of the system call.
     pub const CALL_ENDS: u32 = 16;
+    /// Isolation was switched: the way to ring 3 is to be chosen anew.
+    pub const WAY: u32 = 32;
 }
 
 /// How a thread sleeps, or which sleepers a wake-up is for: a set.
@@ -129,7 +132,8 @@ pub struct Thread {
     pub(super) maker: AtomicU32,
     /// What there is to know if it was ever traced.
     pub(crate) tracee: Once<Box<Tracee>>,
-    /// What a switch from or to the thread has to do besides: bits of [`super::ptrace::hardware`].
+    /// What a switch from or to the thread has to do besides: bits of [`super::ptrace::hardware`], and
+    /// [`super::way::OPEN`].
     /// Changed by the thread itself, or while it is off every CPU.
     pub(crate) switch_work: AtomicU32,
     /// Number of the walk over epoll instances that it is on, or 0.
@@ -418,7 +422,7 @@ impl Thread {
     /// Whether it may run on CPU `cpu`.
     #[inline(always)]
     pub(super) fn may_run_on(&self, cpu: usize) -> bool {
-        self.affinity().has(cpu)
+        self.affinity().has(cpu) || Break::AnyCpu.is_on()
     }
 
     /// A new thread may run where its maker may.

@@ -156,6 +156,7 @@ exit_by_espfix_\variant:
     jmp exit_switch_\variant
 
 trap_from_user_hardened_\variant:
+    count_entry \variant, \isolated
     write_spec_ctrl \variant, {SPEC_CTRL_IBRS}
     fill_return_stack_buffer \variant
     clear_registers \variant

@@ -163,6 +163,17 @@
     when_end \variant, {FEATURE_IBRS}
 .endm
 
+# One more way in from ring 3, of those that switch the root or of those that do not.
+.macro count_entry variant, isolated
+    when
+.if \isolated
+    inc qword ptr gs:[{ENTRIES_SWITCHED}]
+.else
+    inc qword ptr gs:[{ENTRIES_OPEN}]
+.endif
+    when_end \variant, {FEATURE_COUNT_ENTRIES}
+.endm
+
 # 32 return addresses that lead to INT3. Uses: ECX, 256 bytes of the stack.
 .macro fill_return_stack_buffer variant
     when

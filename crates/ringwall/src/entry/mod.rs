@@ -163,7 +163,13 @@ core::arch::global_asm!(
     FEATURE_FSGSBASE = const Features::FSGSBASE,
     FEATURE_NO_FSGSBASE = const Features::NO_FSGSBASE,
     FEATURE_SYSRET_KEEPS_SS = const Features::SYSRET_KEEPS_SS,
-    ENTRY_FEATURES = const Features::IBRS | Features::FILL_RSB | Features::CLEAR_REGISTERS,
+    FEATURE_COUNT_ENTRIES = const Features::COUNT_ENTRIES,
+    ENTRY_FEATURES = const Features::IBRS
+        | Features::FILL_RSB
+        | Features::CLEAR_REGISTERS
+        | Features::COUNT_ENTRIES,
+    ENTRIES_OPEN = const crate::counters::ENTRIES,
+    ENTRIES_SWITCHED = const crate::counters::ENTRIES + 8,
     IN_RSP = const IN_RSP,
     IN_RDI = const IN_RDI,
     IN_RDI_RSI = const IN_RDI_RSI,

@@ -115,6 +115,7 @@ sysenter_entry_\variant:
     window_end \variant
 
 syscall_hardened_\variant:
+    count_entry \variant, \isolated
     write_spec_ctrl \variant, {SPEC_CTRL_IBRS}
     fill_return_stack_buffer \variant
     clear_registers \variant

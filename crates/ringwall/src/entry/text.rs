@@ -66,6 +66,7 @@ impl Features {
     pub(crate) const FSGSBASE: u16 = 1 << 7;
     pub(crate) const NO_FSGSBASE: u16 = 1 << 8;
     pub(crate) const SYSRET_KEEPS_SS: u16 = 1 << 9;
+    pub(crate) const COUNT_ENTRIES: u16 = 1 << 10;
 
     /// `fsgsbase`: CR4.FSGSBASE is set. `sysret_keeps_ss`: SYSRET leaves SS's attributes alone, as AMD's.
     pub fn new(hardening: &Hardening, fsgsbase: bool, sysret_keeps_ss: bool) -> Features {
@@ -77,6 +78,7 @@ impl Features {
             Measure::ClearBuffers => Features::CLEAR_BUFFERS,
             Measure::Ibrs => Features::IBRS,
             Measure::FillRsb => Features::FILL_RSB,
+            Measure::CountEntries => Features::COUNT_ENTRIES,
         };
         let measures = Measure::ALL.into_iter().filter(|&measure| hardening.is_on(measure));
         let base = if fsgsbase { Features::FSGSBASE } else { Features::NO_FSGSBASE };

@@ -6,7 +6,8 @@ use std::ptr::NonNull;
 use x86_64::PhysAddr;
 use x86_64::structures::paging::{FrameAllocator, PhysFrame, Size4KiB};
 
-const BYTES: usize = 1 << 20;
+/// Room for the pages of 512 CPUs. The host gives what is touched.
+const BYTES: usize = 16 << 20;
 
 /// Physical memory from 0 on; frames in a row, never used again.
 pub struct Memory {

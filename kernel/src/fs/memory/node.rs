@@ -239,11 +239,15 @@ impl Inode for Node {
         if node.kind == Kind::Directory {
             return Err(Errno::EPERM);
         }
-        self.directory()?.insert(&self, name, node.clone())?;
+        // Before the name is there, since it may be removed as soon as it is.
+        node.attributes.lock().links += 1;
+        let inserted = self.directory()?.insert(&self, name, node.clone());
         let mut attributes = node.attributes.lock();
-        attributes.links += 1;
-        attributes.changed = crate::time::realtime();
-        Ok(())
+        match inserted {
+            Ok(()) => attributes.changed = crate::time::realtime(),
+            Err(_) => attributes.links -= 1,
+        }
+        inserted
     }
 
     fn remove(&self, name: &[u8], directory: bool) -> Result<()> {

@@ -1,10 +1,11 @@
 //! What /proc tells of the kernel and its settings.
 
-use crate::errno::Result;
+use crate::errno::{Errno, Result};
 use crate::fs::generated::Subject;
 use crate::fs::{current, mount};
 use crate::sync::Once;
 use crate::syscall::system;
+use crate::task::way;
 use alloc::{format, string::String, vec::Vec};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as abi;
@@ -81,6 +82,14 @@ pub fn set_host_name(_: &Subject, name: &[u8]) -> Result<()> {
 
 pub fn domain_name(_: &Subject) -> Text {
     Ok(b"(none)\n".to_vec())
+}
+
+pub fn isolation(_: &Subject) -> Text {
+    Ok(format!("{}\n", u32::from(way::machine_is_isolated())).into_bytes())
+}
+
+pub fn switch_isolation(_: &Subject, text: &[u8]) -> Result<()> {
+    way::switch_machine(ringwall_rules::isolation::of_text(text).ok_or(Errno::EINVAL)?)
 }
 
 macro_rules! constants {

@@ -36,6 +36,8 @@ pub fn counters(_: &Subject) -> Result<Vec<u8>> {
     };
     let mut text = format!("isolation: {is_on}\nmeltdown: {status}\ntlb: {tlb}\n");
     text.push_str(&line("cpu", cpus.iter().map(|&(cpu, _)| cpu as u64)));
+    text.push_str(&line("entries-switched", each().map(Counters::entries_switched)));
+    text.push_str(&line("entries-open", each().map(Counters::entries_open)));
     text.push_str(&line("cr3-writes", each().map(Counters::cr3_writes)));
     for event in Event::ALL {
         text.push_str(&line(event.name(), each().map(|counters| counters.of(event))));

@@ -1,7 +1,7 @@
 //! What /proc tells of a process.
 
 use super::process;
-use crate::arch::processors;
+use crate::arch::{isolation, processors};
 use crate::errno::{Errno, Result};
 use crate::fs::generated::Subject;
 use crate::fs::{current, terminal};
@@ -251,6 +251,10 @@ pub fn status(subject: &Subject) -> Text {
     }
     line("NoNewPrivs", format!("{}", u32::from(process.no_new_privileges())));
     line("Seccomp", String::from("0"));
+    if let Some(mm) = process.mm.get() {
+        let state = if mm.is_open() || !isolation::switchable() { "off" } else { "on" };
+        line("Page_Table_Isolation", String::from(state));
+    }
     let possible = processors::count();
     let all = Cpus::below(possible);
     let allowed = thread(&process, subject).map_or(all, |it| it.affinity() & all);

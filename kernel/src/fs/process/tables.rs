@@ -140,6 +140,11 @@ static SYSTEM_KERNEL: &[Entry] = &[
     },
     Entry::directory("random", SYSTEM_RANDOM),
     Entry {
+        name: "pti",
+        mode: 0o644,
+        content: Content::Setting(kernel::isolation, kernel::switch_isolation),
+    },
+    Entry {
         name: "randomize_va_space",
         mode: 0o644,
         content: Content::Setting(kernel::two, kernel::accept),

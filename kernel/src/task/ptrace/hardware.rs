@@ -12,7 +12,7 @@ use crate::errno::{Errno, Result};
 use crate::mm::layout::USER_END;
 use crate::signal;
 use crate::sync::Mutex;
-use crate::task::{self, Thread};
+use crate::task::{self, Thread, way};
 use core::arch::asm;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use linux_raw_sys::general as raw;
@@ -120,7 +120,7 @@ impl DebugRegisters {
 }
 
 /// Sets or clears a bit of a thread's `switch_work`.
-pub(super) fn note(thread: &Thread, bit: u32, on: bool) {
+pub(in crate::task) fn note(thread: &Thread, bit: u32, on: bool) {
     if on {
         thread.switch_work.fetch_or(bit, Ordering::Relaxed);
     } else {
@@ -131,6 +131,16 @@ pub(super) fn note(thread: &Thread, bit: u32, on: bool) {
 fn set_control(value: u64) {
     // SAFETY: no breakpoint, or breakpoints on the user half, whose hits in ring 0 are handled.
     unsafe { asm!("mov dr7, {}", in(reg) value, options(nomem, nostack, preserves_flags)) };
+}
+
+/// Does what a switch to `next` needs beside the rest. `work`: its `switch_work` and that of the thread before it.
+pub(in crate::task) fn switch(work: u32, next: &Thread) {
+    if work & (CALLS | BREAKPOINTS) != 0 {
+        switch_to(next);
+    }
+    if work & way::OPEN != 0 {
+        way::switch_to(next);
+    }
 }
 
 /// Makes the CPU ready for a thread that it switches to, or that it runs and that has changed.
