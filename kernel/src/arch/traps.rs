@@ -320,6 +320,7 @@ fn double_fault(frame: &Frame, report_data: &DoubleFault) -> ! {
             }
         }
     }
+    crate::boot::place::tell_slide();
     println!("ringwall: the machine stops");
     super::cpu::power_off(false)
 }
