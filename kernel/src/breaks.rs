@@ -8,6 +8,8 @@ ringwall::breaks! {
     TaskStackVisible = "task-stack-visible",
     /// The user view of the entry text is global.
     GlobalSplit = "global-split",
+    /// A CPU without work takes any thread from another's queue, whether that may run on it or not.
+    AnyCpu = "any-cpu",
     /// Other CPUs are not asked to flush.
     ShootdownHere = "shootdown-here",
     /// Other CPUs say that they have flushed, and have not.
