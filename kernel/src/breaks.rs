@@ -8,6 +8,8 @@ ringwall::breaks! {
     TaskStackVisible = "task-stack-visible",
     /// The user view of the entry text is global.
     GlobalSplit = "global-split",
+    /// A CPU without work takes any thread from another's queue, whether that may run on it or not.
+    AnyCpu = "any-cpu",
     /// Isolation that is switched on again stays off.
     StaysOpen = "stays-open",
     /// Other CPUs are not asked to flush.
@@ -18,6 +20,8 @@ ringwall::breaks! {
     FlushBeforeUnmap = "flush-before-unmap",
     /// Now and then the interrupt that asks another CPU gets lost.
     LostIpi = "lost-ipi",
+    /// Whoever ends the machine does not stop the other CPUs.
+    OthersGoOn = "others-go-on",
 }
 
 #[cfg(feature = "breaks")]

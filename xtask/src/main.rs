@@ -6,6 +6,7 @@
 mod build;
 mod commands;
 mod fuzz;
+mod parallel;
 mod programs;
 mod progress;
 mod run;

@@ -42,8 +42,11 @@ pub struct Words {
 impl Words {
     /// All zero.
     pub const fn new() -> Words {
-        const ZERO: AtomicU64 = AtomicU64::new(0);
-        Words { events: [ZERO; Event::COUNT], nmis: [ZERO; PLACES], entries: [ZERO; 2] }
+        Words {
+            events: [const { AtomicU64::new(0) }; Event::COUNT],
+            nmis: [const { AtomicU64::new(0) }; PLACES],
+            entries: [const { AtomicU64::new(0) }; 2],
+        }
     }
 
     fn read(&self) -> Counters {

@@ -35,7 +35,7 @@ pub const IMAGE_WINDOW: Range<u64> = 0xffff_ffff_8000_0000..0xffff_ffff_c000_000
 
 /// The first address of a top-level slot of the kernel half.
 const fn slot(number: u64) -> u64 {
-    0xffff << 48 | number * SLOT
+    (0xffff << 48) | (number * SLOT)
 }
 
 /// Where everything is.

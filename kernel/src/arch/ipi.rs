@@ -2,6 +2,7 @@
 
 use super::apic::{self, Command};
 use super::cpu;
+use crate::breaks::Break;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 /// What another CPU is asked for.
@@ -45,7 +46,7 @@ pub fn claim_the_end() -> bool {
         Err(ender) if ender == here + 1 => return false,
         Err(_) => super::acpi::stop(),
     }
-    let others = cpu::online().iter().filter(|&cpu| cpu != here);
+    let others = cpu::online().iter().filter(|&cpu| cpu != here && !Break::OthersGoOn.is_on());
     if others.map(|cpu| send(cpu, Ipi::Stop)).count() != 0 {
         (0..PATIENCE).for_each(|_| core::hint::spin_loop());
     }

@@ -1,0 +1,94 @@
+//! What is explored, and what is wrong with it on purpose.
+
+/// What translations lead to. Sets of them are bits.
+pub mod item {
+    /// The first frame of a page of space A.
+    pub const PAGE: u8 = 1;
+    /// The second frame of that page, mapped when the first one is taken out.
+    pub const AGAIN: u8 = 2;
+    /// A page table of space A.
+    pub const TABLE: u8 = 4;
+    /// A page of the kernel half that user roots map as well.
+    pub const SHARED: u8 = 8;
+
+    /// In words.
+    pub fn name(item: u8) -> &'static str {
+        match item {
+            PAGE => "the page",
+            AGAIN => "the page's second frame",
+            TABLE => "the page table",
+            _ => "the kernel's page",
+        }
+    }
+}
+
+/// The machine and what happens on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// CR4.PCIDE is set.
+    pub pcid: bool,
+    /// INVPCID is there.
+    pub invpcid: bool,
+    /// User mode runs under roots of its own.
+    pub isolated: bool,
+    /// What may be taken out of page tables: bits of [`item`].
+    pub items: u8,
+    /// CPUs change address spaces under a lock that they hold until the frames are free.
+    pub lock: bool,
+    /// The last CPU comes up late.
+    pub late: bool,
+    /// How many spaces there are, A included. A CPU has slots for 2. If nothing but [`item::SHARED`] is taken out, A is
+    /// not used.
+    pub spaces: u8,
+    /// A CPU may give the slot that it keeps A in to one more space.
+    pub reuse: bool,
+    /// What is wrong.
+    pub broken: Option<Break>,
+}
+
+/// A mistake in the protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Break {
+    /// The way out to ring 3 never flushes the user half.
+    UserHalf,
+    /// Page tables are changed when all have flushed, not before.
+    FlushFirst,
+    /// A CPU that has to be told may be left out.
+    LostMessage,
+    /// The CPUs to tell are read before the page tables are changed.
+    EarlyTargets,
+    /// The new generation is made before the page tables are changed.
+    EarlyGeneration,
+    /// A CPU reads the generation, then joins.
+    LateJoin,
+    /// A CPU that wakes compares generations, then says that it rests no more.
+    LateWake,
+    /// A CPU leaves the set while the old root is still loaded.
+    EarlyLeave,
+    /// A switch takes what its PCID holds for up to date.
+    AlwaysKeep,
+    /// A flush of everything flushes, then reads the generation that it has reached.
+    LateRead,
+    /// Frames are free before the others have answered.
+    FreeEarly,
+    /// A CPU answers, then flushes.
+    AnswerFirst,
+    /// Idle CPUs are not told of page tables either.
+    IdleTables,
+    /// A PCID goes to another space, and its user half is not flushed.
+    UsedSlot,
+    /// A change is flushed page by page though an earlier one was missed.
+    SkippedGeneration,
+    /// INVPCID of one address for a page table.
+    TableByPage,
+    /// That the user half has to be flushed is forgotten at the next switch.
+    ForgottenDue,
+    /// A page of the kernel half is flushed in the PCID that is loaded only.
+    OnePcid,
+    /// A CPU that comes up flushes, then says that it is there.
+    LateOnline,
+    /// Who waits for answers gives none.
+    DeafWaiter,
+    /// Who waits for a lock gives none.
+    DeafLock,
+}

@@ -1,0 +1,129 @@
+//! The whole state space of the protocol as it is, and the shortest way to a fault in each that is broken on purpose.
+
+use ringwall_model::explore::{Trace, explore};
+use ringwall_model::protocol::{Break, Protocol, Settings, item};
+
+const PCID: Settings = Settings {
+    pcid: true,
+    invpcid: true,
+    isolated: true,
+    items: item::PAGE,
+    lock: false,
+    late: false,
+    spaces: 2,
+    reuse: false,
+    broken: None,
+};
+const WITHOUT_INVPCID: Settings = Settings { invpcid: false, ..PCID };
+const WITHOUT_PCID: Settings = Settings { pcid: false, ..WITHOUT_INVPCID };
+const WITHOUT_ISOLATION: Settings = Settings { isolated: false, ..PCID };
+const PLAIN: Settings = Settings { isolated: false, ..WITHOUT_PCID };
+
+#[track_caller]
+fn holds(settings: Settings) {
+    match explore(&Protocol(settings)) {
+        Ok(states) => println!("{states} states, {settings:?}"),
+        Err(trace) => panic!("{settings:?}\n{trace}"),
+    }
+}
+
+#[test]
+fn a_page_that_is_replaced_and_taken_out() {
+    for settings in [PCID, WITHOUT_PCID, WITHOUT_ISOLATION, PLAIN] {
+        holds(Settings { items: item::PAGE | item::AGAIN, ..settings });
+    }
+}
+
+#[test]
+fn a_page_and_a_page_table() {
+    for settings in [PCID, WITHOUT_INVPCID, WITHOUT_PCID] {
+        holds(Settings { items: item::PAGE | item::TABLE, ..settings });
+    }
+}
+
+#[test]
+fn more_spaces_than_slots() {
+    holds(Settings { reuse: true, ..WITHOUT_INVPCID });
+}
+
+#[test]
+fn a_page_of_the_kernel_half() {
+    for settings in [PCID, WITHOUT_PCID, PLAIN] {
+        holds(Settings { items: item::SHARED, late: true, spaces: 3, ..settings });
+    }
+}
+
+#[test]
+fn a_lock_that_is_held_until_frames_are_free() {
+    for settings in [PCID, WITHOUT_PCID] {
+        holds(Settings { items: item::PAGE | item::TABLE, lock: true, ..settings });
+    }
+}
+
+#[track_caller]
+fn fails(settings: Settings, broken: Break, fault: &str) {
+    let result = explore(&Protocol(Settings { broken: Some(broken), ..settings }));
+    let trace: Box<Trace> = result.expect_err("the break goes unnoticed");
+    println!("{broken:?}:\n{trace}\n");
+    assert!(trace.fault.contains(fault), "{broken:?}:\n{trace}");
+}
+
+const STALE: &str = "reaches the page, which is free";
+const SHARED: Settings = Settings { items: item::SHARED, spaces: 3, ..PCID };
+
+#[test]
+fn a_user_half_that_is_not_flushed() {
+    fails(WITHOUT_INVPCID, Break::UserHalf, STALE);
+    fails(WITHOUT_INVPCID, Break::ForgottenDue, STALE);
+    fails(Settings { reuse: true, ..PCID }, Break::UsedSlot, "reaches");
+}
+
+#[test]
+fn what_is_done_too_early() {
+    for settings in [PCID, WITHOUT_PCID, PLAIN] {
+        fails(settings, Break::FlushFirst, STALE);
+        fails(settings, Break::EarlyTargets, STALE);
+        fails(settings, Break::EarlyGeneration, STALE);
+        fails(settings, Break::FreeEarly, STALE);
+    }
+    // Without PCID, but with isolation, the interrupt's own write of CR3 flushes.
+    fails(PCID, Break::AnswerFirst, STALE);
+    fails(PLAIN, Break::AnswerFirst, STALE);
+    fails(Settings { items: item::TABLE, ..PCID }, Break::EarlyLeave, "walks through");
+}
+
+#[test]
+fn what_is_done_too_late() {
+    for settings in [PCID, WITHOUT_PCID, PLAIN] {
+        fails(settings, Break::LateWake, STALE);
+        fails(Settings { items: item::PAGE | item::AGAIN, ..settings }, Break::LateRead, "reaches");
+    }
+    // Without PCID the switch flushes, whatever it has read.
+    fails(PCID, Break::LateJoin, STALE);
+    fails(WITHOUT_ISOLATION, Break::LateJoin, STALE);
+    fails(Settings { late: true, ..SHARED }, Break::LateOnline, "reaches the kernel's page");
+}
+
+#[test]
+fn a_cpu_that_is_not_told() {
+    for settings in [PCID, WITHOUT_PCID, PLAIN] {
+        fails(settings, Break::LostMessage, STALE);
+        fails(Settings { items: item::TABLE, ..settings }, Break::IdleTables, "walks through");
+    }
+}
+
+#[test]
+fn a_flush_that_is_too_small() {
+    let two = item::PAGE | item::TABLE;
+    fails(PCID, Break::AlwaysKeep, STALE);
+    fails(Settings { items: two, ..PCID }, Break::SkippedGeneration, "");
+    fails(Settings { items: item::TABLE, ..PCID }, Break::TableByPage, "walks through");
+    fails(SHARED, Break::OnePcid, "reaches the kernel's page");
+}
+
+#[test]
+fn who_waits_and_does_not_serve() {
+    let all = item::PAGE | item::AGAIN | item::TABLE;
+    fails(Settings { items: all, ..PLAIN }, Break::DeafWaiter, "nothing can go on");
+    fails(Settings { items: all, lock: true, ..PLAIN }, Break::DeafLock, "nothing can go on");
+}
