@@ -1,7 +1,8 @@
 //! The flush planner against the worst TLB there can be: it caches every translation that the loaded root has, at
 //! once, in both halves of every PCID, and forgets none that nothing flushed.
 //!
-//! Three CPUs map, unmap, switch, rest, go to user mode and come back, in any order; messages to other CPUs arrive
+//! Three CPUs map, unmap (programs' pages, page tables, a page of the kernel half that is global without PCID), switch,
+//! rest, go to user mode and come back, in any order; messages to other CPUs arrive
 //! whenever they like. A frame is free once every CPU that was told has answered. From then on no CPU
 //! may run with a translation to it. What is broken on purpose has to be found.
 
@@ -17,6 +18,10 @@ const CPUS: usize = 3;
 const SPACES: usize = SLOTS + 2;
 const PAGES: usize = 3;
 const PAGE: u64 = 4096;
+/// A page of the kernel half that user roots map too; where nothing tells PCIDs apart it is global.
+const KERNEL_PAGE: usize = PAGES;
+/// In place of a PCID.
+const GLOBAL: u16 = u16::MAX;
 
 /// What the machine does wrong on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +39,10 @@ enum Break {
     AlwaysKeep,
     /// Frames are free before the others have answered.
     FreeEarly,
+    /// A flush of everything leaves the other PCIDs as they are.
+    OnePcid,
+    /// Flushing a page leaves its global translation.
+    GlobalKept,
 }
 
 /// One CPU: registers, and every translation that nothing flushed: PCID, page, frame.
@@ -88,7 +97,7 @@ impl Hardware for Machine {
         self.cr3 = cr3 & !NO_FLUSH;
         let loaded = self.pcid();
         if !self.pcide {
-            self.cached.clear();
+            self.cached.retain(|(pcid, ..)| *pcid == GLOBAL);
         } else if cr3 & NO_FLUSH == 0 && !always {
             self.cached.retain(|(pcid, ..)| *pcid != loaded);
         }
@@ -96,6 +105,9 @@ impl Hardware for Machine {
 
     fn flush_page(&mut self, address: u64) {
         self.flush_page_of(self.pcid(), address);
+        if self.broken != Some(Break::GlobalKept) {
+            self.flush_page_of(GLOBAL, address);
+        }
     }
 
     fn flush_page_of(&mut self, flushed: u16, address: u64) {
@@ -103,7 +115,8 @@ impl Hardware for Machine {
     }
 
     fn flush_all(&mut self) {
-        self.cached.clear();
+        let (one, loaded) = (self.broken == Some(Break::OnePcid), self.pcid());
+        self.cached.retain(|(pcid, ..)| one && *pcid != loaded);
     }
 
     fn exit_cr3(&self) -> u64 {
@@ -121,7 +134,8 @@ struct Shootdown {
     space: usize,
     page: usize,
     frame: u64,
-    change: Change,
+    /// `None` for the page of the kernel half.
+    change: Option<Change>,
     waits_for: BTreeSet<usize>,
 }
 
@@ -132,6 +146,7 @@ struct World {
     tables: [[Option<u64>; PAGES]; SPACES],
     cpus: Vec<(Machine, CpuTlb, Option<usize>, bool)>,
     shootdowns: Vec<Shootdown>,
+    kernel_page: Option<u64>,
     next_frame: u64,
     free: HashSet<u64>,
 }
@@ -140,6 +155,8 @@ struct World {
 enum Step {
     Map { space: usize, page: usize },
     Unmap { cpu: usize, space: usize, page: usize, table: bool },
+    MapKernel,
+    UnmapKernel { cpu: usize },
     Message { shootdown: usize, cpu: usize },
     Switch { cpu: usize, space: usize },
     Rest { cpu: usize },
@@ -155,6 +172,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (space.clone(), page.clone()).prop_map(|(space, page)| Step::Map { space, page }),
         3 => (cpu.clone(), space.clone(), page, any::<bool>())
             .prop_map(|(cpu, space, page, table)| Step::Unmap { cpu, space, page, table }),
+        1 => Just(Step::MapKernel),
+        1 => cpu.clone().prop_map(|cpu| Step::UnmapKernel { cpu }),
         6 => (0..4_usize, cpu.clone())
             .prop_map(|(shootdown, cpu)| Step::Message { shootdown, cpu }),
         3 => (cpu.clone(), space).prop_map(|(cpu, space)| Step::Switch { cpu, space }),
@@ -185,6 +204,7 @@ impl World {
                 .map(|cpu| (machine(), CpuTlb::new(cpu, features), None, false))
                 .collect(),
             shootdowns: Vec::new(),
+            kernel_page: None,
             next_frame: 1,
             free: HashSet::new(),
         }
@@ -199,6 +219,13 @@ impl World {
                 }
             }
             Step::Unmap { cpu, space, page, table } => self.unmap(cpu, space, page, table),
+            Step::MapKernel => {
+                if self.kernel_page.is_none() {
+                    self.kernel_page = Some(self.next_frame);
+                    self.next_frame += 1;
+                }
+            }
+            Step::UnmapKernel { cpu } => self.unmap_kernel(cpu),
             Step::Message { shootdown, cpu } => self.message(shootdown, cpu),
             Step::Switch { cpu, space } => {
                 let (machine, tlb, loaded, resting) = &mut self.cpus[cpu];
@@ -259,8 +286,18 @@ impl World {
             waits_for.remove(&(CPUS - 1));
         }
         self.cpus[cpu].0.enter();
-        self.shootdowns.push(Shootdown { space, page, frame, change, waits_for });
+        self.shootdowns.push(Shootdown { space, page, frame, change: Some(change), waits_for });
         self.flush(cpu, space, self.shootdowns.len() - 1);
+    }
+
+    /// Every CPU is told.
+    fn unmap_kernel(&mut self, cpu: usize) {
+        let Some(frame) = self.kernel_page.take() else { return };
+        let waits_for = (0..CPUS).filter(|other| *other != cpu).collect();
+        self.cpus[cpu].0.enter();
+        let page = KERNEL_PAGE;
+        self.shootdowns.push(Shootdown { space: 0, page, frame, change: None, waits_for });
+        self.flush(cpu, 0, self.shootdowns.len() - 1);
     }
 
     fn is_target(&self, space: usize, cpu: usize) -> bool {
@@ -294,12 +331,20 @@ impl World {
     fn flush(&mut self, cpu: usize, space: usize, shootdown: usize) {
         let change = self.shootdowns[shootdown].change;
         let (machine, tlb, ..) = &mut self.cpus[cpu];
-        tlb.flush(&change, &self.spaces[space], roots(space), machine);
+        if let Some(change) = change {
+            tlb.flush(&change, &self.spaces[space], roots(space), machine);
+        } else {
+            let mut pages = Pages::NONE;
+            pages.add(KERNEL_PAGE as u64 * PAGE);
+            tlb.flush_kernel(&pages, machine);
+        }
     }
 
     fn free_what_all_have_flushed(&mut self) {
         for done in self.shootdowns.extract_if(.., |shootdown| shootdown.waits_for.is_empty()) {
-            self.tables[done.space][done.page].take_if(|frame| *frame == done.frame);
+            if done.change.is_some() {
+                self.tables[done.space][done.page].take_if(|frame| *frame == done.frame);
+            }
             self.free.insert(done.frame);
         }
     }
@@ -313,6 +358,8 @@ impl World {
             let mapped = self.tables[space].iter().enumerate();
             let mapped = mapped.filter_map(|(page, frame)| Some((pcid, page, (*frame)?)));
             machine.cached.extend(mapped);
+            let tag = if machine.pcide { pcid } else { GLOBAL };
+            machine.cached.extend(self.kernel_page.map(|frame| (tag, KERNEL_PAGE, frame)));
         }
     }
 
@@ -320,7 +367,10 @@ impl World {
     fn stale(&self) -> Option<String> {
         self.cpus.iter().enumerate().find_map(|(cpu, (machine, _, _, resting))| {
             let pcid = machine.pcid();
-            let used = machine.cached.iter().filter(|(of, ..)| *of == pcid && !resting);
+            // A CPU at rest uses the kernel's pages all the same.
+            let used = machine.cached.iter().filter(|(of, page, _)| {
+                (*of == pcid || *of == GLOBAL) && (!resting || *page == KERNEL_PAGE)
+            });
             let mut stale = used.filter(|(.., frame)| self.free.contains(frame));
             stale.next().map(|(pcid, page, frame)| {
                 format!(
@@ -392,4 +442,16 @@ fn a_pcid_taken_for_up_to_date_is_found() {
 #[test]
 fn frames_freed_before_the_answers_are_found() {
     is_found(Break::FreeEarly);
+}
+
+#[test]
+fn a_kernel_page_flushed_in_one_pcid_is_found() {
+    is_found(Break::OnePcid);
+}
+
+#[test]
+fn a_global_translation_that_stays_is_found() {
+    let plain = Features::default();
+    let error = run(plain, Break::GlobalKept, 3000).expect_err("the break goes unnoticed");
+    assert!(error.contains("reaches the free frame"), "{error}");
 }

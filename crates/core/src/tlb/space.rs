@@ -190,7 +190,8 @@ impl Space {
     #[inline(always)]
     pub(super) fn join(&self, seat: &Seat) -> u64 {
         seat.word_of(&self.loaded).fetch_or(seat.bit, Ordering::SeqCst);
-        let home = self.home.load(Ordering::Relaxed);
+        // Who finds `SHARED` here has to come after the store that put it there, or a mapper may still miss it.
+        let home = self.home.load(Ordering::Acquire);
         if home != seat.cpu && home != SHARED {
             // Its first CPU, or the second.
             let order = Ordering::SeqCst;

@@ -23,6 +23,7 @@
 //!
 //! Intel SDM vol. 3, 4.10.2 (TLBs), 4.10.3 (paging-structure caches), 4.10.4.1 (what flushes what).
 
+mod mapper;
 mod same;
 mod settings;
 mod state;

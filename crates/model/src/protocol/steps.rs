@@ -2,9 +2,10 @@
 
 use std::fmt::{self, Display};
 
+use super::mapper::take_out;
 use super::same::matters;
 use super::settings::{Break, Settings, item};
-use super::state::{A, At, Back, CPUS, Cpu, Late, Letter, Mailbox, Slot, State, Then};
+use super::state::{A, At, Back, CPUS, Cpu, Late, Mailbox, Slot, State, Then};
 use crate::explore::Machine;
 
 /// The machine.
@@ -29,11 +30,11 @@ impl Display for Step {
     }
 }
 
-fn bit(cpu: usize) -> u8 {
+pub(super) fn bit(cpu: usize) -> u8 {
     1 << cpu
 }
 
-fn lowest(set: u8) -> usize {
+pub(super) fn lowest(set: u8) -> usize {
     set.trailing_zeros() as usize
 }
 
@@ -85,20 +86,25 @@ impl Protocol {
 }
 
 /// The steps of one CPU from one state.
-struct Steps<'a> {
-    protocol: &'a Protocol,
-    state: &'a State,
-    cpu: usize,
+pub(super) struct Steps<'a> {
+    pub(super) protocol: &'a Protocol,
+    pub(super) state: &'a State,
+    pub(super) cpu: usize,
     each: &'a mut dyn FnMut(Step, State),
 }
 
 impl Steps<'_> {
     /// A step that leads to `at`, after `change`.
-    fn step(&mut self, what: &'static str, at: At, change: impl FnOnce(&mut State, usize)) {
+    pub(super) fn step(
+        &mut self,
+        what: &'static str,
+        at: At,
+        change: impl FnOnce(&mut State, usize),
+    ) {
         self.step_with(what, 0, at, change);
     }
 
-    fn step_with(
+    pub(super) fn step_with(
         &mut self,
         what: &'static str,
         item: u8,
@@ -111,15 +117,15 @@ impl Steps<'_> {
         (self.each)(Step { cpu: self.cpu, what, item }, self.protocol.settled(after));
     }
 
-    fn me(&self) -> &Cpu {
+    pub(super) fn me(&self) -> &Cpu {
         &self.state.cpus[self.cpu]
     }
 
-    fn mailbox(&self) -> &Mailbox {
+    pub(super) fn mailbox(&self) -> &Mailbox {
         &self.state.boxes[self.cpu]
     }
 
-    fn is(&self, broken: Break) -> bool {
+    pub(super) fn is(&self, broken: Break) -> bool {
         self.protocol.is(broken)
     }
 
@@ -323,98 +329,6 @@ impl Steps<'_> {
         self.step("reads the generation", at, |state, cpu| state.cpus[cpu].resting = !same);
     }
 
-    /// After the page tables were changed (broken: before).
-    fn retire(&mut self, targets: Option<u8>) {
-        if self.is(Break::EarlyTargets) && targets.is_none() {
-            let targets = Some(self.state.loaded);
-            self.step("reads whom to tell", At::Taken { targets }, |_, _| ());
-            return;
-        }
-        let item = self.mailbox().letter.item;
-        let early = self.is(Break::EarlyGeneration) || self.is(Break::EarlyTargets);
-        self.step("makes a generation", At::Retired { targets }, |state, cpu| {
-            if early && targets.is_some() {
-                state.mapped &= !item;
-            }
-            if item != item::SHARED {
-                state.generation += 1;
-                state.boxes[cpu].letter.generation = state.generation;
-            }
-        });
-    }
-
-    /// After the generation was made.
-    fn aim(&mut self, targets: Option<u8>) {
-        let item = self.mailbox().letter.item;
-        if self.is(Break::EarlyGeneration) && self.state.mapped & item != 0 {
-            self.step_with("takes out", item, At::Retired { targets }, |state, _| {
-                state.mapped &= !item;
-            });
-            return;
-        }
-        let all = if item == item::SHARED { self.state.online } else { self.state.loaded };
-        let left = targets.unwrap_or(all) & !bit(self.cpu);
-        self.step("reads whom to tell", At::Sending(left), |_, _| ());
-    }
-
-    fn send(&mut self, left: u8) {
-        let settings = self.protocol.0;
-        let letter = self.mailbox().letter;
-        if left == 0 {
-            self.step("flushes", At::Waiting, |state, cpu| {
-                if state.cpus[cpu].flush(letter, &settings) {
-                    state.cpus[cpu].at = At::Reading(Then::Wait);
-                }
-            });
-            return;
-        }
-        let target = lowest(left);
-        let at = At::Sending(left & !bit(target));
-        let told = match letter.item {
-            item::SHARED => true,
-            item::TABLE if !self.is(Break::IdleTables) => true,
-            _ => self.state.resting & bit(target) == 0,
-        };
-        if !told {
-            self.step("leaves one out", at, |_, _| ());
-        } else {
-            if self.is(Break::LostMessage) {
-                self.step("believes that it asks one", at, |_, _| ());
-            }
-            self.step("asks one", at, |state, cpu| {
-                state.boxes[cpu].waits_for |= bit(target);
-                let asked = &mut state.boxes[target];
-                asked.interrupt |= asked.asked_by == 0;
-                asked.asked_by |= bit(cpu);
-            });
-        }
-    }
-
-    fn wait(&mut self) {
-        let Mailbox { letter, waits_for, .. } = *self.mailbox();
-        let early = self.is(Break::FreeEarly) && self.state.free & letter.item == 0;
-        if waits_for == 0 && self.state.free & letter.item != 0 {
-            self.step("has waited", At::Kernel, |state, cpu| {
-                state.boxes[cpu].letter = Letter::default();
-            });
-        } else if waits_for == 0 || early {
-            let at = if waits_for == 0 { At::Kernel } else { At::Waiting };
-            self.step_with("frees", letter.item, at, |state, cpu| {
-                state.mapped &= !letter.item;
-                state.free |= letter.item;
-                if state.lock == cpu as u8 + 1 {
-                    state.lock = 0;
-                }
-                if waits_for == 0 {
-                    state.boxes[cpu].letter = Letter::default();
-                }
-            });
-        }
-        if !self.is(Break::DeafWaiter) {
-            self.serve("serves while it waits", Back::Waiting);
-        }
-    }
-
     /// An inter-processor interrupt, where interrupts are on.
     fn interrupt(&mut self, back: Back) {
         let settings = self.protocol.0;
@@ -429,7 +343,7 @@ impl Steps<'_> {
     }
 
     /// Without an interrupt; one may still come, and find nothing.
-    fn serve(&mut self, what: &'static str, back: Back) {
+    pub(super) fn serve(&mut self, what: &'static str, back: Back) {
         let left = self.mailbox().asked_by;
         if left != 0 {
             self.step(what, serving(left, back), |state, cpu| state.boxes[cpu].asked_by = 0);
@@ -492,17 +406,6 @@ impl Steps<'_> {
             }
         }
     }
-}
-
-/// Begins to take `item` out of the page tables.
-fn take_out(state: &mut State, cpu: usize, item: u8, settings: &Settings) {
-    state.taken |= item;
-    state.boxes[cpu].letter = Letter { item, generation: 0 };
-    let late = [Break::FlushFirst, Break::EarlyGeneration, Break::EarlyTargets];
-    if !settings.broken.is_some_and(|broken| late.contains(&broken)) {
-        state.mapped &= !item;
-    }
-    state.cpus[cpu].at = At::Taken { targets: None };
 }
 
 fn serving(left: u8, back: Back) -> At {
