@@ -12,6 +12,7 @@
 #include "check.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <sys/mman.h>
@@ -248,6 +249,44 @@ static void count(void)
                (counted("flush-exit") > due) == (pcid && isolated));
 }
 
+static volatile bool is_there, may_go;
+
+static void *keep_loaded(void *unused)
+{
+    cpu_set_t other;
+    CPU_ZERO(&other);
+    CPU_SET(1, &other);
+    sched_setaffinity(0, sizeof other, &other);
+    is_there = true;
+    while (!may_go)
+        ;
+    return NULL;
+}
+
+/* A thread on the other CPU has to be told of every change, and of none when it is gone. */
+static void count_shootdowns(void)
+{
+    enum { CHANGES = 50 };
+    pthread_t thread;
+    if (!line("tlb"))
+        return;
+    if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+        return check_skip("shootdowns", "one CPU");
+    if (pthread_create(&thread, NULL, keep_loaded, NULL) != 0)
+        return check_that("a thread", false);
+    while (!is_there)
+        sched_yield();
+    long sent = counted("shootdown-sent"), served = counted("shootdown-served");
+    for (int i = 0; i < CHANGES; i++)
+        munmap((void *)map(1, 'a'), PAGE);
+    sent = counted("shootdown-sent") - sent;
+    served = counted("shootdown-served") - served;
+    say("shootdowns: %ld sent, %ld served for %d changes", sent, served, CHANGES);
+    check_that("each change is told", sent >= CHANGES && served >= CHANGES);
+    may_go = true;
+    pthread_join(thread, NULL);
+}
+
 /* With `ringwall.count=on` the ways in are counted; else they stay 0. */
 static void count_calls(void)
 {
@@ -310,6 +349,7 @@ int main(void)
     moved();
     changed_from_outside();
     count();
+    count_shootdowns();
     count_calls();
     cost();
     return check_end("tlb");

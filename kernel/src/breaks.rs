@@ -8,6 +8,12 @@ ringwall::breaks! {
     TaskStackVisible = "task-stack-visible",
     /// The user view of the entry text is global.
     GlobalSplit = "global-split",
+    /// The entry area keeps its distance from the image.
+    EntryAreaFollows = "entry-area-follows",
+    /// A CPU without work takes any thread from another's queue, whether that may run on it or not.
+    AnyCpu = "any-cpu",
+    /// Isolation that is switched on again stays off.
+    StaysOpen = "stays-open",
     /// Other CPUs are not asked to flush.
     ShootdownHere = "shootdown-here",
     /// Other CPUs say that they have flushed, and have not.
@@ -16,6 +22,8 @@ ringwall::breaks! {
     FlushBeforeUnmap = "flush-before-unmap",
     /// Now and then the interrupt that asks another CPU gets lost.
     LostIpi = "lost-ipi",
+    /// Whoever ends the machine does not stop the other CPUs.
+    OthersGoOn = "others-go-on",
 }
 
 #[cfg(feature = "breaks")]

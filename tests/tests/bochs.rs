@@ -108,6 +108,18 @@ fn nopcid_flushes_every_switch() {
     }
 }
 
+/// Shootdowns with PCIDs alive on both CPUs: `remap` looks for what a flush has missed.
+#[test]
+fn two_cpus_flush_each_others_pcids() {
+    // Rounds of `remap`: a second.
+    let boot = Boot::new().cpus(2).arguments("200");
+    let output = passes(boot, Model::SkylakeX, Library::Glibc, &["remap", "tlb"]);
+    if !other_kernel() {
+        assert_eq!(said(&output, "tlb: "), "PCID, INVPCID");
+        output.says("shootdowns: ");
+    }
+}
+
 /// CVE-2018-8897's other half: what #DB finds at the first instruction of an entry is the program's GS base,
 /// and the program gets it back. TCG has no such #DB, so the break does not show there.
 #[test]

@@ -42,7 +42,8 @@ fn check(running: &mut Running, status: u64) {
 
 #[test]
 fn both_are_counted_and_change_nothing() {
-    let boot = Boot::new().script("echo READY; read line; cat /proc/interrupts");
+    let boot =
+        Boot::new().script("echo READY; read line; cat /proc/interrupts; cat /proc/ringwall");
     let mut running = boot.start();
     running.wait_for("READY\n", LIMIT);
     for _ in 0..3 {
@@ -62,6 +63,12 @@ fn both_are_counted_and_change_nothing() {
     output.powered_off();
     output.says("NMI:          3   Non-maskable interrupts\n");
     if !other_kernel() {
+        // `nmi in PLACE: COUNT`, for one CPU.
+        let found = output.serial.lines().filter_map(|line| line.strip_prefix("nmi in "));
+        let counts = found.map(|line| line.rsplit(' ').next().and_then(|count| count.parse().ok()));
+        let counts: Option<Vec<u64>> = counts.collect();
+        let total: Option<u64> = counts.map(|counts| counts.iter().sum());
+        assert_eq!(total, Some(3), "each NMI was found somewhere; {output}");
         output.says("MCE:          2   Machine check exceptions\n");
         output.says(
             "ringwall: machine check: bank 4: status 0xb000000000000000 VAL UC EN, address 0x0",

@@ -33,6 +33,7 @@ macro_rules! programs {
 
 programs!(
     across,
+    affinity,
     badreturn,
     debug,
     exceptions,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ringwall_tests::{Boot, Library, other_kernel, program};
+use ringwall_tests::{Boot, Library, expect_broken, other_kernel, program};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -24,11 +24,11 @@ fn ending_in_ring_3(script: &str) -> Boot {
 fn four_come_up() {
     let boot = ending_in_ring_3(
         "cd /sys/devices/system/cpu\necho online $(cat online) of $(cat present)\n\
-         echo $(grep -c ^processor /proc/cpuinfo) in cpuinfo\ngrep -c ^cpu. /proc/stat",
+         echo $(grep -c ^processor /proc/cpuinfo) in cpuinfo, $(grep -c ^cpu[0-9] /proc/stat) in stat",
     );
     let mut running = boot.cpus(4).start();
     running.wait_for("online 0-3 of 0-3\n", LIMIT);
-    running.wait_for("4 in cpuinfo\n", LIMIT);
+    running.wait_for("4 in cpuinfo, 4 in stat\n", LIMIT);
     running.wait_for("READY\n", LIMIT);
     if !other_kernel() {
         running.look().shows(visible(4));
@@ -40,7 +40,8 @@ fn a_cpu_comes_up_after_boot() {
     let boot = ending_in_ring_3(
         "cd /sys/devices/system/cpu\necho first $(cat online) not $(cat offline)\n\
          echo 1 >cpu3/online\necho then $(cat online) not $(cat offline), $(cat cpu2/online) $(cat cpu3/online)\n\
-         echo 1 >cpu3/online && echo again",
+         echo 1 >cpu3/online && echo again\n\
+         echo on $(taskset 8 cat /proc/self/stat | cut -d' ' -f39)",
     );
     let mut running = boot.append("maxcpus=2").cpus(4).start();
     running.wait_for("first 0-1 not 2-3\n", LIMIT);
@@ -77,4 +78,37 @@ fn sixty_four_come_up() {
     running.wait_for("\n0-63\n", LIMIT);
     running.wait_for("READY\n", LIMIT);
     running.look().shows(visible(64));
+}
+
+/// A report of the machine's end is the last that is heard of it: no other CPU goes on meanwhile.
+fn the_others_stop(boot: Boot) {
+    const PROCESSOR_IS_CORRUPT: u64 = 1 << 63 | 1 << 61 | 1 << 60 | 1 << 57;
+    const RESTART: u64 = 1 << 0 | 1 << 2;
+    let boot = boot.cpus(4).limit(LIMIT);
+    let mut running =
+        boot.script("mount -t devtmpfs devtmpfs /dev\nfor number in 1 2 3 4; do while :; do echo busy; done & done\nwait").start();
+    running.wait_for("busy\nbusy\n", LIMIT);
+    let monitor = &mut running.guest.monitor;
+    monitor.inject_machine_check(4, PROCESSOR_IS_CORRUPT, RESTART).expect("a monitor that answers");
+    let output = running.finish();
+    output.powered_off();
+    output.says("ringwall: machine check: the processor's state is corrupt");
+    let (before, report) =
+        output.serial.split_once("ringwall: machine check: ").expect("the report");
+    let stubborn = before.contains("does not stop") || report.contains("busy");
+    assert!(!stubborn, "another CPU goes on:\n{}", output.serial);
+}
+
+#[test]
+fn the_others_stop_when_the_machine_ends() {
+    if other_kernel() {
+        println!("not our kernel: its last words are its own business");
+        return;
+    }
+    the_others_stop(Boot::new());
+}
+
+#[test]
+fn others_that_go_on_are_noticed() {
+    expect_broken("others-go-on", "another CPU goes on", the_others_stop);
 }

@@ -7,12 +7,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// Runs a command whose output the person should see as it comes.
+use crate::progress;
+
+/// Runs a command whose output the person should see as it comes; behind the scenes, only if it fails.
 ///
 /// # Errors
 ///
 /// When the program cannot be started or ends with another status than 0.
 pub fn run(command: &mut Command) -> Result<()> {
+    if progress::is_held() {
+        return output(command).map(drop);
+    }
     let shown = show(command);
     let status = command.status().with_context(|| format!("could not start `{shown}`"))?;
     if !status.success() {

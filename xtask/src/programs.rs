@@ -11,6 +11,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 
 use crate::commands::output;
+use crate::parallel::each;
 use crate::progress::step;
 use crate::setup::packages;
 use crate::workspace::{made, root};
@@ -52,17 +53,32 @@ pub fn build() -> Result<()> {
     let newest_header = newest(&with_extension("h")?);
     for library in Library::ALL {
         fs::create_dir_all(directory(library))?;
-        for source in with_extension("c")? {
-            let name = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-            let program = directory(library).join(&name);
-            if modified(&program) <= modified(&source).max(newest_header) {
-                step(&format!("compile {name} with {}", library.name()), || {
-                    output(&mut compiler(library, &["-Wall"], &[&source], &program)?)
-                })?;
-            }
+        let mut stale = with_extension("c")?;
+        stale.retain(|source| {
+            modified(&program(library, source)) <= modified(source).max(newest_header)
+        });
+        if !stale.is_empty() {
+            let title = format!("compile {} programs with {}", stale.len(), library.name());
+            step(&title, || compile(library, &stale))?;
         }
     }
     Ok(())
+}
+
+/// The program that a source becomes.
+fn program(library: Library, source: &Path) -> PathBuf {
+    directory(library).join(source.file_stem().unwrap_or_default())
+}
+
+fn compile(library: Library, sources: &[PathBuf]) -> Result<()> {
+    // Fetched before two ask for it.
+    if library == Library::Musl {
+        packages::musl()?;
+    }
+    each(sources, |source| {
+        let mut command = compiler(library, &["-Wall"], &[source], &program(library, source))?;
+        output(&mut command).map(drop)
+    })
 }
 
 /// The bytes of one program.

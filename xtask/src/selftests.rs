@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::commands::output;
+use crate::parallel::each;
 use crate::programs::{Library, compiler, modified};
 use crate::progress::step;
 use crate::setup::packages;
@@ -78,9 +79,9 @@ pub fn build() -> Result<()> {
         }
         let title = format!("compile {} selftests with {}", missing.len(), library.name());
         step(&title, || {
-            missing
-                .iter()
-                .try_for_each(|test| compile(library, &headers, &source, &directory, test))
+            // Fetched before two ask for it.
+            packages::musl()?;
+            each(&missing, |test| compile(library, &headers, &source, &directory, test))
         })?;
     }
     Ok(())

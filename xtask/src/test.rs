@@ -1,10 +1,12 @@
 //! `cargo xtask test`: everything that is checked, one step after the other.
 //!
-//! A step that fails does not keep the others from running, unless they need what it makes. The last
+//! Kernels and programs are built behind the scenes of the first steps, so that no CPU is idle; what there is to say
+//! of that comes in its place. A step that fails does not keep the others from running, unless they need what it makes. The last
 //! line has the form of cargo's own test results and counts all of them; a step that is no test run
 //! (formatting, a build) counts as one test.
 
 mod looks;
+mod processes;
 mod tally;
 
 use std::fs;
@@ -18,9 +20,10 @@ use clap::ValueEnum;
 
 use crate::progress::{self, heading, seconds};
 use crate::setup::packages;
-use crate::setup::toolchain::{self, Route};
+use crate::setup::toolchain::{self, Route, Toolchain};
 use crate::workspace::{made, root};
 use crate::{build, programs, selftests, tidy};
+use processes::Selection;
 use tally::Tally;
 
 /// Options of `cargo xtask test`.
@@ -80,30 +83,45 @@ pub fn run(options: &Options) -> Result<()> {
     let start = Instant::now();
     let mut total = Tally::default();
     let mut times = Vec::new();
-    for step in Step::value_variants() {
-        if !options.wants(*step) {
-            continue;
+    std::thread::scope(|scope| {
+        let mut built = options.builds_ahead().then(|| {
+            // Here, because the lints may ask rustup for something, too.
+            let toolchain = toolchain::choose();
+            scope.spawn(move || progress::held(|| timed(|| options.build(toolchain))))
+        });
+        for step in Step::value_variants().iter().copied().filter(|step| options.wants(*step)) {
+            heading(step.title());
+            let mut tally = Tally::default();
+            let (result, time) = match built.take_if(|_| step == Step::Build) {
+                Some(built) => {
+                    let (done, lines) = built.join().expect("errors are no panics");
+                    progress::show(lines);
+                    done
+                }
+                None => timed(|| options.run_step(step, &mut tally)),
+            };
+            if let Err(error) = &result {
+                progress::failure(error);
+            }
+            tally.count_step(result.is_ok());
+            total.add(&tally);
+            times.push((step, time, result.is_ok()));
+            // Without a kernel every scenario fails, and says nothing new.
+            if step == Step::Build && result.is_err() {
+                break;
+            }
         }
-        heading(step.title());
-        let begin = Instant::now();
-        let mut tally = Tally::default();
-        let result = options.run_step(*step, &mut tally);
-        if let Err(error) = &result {
-            progress::failure(error);
-        }
-        tally.count_step(result.is_ok());
-        total.add(&tally);
-        times.push((*step, begin.elapsed(), result.is_ok()));
-        // Without a kernel every scenario fails, and says nothing new.
-        if *step == Step::Build && result.is_err() {
-            break;
-        }
-    }
+    });
     summary(&times, &total, start.elapsed());
     if total.failed > 0 {
         bail!("{} of the checks above failed", total.failed);
     }
     Ok(())
+}
+
+fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    (work(), start.elapsed())
 }
 
 impl Options {
@@ -114,66 +132,57 @@ impl Options {
         }
     }
 
+    /// Whether there is something to do on this thread while that is built.
+    fn builds_ahead(&self) -> bool {
+        self.wants(Step::Build) && (self.wants(Step::Tidy) || self.wants(Step::Host))
+    }
+
     fn run_step(&self, step: Step, tally: &mut Tally) -> Result<()> {
         match step {
             Step::Tidy => tidy::run(),
-            Step::Host => cargo_test(&[], None, tally),
-            Step::Build => self.build(),
+            Step::Host => {
+                let tested = processes::run(&Selection::default(), tally);
+                cargo_test(&["--doc"], tally).and(tested)
+            }
+            Step::Build => self.build(toolchain::choose()),
             Step::Distribution => distribution(tally),
             Step::Scenarios => {
-                let mut arguments = vec!["--package", "ringwall-tests", "--no-fail-fast"];
-                arguments.extend(self.filter.as_deref());
-                if self.campaign {
-                    arguments.extend(["--", "--ignored"]);
-                }
+                let kernel = self.other_kernel()?;
+                let scenarios = Selection {
+                    programs: &["--package", "ringwall-tests"],
+                    filter: self.filter.as_deref(),
+                    ignored: self.campaign,
+                    kernel: kernel.as_deref(),
+                };
                 remove_tables();
                 looks::remove();
-                let result = cargo_test(&arguments, self.other_kernel()?, tally);
+                let result = processes::run(&scenarios, tally);
                 show_tables();
                 result?;
-                let all = self.filter.is_none() && !self.campaign && self.other_kernel()?.is_none();
+                let all = self.filter.is_none() && !self.campaign && kernel.is_none();
                 ensure!(!all || looks::looks().made > 0, "no scenario was looked at in ring 3");
                 Ok(())
             }
         }
     }
 
-    fn build(&self) -> Result<()> {
-        packages::qemu()?;
-        packages::busybox()?;
-        programs::build()?;
-        if let Err(error) = packages::bochs() {
-            progress::note(&format!("no Bochs, so its scenarios will fail: {error}"));
-        }
-        if let Err(error) = packages::chromium() {
-            progress::note(&format!(
-                "no Chromium, so the test of the HTML page will fail: {error}"
-            ));
-        }
-        if let Err(error) = packages::linux() {
-            progress::note(&format!(
-                "no Linux to compare with, so that scenario is skipped: {error}"
-            ));
-        }
-        if let Err(error) = selftests::build() {
-            progress::note(&format!("no Linux selftests, so that scenario is skipped: {error:#}"));
-        }
+    fn build(&self, toolchain: Result<Toolchain>) -> Result<()> {
         if self.other_kernel()?.is_some() {
-            return Ok(());
+            return parts();
         }
-        let toolchain = toolchain::choose()?;
+        let toolchain = toolchain?;
         progress::note(&format!("toolchain: {}", toolchain.describe()));
-        build::kernel(&toolchain, "release", &[])?;
-        build::example(&toolchain)?;
-        // These two kernels have nothing in common, and neither keeps two cores busy.
+        // Linking the kernel takes one CPU a long time, and so does unpacking packages.
         std::thread::scope(|scope| {
-            let ahead = self.wants(Step::Distribution).then(|| scope.spawn(distribution_kernel));
-            let breakable = build::breakable(&toolchain);
-            if let Some(ahead) = ahead {
-                // If that failed, its own step fails again and says so.
-                let _ = ahead.join();
+            let kernels = scope.spawn(|| progress::held(|| kernels(&toolchain)));
+            let parts = parts();
+            if self.wants(Step::Distribution) {
+                // If that fails, its own step fails again and says so.
+                let _ = distribution_kernel();
             }
-            breakable.map(drop)
+            let (kernels, lines) = kernels.join().expect("errors are no panics");
+            progress::show(lines);
+            parts.and(kernels)
         })
     }
 
@@ -181,8 +190,38 @@ impl Options {
         if self.linux {
             return packages::linux().map(Some);
         }
-        Ok(self.kernel.clone())
+        let kernel = self.kernel.as_ref();
+        kernel.map(|file| file.canonicalize().context("the kernel to be tested")).transpose()
     }
+}
+
+/// What scenarios boot and need beside kernels.
+fn parts() -> Result<()> {
+    packages::qemu()?;
+    packages::busybox()?;
+    programs::build()?;
+    if let Err(error) = packages::bochs() {
+        progress::note(&format!("no Bochs, so its scenarios will fail: {error}"));
+    }
+    if let Err(error) = packages::chromium() {
+        progress::note(&format!("no Chromium, so the test of the HTML page will fail: {error}"));
+    }
+    if let Err(error) = packages::linux() {
+        progress::note(&format!("no Linux to compare with, so that scenario is skipped: {error}"));
+    }
+    if let Err(error) = selftests::build() {
+        progress::note(&format!("no Linux selftests, so that scenario is skipped: {error:#}"));
+    }
+    Ok(())
+}
+
+/// Our kernels: the one that counts, the one that can be broken, and the example.
+fn kernels(toolchain: &Toolchain) -> Result<()> {
+    let built =
+        |name: &str, build: &dyn Fn() -> Result<PathBuf>| progress::step(name, build).map(drop);
+    built("the kernel", &|| build::kernel(toolchain, "release", &[]))?;
+    built("the kernel with deliberate breaks", &|| build::breakable(toolchain))?;
+    built("the example", &|| build::example(toolchain))
 }
 
 /// By the route that no developer takes by chance.
@@ -194,8 +233,13 @@ fn distribution_kernel() -> Result<PathBuf> {
 
 fn distribution(tally: &mut Tally) -> Result<()> {
     let kernel = distribution_kernel()?;
-    let boot = ["--package", "ringwall-tests", "--test", "boot", "isolation_on"];
-    cargo_test(&boot, Some(kernel), tally)
+    let boot = Selection {
+        programs: &["--package", "ringwall-tests", "--test", "boot"],
+        filter: Some("isolation_on"),
+        kernel: Some(&kernel),
+        ..Selection::default()
+    };
+    processes::run(&boot, tally)
 }
 
 /// Where scenarios leave tables for people.
@@ -218,12 +262,9 @@ fn show_tables() {
 }
 
 /// Runs `cargo test`, shows what it writes, and counts.
-fn cargo_test(arguments: &[&str], kernel: Option<PathBuf>, tally: &mut Tally) -> Result<()> {
+fn cargo_test(arguments: &[&str], tally: &mut Tally) -> Result<()> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or("cargo".into()));
     command.arg("test").args(arguments).current_dir(root()).env("RINGWALL_MADE", made());
-    if let Some(kernel) = kernel {
-        command.env("RINGWALL_KERNEL", kernel.canonicalize().context("the kernel to be tested")?);
-    }
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -74,21 +74,19 @@ pub unsafe fn switch_to(space: &AddressSpace, stack_top: VirtAddr) {
     unsafe { set_task_stack(stack_top) };
     // SAFETY: by this function's contract.
     let tlb = unsafe { flush::cpu_tlb() };
-    if !tlb.is_current(&space.tlb) {
+    if !tlb.is_loaded(&space.tlb) {
         // SAFETY: by this function's contract.
         unsafe { load(tlb, space) };
+    } else if !tlb.is_current(&space.tlb) {
+        tlb.wake(&space.tlb, space.roots(), &mut ThisCpu);
     }
 }
 
-/// The rest of [`switch_to`].
+/// [`switch_to`] an address space that is not loaded.
 ///
 /// # Safety
 /// As there.
 unsafe fn load(tlb: &mut CpuTlb, space: &AddressSpace) {
-    if tlb.is_loaded(&space.tlb) {
-        tlb.wake(&space.tlb, space.roots(), &mut ThisCpu);
-        return;
-    }
     // SAFETY: by this function's contract.
     let previous = unsafe { flush::replace_loaded(&space.tlb) };
     tlb.load(&space.tlb, space.roots(), previous, &mut ThisCpu);

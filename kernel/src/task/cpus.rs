@@ -208,6 +208,8 @@ fn arm_for_queue(cpu: &Cpu) {
     }
 }
 
+// Out of line, so that one CPU pays for none of it.
+#[inline(never)]
 fn place_anywhere(thread: &Thread, here: usize) {
     let wakeup = Wakeup {
         allowed: thread.affinity(),

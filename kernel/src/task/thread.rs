@@ -6,6 +6,7 @@
 
 use super::{Process, cpus, ptrace::Tracee, scheduler, segments::Segments, stack::Stack};
 use crate::arch::{fpu::FpuState, selectors::Selectors};
+use crate::breaks::Break;
 use crate::errno::{Errno, Result};
 use crate::signal::{AlternateStack, Pending};
 use crate::sync::{Mutex, Once};
@@ -421,7 +422,7 @@ impl Thread {
     /// Whether it may run on CPU `cpu`.
     #[inline(always)]
     pub(super) fn may_run_on(&self, cpu: usize) -> bool {
-        self.affinity().has(cpu)
+        self.affinity().has(cpu) || Break::AnyCpu.is_on()
     }
 
     /// A new thread may run where its maker may.

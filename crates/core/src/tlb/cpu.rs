@@ -170,9 +170,20 @@ impl CpuTlb {
         self.space = space.id();
         self.seen = generation;
         if let Some(previous) = previous {
-            previous.leave(&self.seat, self.resting);
+            previous.leave(&self.seat);
         }
+        if self.resting {
+            self.rested(previous);
+        }
+    }
+
+    /// `previous` was left by a CPU that rested.
+    #[cold]
+    fn rested(&mut self, previous: Option<&Space>) {
         self.resting = false;
+        if let Some(previous) = previous {
+            previous.rests_no_more(&self.seat);
+        }
     }
 
     /// Ends what [`CpuTlb::rest`] began: [`CpuTlb::switch`] to the space that is loaded.

@@ -215,11 +215,13 @@ impl Space {
 
     /// A CPU has another root in CR3.
     #[inline(always)]
-    pub(super) fn leave(&self, seat: &Seat, rested: bool) {
+    pub(super) fn leave(&self, seat: &Seat) {
         seat.word_of(&self.loaded).fetch_and(!seat.bit, Ordering::SeqCst);
-        if rested {
-            self.resting.remove(seat.cpu());
-        }
+    }
+
+    /// A CPU that rested has left it.
+    pub(super) fn rests_no_more(&self, seat: &Seat) {
+        self.resting.remove(seat.cpu());
     }
 
     #[inline]
