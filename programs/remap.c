@@ -22,7 +22,7 @@
 #include <stdatomic.h>
 #include <sys/mman.h>
 
-enum { PAGE = 4096, WORDS = PAGE / 8, OBJECTS = 8, MOST_CHECKERS = 63, FIRST_SLOT = 8, FORK_EVERY = 64 };
+enum { PAGE = 4096, WORDS = PAGE / 8, OBJECTS = 8, MOST_CHECKERS = 63, BESIDE = 200, FIRST_SLOT = 8, FORK_EVERY = 64 };
 
 /* What a checker may do in an epoch. */
 enum mode { WRITABLE, READABLE, ABSENT };
@@ -34,7 +34,7 @@ enum { BUSY = 1, MODE_SHIFT = 1, ROUND_SHIFT = 3 };
 
 #define POISON 0x5a5a5a5a5a5a5a5aul
 
-static volatile uint64_t *const window = (void *)(0x200000000000ul + 5 * PAGE);
+static volatile uint64_t *const window = (void *)(0x200000000000ul + 300 * PAGE);
 static volatile uint64_t *const elsewhere = (void *)(0x210000000000ul + 9 * PAGE);
 
 static _Atomic uint64_t epoch = BUSY;
@@ -159,6 +159,17 @@ static void check_copy_to(struct checker *me, uint64_t at, const int *pipes)
     me->copies_to++;
 }
 
+/* Uses the page while it is being changed: what the TLB learns now is what was there before, or what comes. */
+static void touch(void)
+{
+    if (sigsetjmp(after_fault, 0) != 0)
+        return;
+    may_fault = true;
+    while (atomic_load(&epoch) & BUSY)
+        (void)window[0];
+    may_fault = false;
+}
+
 static void pin(int cpu)
 {
     cpu_set_t set;
@@ -179,8 +190,14 @@ static void *check(void *argument)
         if (at & BUSY) {
             if (cpus == 1)
                 sched_yield();
-            continue;
+            touch();
+            /* From here to the first checks in ring 3: an emulator's TLB may lose everything in the kernel. */
+            while ((at = atomic_load(&epoch)) & BUSY && cpus > 1)
+                ;
+            turn = 2 + turn % 2 * 4;
         }
+        if (at & BUSY)
+            continue;
         while (!atomic_load(&me->works))
             syscall(SYS_futex, &me->works, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
         switch (turn % 8) {
@@ -337,7 +354,7 @@ static void change(void)
     if (next == now.object)
         next = (next + 1) % OBJECTS;
     int before = now.object;
-    switch (pick(8)) {
+    switch (pick(9)) {
     case 0:
     case 1: /* another page in its place */
         check_filled(alias[next], "a store to a page that was replaced");
@@ -358,7 +375,15 @@ static void change(void)
         munmap((void *)window, PAGE);
         show(-1, ABSENT);
         break;
-    case 5: /* moved away */
+    case 5: { /* nothing, at the end of much that goes with it: long after the first pages went */
+        char *first = (char *)window - BESIDE * PAGE;
+        int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_POPULATE;
+        must(mmap(first, BESIDE * PAGE, PROT_READ | PROT_WRITE, flags, -1, 0));
+        munmap(first, (BESIDE + 1) * PAGE);
+        show(-1, ABSENT);
+        break;
+    }
+    case 6: /* moved away */
         if (now.mode == ABSENT)
             map_own(window);
         must(mremap((void *)window, PAGE, PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, elsewhere));
@@ -366,7 +391,7 @@ static void change(void)
         fill(elsewhere);
         show(-1, ABSENT);
         break;
-    case 6: /* read-only, or writable again */
+    case 7: /* read-only, or writable again */
         if (now.mode == ABSENT)
             return;
         now.mode = now.mode == READABLE ? WRITABLE : READABLE;

@@ -74,8 +74,6 @@ pub fn give_up(reason: impl core::fmt::Display) -> ! {
 fn panic(info: &PanicInfo) -> ! {
     x86_64::instructions::interrupts::disable();
     if arch::ipi::claim_the_end() {
-        // SAFETY: nothing else runs any more; a report beats a lock.
-        unsafe { arch::serial::force_unlock() };
         println!("ringwall: kernel bug: {info}");
         boot::place::tell_slide();
     }

@@ -111,7 +111,8 @@ fn nopcid_flushes_every_switch() {
 /// Shootdowns with PCIDs alive on both CPUs: `remap` looks for what a flush has missed.
 #[test]
 fn two_cpus_flush_each_others_pcids() {
-    let boot = Boot::new().cpus(2);
+    // Rounds of `remap`: a second.
+    let boot = Boot::new().cpus(2).arguments("200");
     let output = passes(boot, Model::SkylakeX, Library::Glibc, &["remap", "tlb"]);
     if !other_kernel() {
         assert_eq!(said(&output, "tlb: "), "PCID, INVPCID");

@@ -100,6 +100,9 @@ pub struct View {
     /// kernel root of a pair then.
     #[serde(with = "hex::option", default, skip_serializing_if = "Option::is_none")]
     pub unused_user_root: Option<u64>,
+    /// Isolation is switched off for the process whose roots these are: the CPU's IDT is not in the unused user root.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub switched_off: bool,
     /// Where `visible`'s pages that cannot be executed are not zero, ascending; at most [`View::FILLED`]. Not searched
     /// without isolation.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

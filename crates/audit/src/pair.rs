@@ -9,12 +9,15 @@
 //!
 //! Bit 12 alone does not tell: without isolation a root may lie anywhere, beside another process's. Both roots of a
 //! pair name the same tables in their user halves, and the user root names less, or something else, in its kernel half.
+//!
+//! A kernel that can switch isolation off while it runs has processes whose ring 3 is on the kernel root on purpose.
+//! Then the CPU's gates are none that work under the user root: its IDT is not mapped there.
 
 use crate::USER_ROOT;
 use crate::cpu::Cpu;
 use crate::document::Caught;
 use crate::entry::{ADDRESS, ENTRIES, Entry, decode};
-use crate::tables::TableCache;
+use crate::tables::{TableCache, Tables};
 
 /// The roots that one CPU's user mode and kernel run under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +28,8 @@ pub struct Pair {
     pub kernel: Option<u64>,
     /// The user root that belongs to `user`, though ring 3 runs under `user`.
     pub unused_user: Option<u64>,
+    /// That is so on purpose: the CPU's ways in are not in that root.
+    pub switched_off: bool,
     /// How this is known.
     pub caught: Caught,
 }
@@ -43,9 +48,15 @@ pub fn pair(cache: &TableCache, cpu: &Cpu, kernel_cr3: Option<u64>) -> Pair {
         (false, true) => Caught::PairInKernel,
         (false, false) => Caught::RootInKernel,
     };
-    let alone = Pair { user: root, kernel: other, unused_user: None, caught };
+    let alone = Pair { user: root, kernel: other, unused_user: None, switched_off: false, caught };
+    // A source that does not know the table says 0.
+    let gates_hidden =
+        |idt| idt != 0 && Tables::new(cache, upper, cpu.paging()).translate(idt).is_none();
     match caught {
         _ if !paired => alone,
+        _ if root == lower && gates_hidden(cpu.idt.base) => {
+            Pair { unused_user: Some(upper), kernel: None, switched_off: true, ..alone }
+        }
         Caught::Ring3 if root == lower => Pair { unused_user: Some(upper), ..alone },
         _ => Pair { user: upper, kernel: Some(lower), ..alone },
     }

@@ -29,6 +29,7 @@ fn full() -> Audit {
     cpu.tss = Table { base: 0xffff_fe00_0000_2080, limit: 0x67 };
     let view = &mut audit.views[0];
     view.unused_user_root = Some(0x1a0_7000);
+    view.switched_off = true;
     view.user = vec![Region {
         address: 0x40_0000,
         bytes: 0x2000,

@@ -5,10 +5,6 @@
 //!        │ entry text  │  both views, split
 //!        ├─────────────┤
 //!        │ IDT         │  both views, one page
-//!        ├─────────────┤
-//!        │ open text   │  kernel view only: the ways in and out of processes whose isolation is switched off
-//!        ├─────────────┤
-//!        │ open IDT    │  kernel view only: its gates lead to the open text
 //!        ├─────────────┤ ─┐ gdt()
 //!        │ GDT and TSS │  │                 both views, one page
 //!        ├─────────────┤  │ stack() = GS base
@@ -19,6 +15,10 @@
 //!        │ kernel data │  │                 kernel view only
 //!        ├─────────────┤ ─┘
 //!        │ ...         │    CPU 1, and so on to MAX_CPUS
+//!        ├─────────────┤
+//!        │ open text   │  kernel view only: the ways in and out of processes whose isolation is switched off
+//!        ├─────────────┤
+//!        │ open IDT    │  kernel view only: its gates lead to the open text
 //!    end └─────────────┘
 //! ```
 //!
@@ -40,12 +40,16 @@ use core::ops::RangeInclusive;
 pub const PAGE_SIZE: u64 = 4096;
 /// How many CPUs the area has room for.
 pub const MAX_CPUS: usize = 512;
-/// Pages that exist once: the entry text and the IDT, and those of open processes.
-pub const SHARED_PAGES: u64 = 4;
+/// Pages that exist once and come first: the entry text and the IDT.
+pub const SHARED_PAGES: u64 = 2;
+/// Pages that exist once and come last: the open text and its IDT.
+pub const OPEN_PAGES: u64 = 2;
 /// Pages of each CPU: GDT and TSS, stack page, alias, kernel data.
 pub const CPU_PAGES: u64 = 4;
 /// Pages of the whole area.
-pub const AREA_PAGES: u64 = SHARED_PAGES + CPU_PAGES * MAX_CPUS as u64;
+pub const AREA_PAGES: u64 = OPEN_NUMBER + OPEN_PAGES;
+/// Number of the first of [`OPEN_PAGES`].
+const OPEN_NUMBER: u64 = SHARED_PAGES + CPU_PAGES * MAX_CPUS as u64;
 /// Bytes of the whole area: a little over 8 MiB of address space.
 pub const AREA_BYTES: u64 = AREA_PAGES * PAGE_SIZE;
 
@@ -266,13 +270,13 @@ impl EntryArea {
     /// The page of the entry text without switches.
     #[must_use]
     pub const fn open_text(self) -> u64 {
-        self.base + 2 * PAGE_SIZE
+        self.base + OPEN_NUMBER * PAGE_SIZE
     }
 
     /// The page of the IDT whose gates lead there.
     #[must_use]
     pub const fn open_idt(self) -> u64 {
-        self.base + 3 * PAGE_SIZE
+        self.open_text() + PAGE_SIZE
     }
 
     /// The pages of CPU `index`; `None` from [`MAX_CPUS`] on.
@@ -318,12 +322,11 @@ impl EntryArea {
         let number = (addr - self.base) / PAGE_SIZE;
         let offset = addr % PAGE_SIZE;
         if number < SHARED_PAGES {
-            let page = match number {
-                0 => Page::Text,
-                1 => Page::Idt,
-                2 => Page::OpenText,
-                _ => Page::OpenIdt,
-            };
+            let page = if number == 0 { Page::Text } else { Page::Idt };
+            return Some(Place { page, cpu: None, offset });
+        }
+        if number >= OPEN_NUMBER {
+            let page = if number == OPEN_NUMBER { Page::OpenText } else { Page::OpenIdt };
             return Some(Place { page, cpu: None, offset });
         }
         let page = match (number - SHARED_PAGES) % CPU_PAGES {

@@ -72,7 +72,7 @@ pub struct Exposed {
     pub split: bool,
 }
 
-/// Every page of the entry area, in the order of their addresses.
+/// Every page of the entry area, those that exist once before those of each CPU.
 pub static EXPOSED: [Exposed; 8] = [
     Exposed {
         page: Page::Text,

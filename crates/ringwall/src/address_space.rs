@@ -186,7 +186,11 @@ impl AddressSpace {
         for slot in USER_HALF {
             let entry = user[slot].load(Ordering::Relaxed);
             if entry & PRESENT != 0 {
-                self.kernel[slot].store(user_half_entries(entry).kernel, Ordering::Release);
+                let closed = match Break::StaysExecutable.is_on() {
+                    true => entry,
+                    false => user_half_entries(entry).kernel,
+                };
+                self.kernel[slot].store(closed, Ordering::Release);
             }
         }
         Pages::ALL

@@ -81,4 +81,6 @@ breaks! {
     LdtWritable = "ldt-writable",
     /// The kernel root may execute the user half.
     UserHalfNx = "user-half-nx",
+    /// The same, once isolation was switched off and on again.
+    StaysExecutable = "stays-executable",
 }

@@ -4,8 +4,10 @@ use super::generated::{self, Content, Entry, Node, Numbers, Subject};
 use crate::arch::{cpu, processors, smp};
 use crate::errno::{Errno, Result};
 use crate::sync::Once;
+use crate::task::way;
 use alloc::{format, string::String, sync::Arc, vec::Vec};
 use linux_raw_sys::general::SYSFS_MAGIC;
+use ringwall::policy::Status;
 use ringwall_rules::cpus::Ranges;
 
 /// What /sys/devices/system/cpu/vulnerabilities/meltdown says, set at boot.
@@ -98,5 +100,8 @@ fn set_online(subject: &Subject, text: &[u8]) -> Result<()> {
 }
 
 fn meltdown(_: &Subject) -> Result<Vec<u8>> {
-    Ok(format!("{}\n", MELTDOWN.get().map_or("Vulnerable", String::as_str)).into_bytes())
+    let at_boot = MELTDOWN.get().map_or(Status::Vulnerable.as_str(), String::as_str);
+    let switched_off = at_boot == Status::Mitigated.as_str() && !way::machine_is_isolated();
+    let now = if switched_off { Status::Vulnerable.as_str() } else { at_boot };
+    Ok(format!("{now}\n").into_bytes())
 }

@@ -17,6 +17,7 @@
 use super::thread::{CurrentThread, Thread, work};
 use super::{Process, ptrace, table};
 use crate::arch::{cpu, isolation};
+use crate::breaks::Break;
 use crate::errno::{Errno, Result};
 use crate::mm::Mm;
 use crate::sync::Mutex;
@@ -122,15 +123,16 @@ fn settle(processes: &[Arc<Process>]) {
         }
     }
     for (process, mm) in memories() {
-        let open = wants_open(&mm);
+        if Break::StaysOpen.is_on() && !wants_open(&mm) {
+            continue;
+        }
+        // All of them, whatever they are now: one may be about to follow the setting before this one.
         for thread in process.threads.lock().iter() {
-            if is_open(thread) != open {
-                thread.add_work(work::WAY);
-            }
+            thread.add_work(work::WAY);
         }
     }
     for (_, mm) in memories() {
-        if !wants_open(&mm) && mm.is_open() {
+        if !wants_open(&mm) && mm.is_open() && !Break::StaysOpen.is_on() {
             mm.set_open(false);
         }
     }

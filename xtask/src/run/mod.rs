@@ -99,9 +99,14 @@ impl Options {
 
     /// The machine with a whole command line.
     fn on(&self, machine: Machine, pti: Pti) -> Machine {
+        self.on_with(machine, pti, "")
+    }
+
+    /// The same with more words, before the user's own.
+    fn on_with(&self, machine: Machine, pti: Pti, more: &str) -> Machine {
         // Linux has hundreds of lines to say about a boot.
         let quiet = if self.linux { "quiet " } else { "" };
-        let line = format!("console=ttyS0 {quiet}{} {}", pti.argument(), self.append);
+        let line = format!("console=ttyS0 {quiet}{} {more}{}", pti.argument(), self.append);
         machine.append(line.trim())
     }
 }

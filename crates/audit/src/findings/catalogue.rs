@@ -66,6 +66,12 @@ catalogue! {
         "A CPU was stopped in ring 3 with the kernel's root of a root pair in CR3. A way out of the kernel forgot the \
          switch: look at the rarer ones, such as the return from an NMI, from a fork, and through IRET to 16-bit or \
          compatibility code.";
+    /// A process without isolation beside others that have it.
+    PROCESS_OPEN = "process-open", Serious,
+        "Isolation is switched off for a process: its ring 3 runs on the kernel's root of a root pair, and the CPU's ways \
+         in work there alone. With Meltdown (CVE-2017-5754) this process can read the kernel whole; others that have \
+         their isolation cannot. Somebody switched it off: in the reference kernel /proc/sys/kernel/pti says so for the \
+         machine and /proc/PID/status for each process, and writing 1 to the former or PR_SET_PTI brings it back.";
     /// Writable supervisor memory that needs not be.
     WRITABLE_SUPERVISOR_PAGE = "writable-supervisor-page", Warning,
         "Supervisor memory that user mode's tables show may be written, and it is no stack of a TSS. Nothing but stacks \

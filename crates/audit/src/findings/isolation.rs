@@ -16,9 +16,28 @@ const OF_CPU: u64 = 1 << 20;
 /// So much of the direct map is no page that is shown on purpose.
 const DIRECT_MAP: u64 = 2 << 20;
 
+/// Processes whose ring 3 is on the kernel's root on purpose.
+pub fn switched_off(seen: &Seen, cpus: &[&CpuView]) -> Vec<Finding> {
+    let (true, Some(unused)) = (seen.view.switched_off, seen.view.unused_user_root) else {
+        return Vec::new();
+    };
+    let names: Vec<String> = cpus.iter().map(|cpu| cpu.cpu.index.to_string()).collect();
+    let place = Place {
+        view: seen.index,
+        address: cpus.first().map_or(0, |cpu| cpu.cpu.idt.base),
+        bytes: 1,
+        value: Some(seen.view.user_root),
+        note: format!(
+            "the process on CPU {}: its user root, at physical {unused:#x}, is not used and lacks this IDT",
+            names.join(" and CPU ")
+        ),
+    };
+    vec![PROCESS_OPEN.finding("isolation is switched off for a process", vec![place])]
+}
+
 /// CPUs in ring 3 on the kernel's root of a pair.
 pub fn ring_3_on_kernel_root(seen: &Seen, cpus: &[&CpuView]) -> Vec<Finding> {
-    if seen.view.unused_user_root.is_none() {
+    if seen.view.unused_user_root.is_none() || seen.view.switched_off {
         return Vec::new();
     }
     let wrong = cpus.iter().filter(|cpu| cpu.caught == Caught::Ring3);
@@ -41,6 +60,9 @@ pub fn ring_3_on_kernel_root(seen: &Seen, cpus: &[&CpuView]) -> Vec<Finding> {
 /// `all` are the guest's CPUs, `cpus` those of this view.
 pub fn whole(seen: &Seen, all: &[CpuView], cpus: &[&CpuView]) -> Vec<Finding> {
     let view = seen.view;
+    if view.switched_off {
+        return Vec::new();
+    }
     let supervisor: Vec<&Region> =
         view.visible.iter().filter(|region| !region.rights.user).collect();
     let root = |region: &&Region| {
@@ -120,6 +142,9 @@ fn largest(seen: &Seen, regions: &[&Region]) -> Vec<Place> {
 /// Whether both roots show the same user memory, and whether the kernel's leaves it executable.
 pub fn user_halves(seen: &Seen, cpus: &[&CpuView]) -> Vec<Finding> {
     let mut found = Vec::new();
+    if seen.view.switched_off {
+        return found;
+    }
     if seen.view.kernel_root.is_none() {
         if !cpus.is_empty() && cpus.iter().any(|cpu| cpu.caught == Caught::Ring3) {
             found.extend(unknown_kernel(seen));

@@ -7,7 +7,7 @@
 //!
 //! Without expectations from outside, what the CPU itself needs under user mode's tables is declared: IDT, GDT, TSS,
 //! LDT, entry text, the stacks that the TSS names, espfix. A view that maps the kernel whole has that one finding
-//! instead of one for each thing that is mapped.
+//! instead of one for each thing that is mapped; so has that of a process whose isolation is switched off.
 
 pub mod catalogue;
 mod isolation;
@@ -45,9 +45,10 @@ pub struct Seen<'a> {
 /// Everything that is wrong in one view.
 pub fn find(cpus: &[CpuView], seen: &Seen) -> Vec<Finding> {
     let runs: Vec<&CpuView> = cpus.iter().filter(|cpu| cpu.view == seen.index).collect();
-    let mut found = isolation::ring_3_on_kernel_root(seen, &runs);
+    let mut found = isolation::switched_off(seen, &runs);
+    found.extend(isolation::ring_3_on_kernel_root(seen, &runs));
     let whole = isolation::whole(seen, cpus, &runs);
-    let isolated = whole.is_empty();
+    let isolated = whole.is_empty() && !seen.view.switched_off;
     found.extend(whole);
     found.extend(isolation::user_halves(seen, &runs));
     found.extend(isolation::malformed(seen));

@@ -49,6 +49,36 @@ fn ring_3_on_the_kernels_root_is_told_with_what_it_can_see() {
     assert_eq!(audit.findings[0].places[0].value, Some(KERNEL));
 }
 
+/// An IDT and a text of its own, in the kernel root alone.
+fn open(cpu: Cpu) -> (Guest, Cpu) {
+    const OPEN_IDT: u64 = TEXT + 0x9000;
+    let mut guest = guest();
+    guest.map(KERNEL, OPEN_IDT, IDT_AT, P | NX);
+    (guest, Cpu { cr3: KERNEL, idt: crate::cpu::Table { base: OPEN_IDT, ..cpu.idt }, ..cpu })
+}
+
+#[test]
+fn a_process_whose_isolation_is_switched_off_is_no_kernel_without_any() {
+    for cpl in [3, 0] {
+        let (guest, cpu) = open(Cpu { cpl, ..cpu() });
+        let audit = audit(&guest, &[cpu]);
+        assert_eq!(ids(&audit), ["process-open"], "CPL {cpl}");
+        let view = &audit.views[0];
+        assert!(view.switched_off);
+        assert_eq!((view.user_root, view.unused_user_root), (KERNEL, Some(USER)));
+        let place = &audit.findings[0].places[0];
+        assert_eq!(place.value, Some(KERNEL));
+        assert!(place.note.contains(&format!("{USER:#x}")), "{}", place.note);
+    }
+}
+
+#[test]
+fn gates_of_an_unknown_place_switch_nothing_off() {
+    let (guest, mut cpu) = open(cpu());
+    cpu.idt.base = 0;
+    assert!(!ids(&audit(&guest, &[cpu])).contains(&"process-open"));
+}
+
 #[test]
 fn a_kernel_mapped_whole_is_one_finding_and_not_one_for_each_page() {
     let found = only(|guest, _| {

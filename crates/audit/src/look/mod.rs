@@ -201,6 +201,7 @@ impl Looker<'_> {
             user_root: pair.user,
             kernel_root: pair.kernel,
             unused_user_root: pair.unused_user,
+            switched_off: pair.switched_off,
             visible: self.list(&visible, exact, &mut anomalies),
             user: self.list(&user, coarse, &mut anomalies),
             ..View::default()

@@ -70,6 +70,12 @@ fn isolation(audit: &Audit) -> String {
         let most = open.iter().map(|cpu| view(cpu).totals.visible_bytes).max().unwrap_or(0);
         let (on, most) = (on(audit, &open), bytes(most));
         let whole = |finding: &Finding| NOT_ISOLATED.contains(&&*finding.id);
+        if open.iter().all(|cpu| view(cpu).switched_off) {
+            return format!(
+                "isolation is switched off for the process{on}: its root maps {most} of supervisor memory. A user root is \
+                 there and not used."
+            );
+        }
         return if audit.findings.iter().any(whole) {
             format!(
                 "not isolated{on}: user mode runs on a root that maps {most} of supervisor memory."

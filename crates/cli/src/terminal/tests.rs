@@ -33,6 +33,15 @@ fn without_isolation_it_says_so_and_shows_sums() {
 }
 
 #[test]
+fn a_process_that_is_open_is_not_the_whole_machine() {
+    let mut audit = sample::shared(300);
+    audit.views[0].switched_off = true;
+    audit.findings = vec![sample::finding("process-open", Severity::Serious, 1)];
+    let text = verdict(&audit);
+    assert!(text.contains("isolation is switched off for the process"), "{text}");
+}
+
+#[test]
 fn cpus_that_see_the_same_share_a_table() {
     let text = report(&sample::isolated(), &wide());
     assert_eq!(text.matches("What user mode sees").count(), 1, "{text}");

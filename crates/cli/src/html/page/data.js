@@ -82,7 +82,7 @@ function readFinding(finding, index, guest) {
 }
 
 /** Findings that say that user mode runs on the kernel's root. */
-const SHARED = ['kernel-mapped-whole', 'kernel-root-in-ring-3'];
+const SHARED = ['kernel-mapped-whole', 'kernel-root-in-ring-3', 'process-open'];
 
 function readGuest(guest) {
   const result = { ...guest };
