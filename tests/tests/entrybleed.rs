@@ -95,9 +95,12 @@ fn nothing_moves_with(boot: &Boot, count: usize) -> Boots {
     show(&boots, &findings);
     let ids: Vec<&str> = findings.iter().map(|finding| &finding.id[..]).collect();
     assert_eq!(ids, [""; 0], "the visible tells of the hidden");
-    let moves = boots.tracks.iter().filter(|track| track.motion == Motion::Independent).count();
-    assert_eq!(moves, boots.tracks.len(), "the entry area is somewhere else each time");
-    assert!(moves > 0);
+    // What was seen once moved or did not, nobody knows: a few bytes of a descriptor may read as an address by chance.
+    let seen_often = |track: &&Track| track.addresses.iter().flatten().count() > 1;
+    let mut often = boots.tracks.iter().filter(seen_often).peekable();
+    assert!(often.peek().is_some(), "nothing was visible in two boots");
+    let moves = often.all(|track| track.motion == Motion::Independent);
+    assert!(moves, "the entry area is somewhere else each time");
     for name in ["kernel image", "direct map"] {
         let base = boots.bases.iter().find(|base| base.name == name);
         assert_eq!(base.map(|base| base.motion), Some(BaseMotion::Random), "{name}");
@@ -143,7 +146,7 @@ const ENTROPY: [(&str, u64, f64); 3] =
     [("kernel image", 4 << 10, 17.9), ("direct map", 2 << 20, 24.9), ("area", 64 << 10, 29.9)];
 
 #[test]
-#[ignore = "campaign: 200 boots, about twenty minutes"]
+#[ignore = "campaign: 200 boots, about four minutes"]
 fn the_places_spread_as_documented() {
     const MANY: usize = 200;
     let boots = nothing_moves_with(&Boot::new().cpus(4), MANY);
