@@ -44,6 +44,15 @@ static int machine(void)
     return digit - '0';
 }
 
+/* What the CPU's state is said to be. */
+static void read_status(char *text, size_t size)
+{
+    int file = open("/sys/devices/system/cpu/vulnerabilities/meltdown", O_RDONLY);
+    ssize_t length = file < 0 ? -1 : read(file, text, size - 1);
+    text[length > 0 ? length : 0] = 0;
+    close(file);
+}
+
 static long set_machine(const char *text)
 {
     int file = open("/proc/sys/kernel/pti", O_WRONLY);
@@ -227,7 +236,12 @@ static void check_privilege(void)
 
 static void check_machine(void)
 {
+    char before[64], status[64];
+    read_status(before, sizeof before);
     check_long("the machine off", set_machine("0\n"), 0);
+    read_status(status, sizeof status);
+    if (strcmp(before, "Mitigation: PTI\n") == 0)
+        check_text("what is said of the CPU", status, "Vulnerable\n");
     check_long("the machine is off", machine(), 0);
     check_long("this process follows", get(), SWITCHABLE | DISABLE);
     check_long("a program follows", after_exec("get"), SWITCHABLE | DISABLE);
@@ -237,6 +251,8 @@ static void check_machine(void)
     check_long("neither 0 nor 1", set_machine("2"), -EINVAL);
     check_long("the machine on", set_machine("1"), 0);
     check_long("the machine is on", machine(), 1);
+    read_status(status, sizeof status);
+    check_text("what is said of the CPU again", status, before);
     check_long("this process follows back", get(), SWITCHABLE | ENABLE);
 }
 
@@ -254,20 +270,28 @@ static void check_vfork(void)
     check_long("switches it for both", get(), SWITCHABLE | DISABLE | OWN);
 }
 
+/* For a look from outside: ring 3 for ever, its isolation off, or on again. */
+static void show(const char *which)
+{
+    check_long("off", set(DISABLE), 0);
+    if (strcmp(which, "closed") == 0)
+        check_long("on again", set(0), 0);
+    say("READY");
+    for (;;)
+        ;
+}
+
 int main(int argc, char **argv)
 {
     self = argv[0];
     if (argc > 1 && strcmp(argv[1], "get") == 0)
         return (int)get();
-    /* For a look from outside: one process with its isolation off, in ring 3. */
-    if (argc > 1 && strcmp(argv[1], "open") == 0) {
-        check_long("off", set(DISABLE), 0);
-        say("OPEN");
-        for (;;)
-            ;
-    }
     mkdir("/proc", 0755);
     mount("proc", "/proc", "proc", 0, NULL);
+    mkdir("/sys", 0755);
+    mount("sysfs", "/sys", "sysfs", 0, NULL);
+    if (argc > 1)
+        show(argv[1]);
     long now = get();
     if (now == -EINVAL || now == -ENXIO) {
         check_skip("isolation", now == -EINVAL ? "this kernel cannot switch it" : "booted without");

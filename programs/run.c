@@ -3,7 +3,10 @@
  *
  * As process 1 it takes the names from its arguments (the kernel hands on what follows `--` on its
  * command line) or, without any, every file in /programs in alphabetical order. Arguments that begin with a digit
- * are handed on to each program. A program that dies is reported, and orphans are collected on the way. reboot(2): RB_POWER_OFF.
+ * are handed on to each program. A program that dies is reported, and orphans are collected on the way. reboot(2):
+ * RB_POWER_OFF.
+ *
+ * `open` as the first argument switches the machine's isolation off first, on a kernel that can.
  */
 #include "check.h"
 
@@ -66,12 +69,24 @@ static int visible(const struct dirent *entry)
     return entry->d_name[0] != '.';
 }
 
+static void switch_isolation_off(void)
+{
+    int file = open("/proc/sys/kernel/pti", O_WRONLY);
+    if (file < 0 || write(file, "0", 1) != 1)
+        say("run: isolation cannot be switched off: errno %d", errno);
+    close(file);
+}
+
 int main(int count, char **arguments)
 {
     mount_at("devtmpfs", "/dev");
     mount_at("proc", "/proc");
     mount_at("sysfs", "/sys");
     mount_at("tmpfs", "/tmp");
+    if (count > 1 && strcmp(arguments[1], "open") == 0) {
+        switch_isolation_off();
+        count--, arguments++;
+    }
     int names = 0;
     for (int i = 1; i < count; i++) {
         if (arguments[i][0] < '0' || arguments[i][0] > '9')

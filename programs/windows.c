@@ -1,9 +1,9 @@
 // Goes into the kernel one way, for ever, with every register a known value: to be looked at, and disturbed, from
 // outside.
 //
-//     windows WAY
+//     windows WAY [open]
 //
-// prints "READY WAY ADDRESS", the address of the instruction that goes in, and begins. A way comes back where its
+// (`open`: with its isolation switched off) prints "READY WAY ADDRESS", the address of the instruction that goes in, and begins. A way comes back where its
 // loop goes on, or in a handler that goes on with the loop. Everything is the same each time round, so whoever
 // watches can compare any two rounds. `windows` alone lists the ways.
 
@@ -20,6 +20,10 @@
 #include <unistd.h>
 
 #define ARCH_SET_GS 0x1001
+// Our kernel's.
+#define PR_SET_PTI 0x50544953
+#define PTI_ENABLE 2
+#define PTI_DISABLE 4
 
 enum { MODIFY_LDT_CONTENTS_DATA = 0, MODIFY_LDT_CONTENTS_CODE = 2 };
 
@@ -78,6 +82,16 @@ WAY(tick, REGISTERS "mov $1, %eax\n", "jmp tick_in", "");
 WAY(breakpoint, REGISTERS "mov $1, %eax\n", "int3", "");
 WAY(step, REGISTERS "mov $1, %eax\npushf\norq $0x100, (%rsp)\npopf\n", "nop", "");
 WAY(enter, REGISTERS "mov $1, %eax\n", "sysenter", "");
+// Isolation switched, and back by the next round's first instructions.
+#define SWITCH(word) \
+    "mov $157, %eax\n" /* prctl */ \
+    "mov $0x50544953, %edi\n" /* PR_SET_PTI */ \
+    "mov $" #word ", %esi\n" \
+    "xor %edx, %edx\n" \
+    "xor %r10d, %r10d\n" \
+    "xor %r8d, %r8d\n"
+WAY(off, SWITCH(2) "syscall\n" REGISTERS SWITCH(4), "syscall", "");
+WAY(on, SWITCH(4) "syscall\n" REGISTERS SWITCH(2), "syscall", "");
 // Returns from a signal that never was, by the frame in `saved`.
 WAY(back, REGISTERS "mov $15, %eax\nlea saved, %rsp\n", "syscall", "");
 WAY(badback, REGISTERS "mov $15, %eax\nlea saved, %rsp\n", "syscall", "");
@@ -156,6 +170,13 @@ static void prepare_tick(void) {
 }
 static void prepare_nothing(void) {}
 
+static void switch_isolation(unsigned long word) {
+    if (syscall(SYS_prctl, PR_SET_PTI, word, 0, 0, 0)) {
+        perror("PR_SET_PTI");
+        exit(1);
+    }
+}
+
 static const struct {
     const char *name;
     void (*prepare)(void);
@@ -169,6 +190,8 @@ static const struct {
     {"breakpoint", prepare_breakpoint, breakpoint_in, breakpoint_loop},
     {"step", prepare_step, step_in, step_loop},
     {"enter", prepare_enter, enter_in, enter_loop},
+    {"off", prepare_nothing, off_in, off_loop},
+    {"on", prepare_nothing, on_in, on_loop},
     {"back", prepare_back, back_in, back_loop},
     {"badback", prepare_badback, badback_in, badback_loop},
     {"short", prepare_short, short_in, short_loop},
@@ -176,6 +199,8 @@ static const struct {
 };
 
 int main(int count, char **words) {
+    if (count > 2)
+        switch_isolation(PTI_DISABLE);
     for (unsigned i = 0; i < sizeof ways / sizeof *ways; i++) {
         if (count < 2) {
             puts(ways[i].name);

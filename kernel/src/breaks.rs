@@ -8,6 +8,8 @@ ringwall::breaks! {
     TaskStackVisible = "task-stack-visible",
     /// The user view of the entry text is global.
     GlobalSplit = "global-split",
+    /// The entry area keeps its distance from the image.
+    EntryAreaFollows = "entry-area-follows",
     /// A CPU without work takes any thread from another's queue, whether that may run on it or not.
     AnyCpu = "any-cpu",
     /// Isolation that is switched on again stays off.

@@ -38,6 +38,11 @@ pub extern "sysv64" fn kernel_main(magic: u32, address: u64) -> ! {
 
     arch::clock::start();
     println!("ringwall: booting, command line \"{}\"", command_line.escape_ascii());
+    if mm::layout::is_random() && !boot::place::has_list() {
+        println!(
+            "ringwall: the image does not slide: its file has no list of addresses (cargo xtask build)"
+        );
+    }
     // First of all, so that whatever goes wrong from here on ends with the machine off.
     arch::acpi::find(info.rsdp());
     #[cfg(feature = "breaks")]
@@ -69,9 +74,8 @@ pub fn give_up(reason: impl core::fmt::Display) -> ! {
 fn panic(info: &PanicInfo) -> ! {
     x86_64::instructions::interrupts::disable();
     if arch::ipi::claim_the_end() {
-        // SAFETY: nothing else runs any more; a report beats a lock.
-        unsafe { arch::serial::force_unlock() };
         println!("ringwall: kernel bug: {info}");
+        boot::place::tell_slide();
     }
     arch::acpi::power_off()
 }

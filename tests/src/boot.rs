@@ -32,6 +32,7 @@ pub struct Boot {
     limit: Duration,
     limit_after: Option<(String, Duration)>,
     looked_at: bool,
+    switches: bool,
 }
 
 impl Default for Boot {
@@ -59,6 +60,7 @@ impl Boot {
             limit: Duration::from_secs(60),
             limit_after: None,
             looked_at: false,
+            switches: false,
         }
     }
 
@@ -208,6 +210,13 @@ impl Boot {
         self
     }
 
+    /// Says that the guest switches its isolation off while it runs: [`crate::looks`] leaves it alone.
+    #[must_use]
+    pub fn switches(mut self) -> Boot {
+        self.switches = true;
+        self
+    }
+
     /// Sets the time limit.
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Boot {
@@ -307,6 +316,8 @@ impl Boot {
             None => !made::other_kernel(),
         };
         let isolated = self.pti == "on" && !self.append.contains("pti");
+        // What switches its isolation off is told, of course.
+        let isolated = isolated && !self.switches;
         let sound = ["break=", "scrub=off"].iter().all(|word| !self.append.contains(word));
         ours && isolated && (sound || self.looked_at) && !self.counted && !self.stub
     }

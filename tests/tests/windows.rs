@@ -144,6 +144,33 @@ fn open_call() {
     disturbed(Boot::new().pti("off"), "call");
 }
 
+/// A process whose isolation is switched off: the text without switches, beside the one with them.
+#[test]
+fn switched_off_call() {
+    disturbed(Boot::new(), "call open");
+}
+
+#[test]
+fn switched_off_call_nested() {
+    nested(Boot::new(), "call open", &NESTED[..1]);
+}
+
+#[test]
+fn switched_off_fault() {
+    disturbed(Boot::new(), "fault open");
+}
+
+/// The espfix stack is the alias that an open process leaves from.
+#[test]
+fn switched_off_badshort() {
+    disturbed(Boot::new(), "badshort open");
+}
+
+#[test]
+fn open_fault() {
+    disturbed(Boot::new().pti("off"), "fault");
+}
+
 #[test]
 fn open_call_nested() {
     nested(Boot::new().pti("off"), "call", &NESTED[..1]);
@@ -161,7 +188,9 @@ macro_rules! ways {
     };
 }
 
-ways!(call, gate, fault, copy, tick, breakpoint, step, enter, back, badback, short, badshort);
+ways!(
+    call, gate, fault, copy, tick, breakpoint, step, enter, back, badback, short, badshort, off, on
+);
 
 #[test]
 fn a_gs_base_that_is_not_restored_is_noticed() {

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::addresses;
 use crate::commands;
 use crate::setup::toolchain::{self, TARGET, Toolchain};
 use crate::workspace::made;
@@ -84,10 +85,14 @@ fn compile(
     profile: &str,
     features: &[String],
 ) -> Result<PathBuf> {
-    let mut command = toolchain.cargo("build");
-    command.args(["--package", package, "--profile", profile]);
+    let mut command = toolchain.cargo("rustc");
+    command.args(["--package", package, "--bin", package, "--profile", profile]);
     if !features.is_empty() {
         command.args(["--features", &features.join(",")]);
+    }
+    if package == PACKAGE {
+        // What the list of addresses is made of.
+        command.args(["--", "-Clink-arg=--emit-relocs"]);
     }
     commands::run(&mut command).with_context(|| format!("{package} did not build"))?;
     // Cargo's name for the directory of the dev profile.
@@ -95,13 +100,17 @@ fn compile(
     Ok(toolchain.target_directory().join(TARGET).join(directory).join(package))
 }
 
-/// Copies a kernel to where it is looked for.
+/// Copies a kernel to where it is looked for, with the list by which it slides.
 fn place(built: &Path, name: &str) -> Result<PathBuf> {
     let kernels = made().join("kernel");
     let kernel = kernels.join(name);
     fs::create_dir_all(&kernels)?;
-    fs::copy(built, &kernel)
-        .with_context(|| format!("could not copy the kernel from {}", built.display()))?;
+    let mut file =
+        fs::read(built).with_context(|| format!("could not read {}", built.display()))?;
+    if name != EXAMPLE {
+        addresses::put_into(&mut file)?;
+    }
+    fs::write(&kernel, file).with_context(|| format!("could not write {}", kernel.display()))?;
     Ok(kernel)
 }
 

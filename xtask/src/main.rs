@@ -3,6 +3,7 @@
 //! One file per task. What a task needs and the machine does not have, [`setup`] fetches and says
 //! so; nothing is printed about what is there already. Everything made lands below `target/`.
 
+mod addresses;
 mod build;
 mod commands;
 mod fuzz;

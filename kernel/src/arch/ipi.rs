@@ -3,7 +3,9 @@
 use super::apic::{self, Command};
 use super::cpu;
 use crate::breaks::Break;
+use crate::println;
 use core::sync::atomic::{AtomicUsize, Ordering};
+use ringwall::core::tlb::CpuSet;
 
 /// What another CPU is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,8 +20,11 @@ pub enum Ipi {
 
 /// Who ends the machine: 0 for nobody yet, else that CPU's number and 1.
 static ENDING: AtomicUsize = AtomicUsize::new(0);
-/// Turns of an empty loop that others get to stop: a few microseconds each way are enough.
-const PATIENCE: u32 = 100_000;
+/// Those that have stopped.
+static STOPPED: CpuSet = CpuSet::new();
+/// Turns of a loop that the others get to stop: microseconds are enough for a CPU, not for an emulator's that has
+/// to wait for its turn.
+const PATIENCE: u32 = 500_000;
 
 /// Sends to CPU `cpu`, which is online. Everything stored before is seen by its handler. Several of a kind that
 /// arrive before one was served become one.
@@ -33,11 +38,13 @@ pub fn send(cpu: usize, ipi: Ipi) {
     unsafe { apic::command(cpu::of(cpu).apic_id(), command) };
 }
 
-/// Stops all other CPUs, wherever they are, for the last words of this one. Gives whether they are still to be
+/// Stops all other CPUs, wherever they are, for the last words of this one, and takes the console from them. Gives whether they are still to be
 /// said. Does not return if another CPU is about to end the machine.
 pub fn claim_the_end() -> bool {
     // Before there are several, this CPU may not know its number yet.
     if cpu::online().is_empty() {
+        // SAFETY: as below.
+        unsafe { super::serial::force_unlock() };
         return ENDING.swap(1, Ordering::SeqCst) == 0;
     }
     let here = cpu::index();
@@ -46,16 +53,24 @@ pub fn claim_the_end() -> bool {
         Err(ender) if ender == here + 1 => return false,
         Err(_) => super::acpi::stop(),
     }
-    let others = cpu::online().iter().filter(|&cpu| cpu != here && !Break::OthersGoOn.is_on());
-    if others.map(|cpu| send(cpu, Ipi::Stop)).count() != 0 {
-        (0..PATIENCE).for_each(|_| core::hint::spin_loop());
+    let others = || cpu::online().iter().filter(move |&cpu| cpu != here);
+    others().filter(|_| !Break::OthersGoOn.is_on()).for_each(|cpu| send(cpu, Ipi::Stop));
+    let running = || others().find(|&cpu| !STOPPED.contains(cpu));
+    (0..PATIENCE).take_while(|_| running().is_some()).for_each(|_| core::hint::spin_loop());
+    // SAFETY: nothing that would go on with what the lock guards runs any more; a report beats a lock.
+    unsafe { super::serial::force_unlock() };
+    if let Some(cpu) = running() {
+        println!("ringwall: CPU {cpu} does not stop");
     }
     true
 }
 
-/// Whether an NMI means to stop: another CPU ends the machine.
+/// What an NMI means: the end for this CPU, if another one ends the machine.
 #[inline]
-pub fn stopping() -> bool {
+pub fn stop_if_asked() {
     let ender = ENDING.load(Ordering::Relaxed);
-    ender != 0 && ender != cpu::index() + 1
+    if ender != 0 && ender != cpu::index() + 1 {
+        STOPPED.insert(cpu::index());
+        super::acpi::stop();
+    }
 }

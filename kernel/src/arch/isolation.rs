@@ -4,9 +4,12 @@ use super::features::{self, Features};
 use super::frames::KernelFrames;
 use super::traps::KernelHandlers;
 use super::{cpu, random};
+use crate::breaks::Break;
 use crate::mm::layout::{self, ENTRY_REGION, PRIVATE_SLOT};
 use crate::println;
 use crate::sync::{Mutex, Once};
+use core::ops::RangeInclusive;
+use ringwall::core::area::AREA_BYTES;
 use ringwall::core::hardening::{self, Hardening};
 use ringwall::policy::{CpuFacts, Decision, Policy, Vendor};
 use ringwall::{Cpu, Isolation, Setup, Stacks};
@@ -64,6 +67,15 @@ fn use_pcid(command_line: &[u8], features: &Features) -> bool {
     features.pcid && !refused
 }
 
+/// Where the entry area may be.
+fn region() -> RangeInclusive<u64> {
+    if Break::EntryAreaFollows.is_on() {
+        let start = ENTRY_REGION + (layout::slide() & 0x1fff_f000);
+        return start..=start + (AREA_BYTES - 1);
+    }
+    ENTRY_REGION..=REGION_END
+}
+
 /// Decides, builds the entry area and makes it this CPU's.
 pub fn start(command_line: &[u8], features: &Features) {
     let policy = Policy::from_command_line(command_line);
@@ -88,7 +100,7 @@ pub fn start(command_line: &[u8], features: &Features) {
     let pcid = use_pcid(command_line, features);
     let setup = Setup {
         kernel_root: PhysFrame::containing_address(PhysAddr::new(crate::boot::kernel_root())),
-        region: ENTRY_REGION..=REGION_END,
+        region: region(),
         random: if layout::is_random() { random::seed() } else { 0 },
         isolate: decision.isolate,
         switchable: true,

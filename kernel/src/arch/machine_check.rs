@@ -166,8 +166,6 @@ fn tell_bank(bank: u32, status: Status, address: u64) {
 /// Says all that is known, and stops the machine.
 fn stop(reason: &str, frame: &Frame) -> ! {
     super::ipi::claim_the_end();
-    // SAFETY: nothing else runs any more.
-    unsafe { super::serial::force_unlock() };
     println!("ringwall: machine check: {reason}");
     if present() {
         // SAFETY: `present`.

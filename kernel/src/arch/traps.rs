@@ -45,9 +45,7 @@ impl Handlers for KernelHandlers {
     }
 
     fn nmi(_frame: &mut Frame) {
-        if ipi::stopping() {
-            super::acpi::stop();
-        }
+        ipi::stop_if_asked();
         // One from outside is counted, and changes nothing.
         super::cpu::local().nmis.fetch_add(1, Ordering::Relaxed);
     }
@@ -301,8 +299,6 @@ pub(super) fn report(what: &str, frame: &Frame) {
 
 fn double_fault(frame: &Frame, report_data: &DoubleFault) -> ! {
     ipi::claim_the_end();
-    // SAFETY: nothing else runs any more.
-    unsafe { super::serial::force_unlock() };
     report("double fault", frame);
     let DoubleFault { fault_address, cr3, gs_base, task_stack_top } = *report_data;
     println!(
@@ -320,6 +316,7 @@ fn double_fault(frame: &Frame, report_data: &DoubleFault) -> ! {
             }
         }
     }
+    crate::boot::place::tell_slide();
     println!("ringwall: the machine stops");
     super::cpu::power_off(false)
 }

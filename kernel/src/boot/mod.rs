@@ -17,6 +17,7 @@ core::arch::global_asm!(
     DIRECT_SLOT = const ringwall::core::paging::index(4, ringwall_rules::places::Places::FIXED.direct_map),
     MULTIBOOT2_MAGIC = const ringwall_multiboot2::MAGIC,
     PVH_MAGIC = const pvh::MAGIC,
+    LIST_BYTES = const place::LIST_BYTES,
     PLACE = sym place::place,
     KERNEL_MAIN = sym crate::kernel_main,
 );

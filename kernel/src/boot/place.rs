@@ -2,12 +2,13 @@
 //!
 //! ```text
 //!   start.s            place (here)           start.s                        kernel_main
-//!   boot root 1   ──►  choose, make      ──►  add the slide to what the  ──►  makes the
-//!   image as linked    boot root 2            linker noted, CR3, jump        kernel's root
+//!   boot root 1   ──►  choose, make      ──►  add the slide to all       ──►  makes the
+//!   image as linked    boot root 2            addresses, CR3, jump           kernel's root
 //! ```
 //!
-//! This runs where the image was linked, so every pointer in it is right before it slides. Afterwards none is until
-//! the linker's list (`.relr.dyn`) was worked through, which therefore is assembly that uses no pointer.
+//! This runs where the image was linked, so every address in it is right before it slides. While it does none is,
+//! so that is done by assembly that needs none. Which fields of the image hold addresses is told by a list in its file, which
+//! `cargo xtask build` makes of what the linker noted; a file without one does not slide.
 //!
 //! What the loader handed over is read for the command line alone, and read again by `kernel_main`, which tells
 //! what is wrong with it: here nobody could be told where the console is.
@@ -15,6 +16,7 @@
 use super::info::BootInfo;
 use crate::arch::random;
 use crate::mm::layout::{self, IMAGE};
+use crate::println;
 use core::cell::UnsafeCell;
 use core::ops::Range;
 use ringwall::core::paging::{HUGE, PRESENT, WRITABLE, index};
@@ -24,6 +26,8 @@ use ringwall_rules::places::{self, Places};
 const MAPPED: u64 = 4 << 30;
 const LARGE: u64 = 2 << 20;
 const SMALL: u64 = 4096;
+/// Room for the list of addresses: 4 bytes each.
+pub const LIST_BYTES: usize = 128 << 10;
 /// Root; the image's two upper tables and three below (4 MiB of image, `link.ld` says); the direct map's two and five.
 const TABLES: usize = 1 + 2 + 3 + 2 + 5;
 
@@ -38,6 +42,13 @@ static POOL: Tables = Tables(UnsafeCell::new([[0; 512]; TABLES]));
 unsafe extern "C" {
     static image_text: u8;
     static image_end: u8;
+    static image_list: [u32; 2];
+}
+
+/// Whether the image can slide: its list begins with an address.
+pub fn has_list() -> bool {
+    // SAFETY: two words that the linker placed and nobody writes; volatile, for they are zero as linked.
+    unsafe { (&raw const image_list).read_volatile() != [0; 2] }
 }
 
 /// What `start.s` goes on with: RAX and RDX.
@@ -84,11 +95,23 @@ fn image() -> Range<u64> {
     (&raw const image_text).addr() as u64..(&raw const image_end).addr() as u64
 }
 
+/// Says how far the image slid, for whoever reads addresses in what is printed next; nothing if it did not.
+pub fn tell_slide() {
+    let slide = layout::slide();
+    if slide != 0 {
+        println!(
+            "ringwall: the kernel image is {slide:#x} above where it was linked (modulo 2^64)"
+        );
+    }
+}
+
 /// Chooses. Without a command line there is no kernel either: `kernel_main` ends it, where it was linked.
 fn choose(magic: u32, address: u64) -> Places {
     match BootInfo::read(magic, address) {
         Ok(info) if !places::refused(info.command_line()) => {
-            Places::choose([(); 3].map(|()| random::seed()), &image())
+            let places = Places::choose([(); 3].map(|()| random::seed()), &image());
+            let slide = if has_list() { places.slide } else { 0 };
+            Places { slide, ..places }
         }
         _ => Places::FIXED,
     }

@@ -6,11 +6,9 @@
 #      maps the first 4 GiB at 0 and at the direct map, and the image. The kernel makes a better root soon.
 #
 # In between a first boot root maps the first 4 GiB at 0 and where the direct map is without randomness, and the first
-# GiB where the image was linked. place() runs there: it chooses, and makes the boot root of above. Then every pointer in the
-# image gets what the image slides by: the linker's list (.relr.dyn: gABI, SHT_RELR) says where they are.
-#
-# This part of the image stays where it is loaded, as a number: the rest is linked to be moved, and no 32-bit address
-# of something that moves can be linked.
+# GiB where the image was linked. place() runs there: it chooses, and makes the boot root of above. Then every address in the
+# image gets what the image slides by. The list of them is put into the kernel's file after it was linked, by
+# `cargo xtask build`; without it place() lets the image stay. This part of the image stays in any case.
 
 .set BOOT, 0x100000                     # link.ld's
 .set boot_root, BOOT + 0x2000
@@ -136,44 +134,25 @@ start_64:
     mov esi, esi
     mov edx, boot_level_3
     call [rip + boot_place]         # RAX = the next boot root, RDX = what to add
+    mov r8, rax
 
-# RSI = the list, RDI = its end, RCX = where the words are that a bitmap tells of.
+# The list is two: of 32-bit and of 64-bit fields. Each is the low halves of their addresses as linked, and 0 at its end.
     mov rsi, [rip + boot_list]
-    mov rdi, [rip + boot_list_end]
-next_entry:
-    cmp rsi, rdi
-    jae slid
-    mov r8, [rsi]
-    add rsi, 8
-    test r8b, 1
-    jnz bitmap
-    mov rcx, r8                     # an even entry: the address of one word
-    mov r8d, 0b11                   # as if it were a bitmap of that word alone
-    call slide_words
-    mov rcx, r9
-    jmp next_entry
-bitmap:                             # an odd one: bit n of 1 to 63 stands for the word n - 1 from there
-    call slide_words
-    add rcx, 63 * 8
-    jmp next_entry
-
-# In: R8 = bitmap, RCX = its first word, RDX = what to add. Out: R9 = the address after the last word added to.
-slide_words:
-    mov r9, rcx
-1:  shr r8, 1
-    jz 3f
-    test r8b, 1
+1:  lodsd
+    movsxd rcx, eax
+    test rcx, rcx
     jz 2f
-    cmp qword ptr [r9], 0           # this part of the image, whose addresses are low, does not move
-    jns 2f
-    add [r9], rdx
-2:  add r9, 8
+    add [rcx], edx
     jmp 1b
-3:  ret
-
-slid:
-    mov cr3, rax
-    mov rsp, [rip + boot_stack]     # these words were in the list, too
+2:  lodsd
+    movsxd rcx, eax
+    test rcx, rcx
+    jz 3f
+    add [rcx], rdx
+    jmp 2b
+3:
+    mov cr3, r8
+    mov rsp, [rip + boot_stack]     # these words are in the list, too
     mov edi, ebp
     mov esi, ebx
     xor ebp, ebp
@@ -198,8 +177,10 @@ boot_main:
     .quad {KERNEL_MAIN}
 boot_list:
     .quad image_list
-boot_list_end:
-    .quad image_list_end
+
+.section .image_list, "a", @progbits
+    .balign 4
+    .skip {LIST_BYTES}
 
 .section .boot.bss, "aw", @nobits
     .skip boot_stack_end - boot_root

@@ -16,10 +16,10 @@
 pub use ringwall_rules::places::{DIRECT_MAP_BYTES, STACKS_BYTES};
 
 use core::cell::UnsafeCell;
-use ringwall_rules::places::{IMAGE_WINDOW, Places, STACKS_WINDOW};
+use ringwall_rules::places::{IMAGE_BASE, IMAGE_WINDOW, Places, STACKS_WINDOW};
 
 /// Link base of the image: virtual = physical + this, before it slides.
-pub const IMAGE: u64 = IMAGE_WINDOW.start;
+pub const IMAGE: u64 = IMAGE_BASE;
 /// First address of the region that the entry area is placed in.
 pub const ENTRY_REGION: u64 = IMAGE_WINDOW.end;
 /// Top-level slot that the library fills for a process with an LDT.

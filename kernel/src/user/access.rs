@@ -114,7 +114,7 @@ user_access_compare_exchange:
     ret
 .popsection
 
-.pushsection .data.rel.ro.user_access, "aw", @progbits
+.pushsection .rodata.user_access, "a", @progbits
 .balign 8
 .globl user_access_fixups
 user_access_fixups:

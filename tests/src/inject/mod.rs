@@ -22,6 +22,7 @@ mod views;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use ringwall::core::area::{AREA_PAGES, OPEN_PAGES};
 use ringwall_emulator::{CpuState, RSP, Stub};
 
 use crate::boot::Boot;
@@ -49,6 +50,10 @@ const FETCHED: [usize; 3] = [4, 5, RSP];
 const RESUMED: usize = 3;
 /// A machine check that nothing is lost by: bank, status (VAL, UC, EN), IA32_MCG_STATUS (RIPV, MCIP).
 const HARMLESS: (u8, u64, u64) = (4, 0xb000_0000_0000_0000, 5);
+/// Ways that leave by another text than they come in by, and how far from the first text's page the other's IDT is:
+/// the open text and its IDT are the area's last two pages, behind those of all CPUs.
+const CHANGING: [(&str, i64); 2] = [("off", OPEN_TEXT + 0x1000), ("on", 0x1000 - OPEN_TEXT)];
+const OPEN_TEXT: i64 = (AREA_PAGES - OPEN_PAGES) as i64 * 0x1000;
 /// What the kernel says at boot if it isolates.
 const ISOLATED: &str = "meltdown: Mitigation: PTI";
 const UNMASKED: &str = "an NMI arrived inside an NMI";
@@ -113,6 +118,7 @@ impl Watch {
     /// When the guest does not get there.
     pub fn new(boot: Boot, way: &str) -> Watch {
         let boot = boot.stub().arguments(way);
+        let way = way.split(' ').next().unwrap_or(way);
         let mut running = boot.init(program(Library::Glibc, "windows")).start();
         let ready = format!("READY {way} 0x");
         running.wait_for(&ready, Duration::from_secs(40));
@@ -137,6 +143,16 @@ impl Watch {
             last: CpuState::default(),
         };
         watch.run_to(&[start], "the beginning of a round");
+        // A way that changes its text begins with this one.
+        watch.text = Text::find(&mut watch.running.guest);
+        // A fault goes back to where the beginning is, and that is not the beginning of another round.
+        for _ in 0..2 {
+            let goes_in = watch.step().level() == 0;
+            watch.run_to(&[start], "another round");
+            if !goes_in {
+                break;
+            }
+        }
         watch
     }
 
@@ -241,7 +257,6 @@ impl Watch {
     /// Delivers `event` before the next instruction; [`Event::Debug`] after it. Returns the state at the event's first
     /// instruction.
     fn deliver(&mut self, event: Event) -> CpuState {
-        let gate = self.text.gate(event.vector());
         let monitor = &mut self.running.guest.monitor;
         let sent = match event {
             Event::Nmi => monitor.inject_nmi(),
@@ -252,27 +267,28 @@ impl Watch {
             Event::Debug => {
                 let flags = self.last.rflags | TRAP_FLAG;
                 self.stub().set_register("eflags", flags).expect("a stub that answers");
-                return self.run_to(&[gate], "a #DB");
+                let gates = self.text.gates(event.vector());
+                return self.run_to(&gates, "a #DB");
             }
         };
         sent.expect("a monitor that answers");
         let state = self.step_with_events();
-        if state.rip == gate {
+        if self.text.is_gate(event.vector(), state.rip) {
             return state;
         }
-        assert!(state.rip != self.text.gate(text::NMI), "way {}: {UNMASKED}", self.way);
+        assert!(!self.text.is_gate(text::NMI, state.rip), "way {}: {UNMASKED}", self.way);
         panic!("way {}: no {event} arrived; the CPU is at {}", self.way, self.describe(&state));
     }
 
     /// Runs an event that has just been delivered to its end: what it interrupted goes on.
     fn finish_event(&mut self, event: Event) -> CpuState {
         let mut stops = self.text.ends.clone();
-        let nmi = self.text.gate(text::NMI);
         if event != Event::Nmi {
-            stops.push(nmi);
+            stops.extend(self.text.gates(text::NMI));
         }
         let state = self.run_to(&stops, &format!("the end of an {event}"));
-        assert!(event == Event::Nmi || state.rip != nmi, "way {}: {UNMASKED}", self.way);
+        let again = event != Event::Nmi && self.text.is_gate(text::NMI, state.rip);
+        assert!(!again, "way {}: {UNMASKED}", self.way);
         self.step()
     }
 

@@ -59,7 +59,7 @@ impl Watch {
             let here = state.clone();
             path.push(state);
             state = self.step_with_events();
-            if pending && state.rip == self.text.gate(text::NMI) {
+            if pending && self.text.is_gate(text::NMI, state.rip) {
                 let place = self.describe(&here);
                 let own = stacks.hold(&here);
                 assert!(!own, "way {}: {} at {place}", self.way, super::UNMASKED);
@@ -83,8 +83,8 @@ impl Watch {
 
     /// The NMI that was sent during another one has to arrive now.
     fn take_pending(&mut self, before: &CpuState, earlier: &[CpuState]) {
-        let gate = self.text.gate(text::NMI);
-        let arrived = self.step_with_events().rip == gate;
+        let rip = self.step_with_events().rip;
+        let arrived = self.text.is_gate(text::NMI, rip);
         assert!(arrived, "way {}: an NMI that came during another one is lost", self.way);
         let after = self.finish_event(Event::Nmi);
         self.compare_interrupted("NMI after an NMI", earlier, before, &after);

@@ -30,6 +30,8 @@ pub struct Text {
     /// The page's address.
     pub base: u64,
     gates: Vec<u64>,
+    /// The same of the text for open processes, if the way changes to it or from it.
+    partner: Option<(u64, Vec<u64>)>,
     /// Addresses of the last instructions of its paths.
     pub ends: Vec<u64>,
     /// Addresses of POPFQ.
@@ -45,33 +47,54 @@ impl Text {
     /// When the guest has no IDT in its entry text.
     pub fn find(guest: &mut Guest) -> Text {
         let registers = guest.monitor.registers(0).expect("a monitor that answers");
-        let stub = guest.stub.as_mut().expect("a gdb stub");
-        let table = stub.read(registers.idt.base, PAGE as usize).expect("a stub that answers");
-        let table = table.expect("the IDT is mapped under every root");
-        let gates: Vec<u64> = table.as_chunks::<16>().0.iter().map(handler).collect();
-        Text { base: gates[NMI] & !(PAGE - 1), gates, ends: Vec::new(), loads_flags: Vec::new() }
+        let gates = read_gates(guest, registers.idt.base).expect("the IDT is mapped in ring 3");
+        let base = gates[NMI] & !(PAGE - 1);
+        Text { base, gates, partner: None, ends: Vec::new(), loads_flags: Vec::new() }
     }
 
-    /// Finds the ends of the paths. The guest is stopped under a kernel root.
+    /// Looks at the other text of a kernel that switches isolation while it runs, too; its IDT is at `idt`. The guest is
+    /// stopped under a kernel root.
+    fn read_partner(&mut self, guest: &mut Guest, idt: u64) {
+        let gates = read_gates(guest, idt).expect("the kernel root maps both texts' IDTs");
+        let base = gates[NMI] & !(PAGE - 1);
+        assert_ne!(base, self.base, "one text of two");
+        self.partner = Some((base, gates));
+    }
+
+    /// Finds the ends of the paths. The guest is stopped under a kernel root. `partner`: how far the IDT of the other
+    /// text is from this one's page, if the way goes through both.
     ///
     /// # Panics
     ///
     /// When the page is not mapped.
-    pub fn read_ends(&mut self, guest: &mut Guest) {
-        let stub = guest.stub.as_mut().expect("a gdb stub");
-        let bytes = stub.read(self.base, PAGE as usize).expect("a stub that answers");
-        let bytes = bytes.expect("the entry text is mapped under every root");
-        let flags = bytes.iter().enumerate().filter(|(_, byte)| **byte == LOAD_FLAGS);
-        self.loads_flags.extend(flags.map(|(offset, _)| self.base + offset as u64));
-        for (pattern, last) in ENDS {
-            let found = bytes.windows(pattern.len()).enumerate().filter(|(_, at)| *at == pattern);
-            self.ends.extend(found.map(|(offset, _)| self.base + offset as u64 + last));
+    pub fn read_ends(&mut self, guest: &mut Guest, partner: Option<i64>) {
+        if let Some(distance) = partner {
+            self.read_partner(guest, self.base.wrapping_add_signed(distance));
+        }
+        let bases = [Some(self.base), self.partner.as_ref().map(|(base, _)| *base)];
+        for base in bases.into_iter().flatten() {
+            let stub = guest.stub.as_mut().expect("a gdb stub");
+            let bytes = stub.read(base, PAGE as usize).expect("a stub that answers");
+            let bytes = bytes.expect("the entry text is mapped under every root");
+            let flags = bytes.iter().enumerate().filter(|(_, byte)| **byte == LOAD_FLAGS);
+            self.loads_flags.extend(flags.map(|(offset, _)| base + offset as u64));
+            for (pattern, last) in ENDS {
+                let found =
+                    bytes.windows(pattern.len()).enumerate().filter(|(_, at)| *at == pattern);
+                self.ends.extend(found.map(|(offset, _)| base + offset as u64 + last));
+            }
         }
     }
 
-    /// Where a vector's gate leads.
-    pub fn gate(&self, vector: usize) -> u64 {
-        self.gates[vector]
+    /// Where a vector's gate leads, in either text.
+    pub fn gates(&self, vector: usize) -> Vec<u64> {
+        let partner = self.partner.iter().map(|(_, gates)| gates[vector]);
+        partner.chain([self.gates[vector]]).collect()
+    }
+
+    /// Whether an address is where a vector's gate leads.
+    pub fn is_gate(&self, vector: usize, address: u64) -> bool {
+        self.gates(vector).contains(&address)
     }
 
     /// Where the gates of interrupts lead.
@@ -82,17 +105,31 @@ impl Text {
 
     /// Whether an address is in the entry text.
     pub fn holds(&self, address: u64) -> bool {
-        address & !(PAGE - 1) == self.base
+        self.base_of(address).is_some()
+    }
+
+    /// The page that an address in an entry text is in.
+    fn base_of(&self, address: u64) -> Option<u64> {
+        let page = address & !(PAGE - 1);
+        let partner = self.partner.as_ref().map(|(base, _)| *base);
+        (page == self.base || Some(page) == partner).then_some(page)
     }
 
     /// An address for a person: the offset in the entry text if it is there.
     pub fn name(&self, address: u64) -> String {
-        if self.holds(address) {
-            format!("entry text + {:#x}", address - self.base)
-        } else {
-            format!("{address:#x}")
+        match self.base_of(address) {
+            Some(base) if base == self.base => format!("entry text + {:#x}", address - base),
+            Some(base) => format!("the other entry text + {:#x}", address - base),
+            None => format!("{address:#x}"),
         }
     }
+}
+
+/// Where the gates of the IDT at `base` lead, if it is mapped where the guest is stopped.
+fn read_gates(guest: &mut Guest, base: u64) -> Option<Vec<u64>> {
+    let stub = guest.stub.as_mut().expect("a gdb stub");
+    let table = stub.read(base, PAGE as usize).expect("a stub that answers")?;
+    Some(table.as_chunks::<16>().0.iter().map(handler).collect())
 }
 
 /// The address in a gate (SDM vol. 3, figure 6-8).

@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ringwall_emulator::CpuState;
 
-use super::{Event, Watch, differences, views};
+use super::{CHANGING, Event, Watch, differences, views};
 
 /// More instructions than any way takes.
 const LONGEST: usize = 60_000;
 /// How many instructions of Rust code are disturbed on a way.
 const SAMPLES: usize = 6;
+/// How many of the last ones are, of a way that changes the way itself.
+const LAST: usize = 80;
 /// How many rounds come before the recorded one.
 const ROUNDS: usize = 20;
 /// The way whose beginning is not an instruction of the program's.
@@ -79,7 +81,9 @@ impl Watch {
                 assert!(self.text.holds(state.rip), "way {}: ring 0 is at {place}", self.way);
             }
             if !back && !self.under_user_root(&state) && self.text.ends.is_empty() {
-                self.text.read_ends(&mut self.running.guest);
+                let partner = CHANGING.iter().find(|(way, _)| *way == self.way);
+                let partner = partner.map(|(_, distance)| *distance);
+                self.text.read_ends(&mut self.running.guest, partner);
             }
             states.push(state);
             assert!(states.len() < LONGEST, "way {}: no way back to ring 3", self.way);
@@ -148,8 +152,12 @@ impl Watch {
             .into_iter()
             .filter(|index| trip.repeats[*index] && times[&trip.states[*index].rip] == 1)
             .collect();
+        // The registers that make the ways in and out are written by the last Rust code there is.
+        let changes = CHANGING.iter().any(|(way, _)| *way == self.way);
+        let last = once.len() - if changes { LAST.min(once.len()) } else { 0 };
+        let (once, last) = once.split_at(last);
         let distance = (once.len() / SAMPLES).max(1);
-        let samples = once.into_iter().skip(distance / 2).step_by(distance);
+        let samples = once.iter().skip(distance / 2).step_by(distance).chain(last).copied();
         // A tick comes from outside itself: there is no telling where it is about to.
         let first = (self.way != TICK).then_some(0);
         let mut result: Vec<usize> = first.into_iter().chain(text).chain(samples).collect();

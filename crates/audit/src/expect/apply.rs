@@ -123,7 +123,8 @@ impl Expectations {
         let mut parts = 0;
         for (view, region, verdict) in judged(audit, verdicts) {
             let Verdict::Declared(index) = verdict else { continue };
-            let Contents::Zero { but } = &self.visible[*index].contents else { continue };
+            let contents = self.visible[*index].contents_of(region, audit);
+            let Contents::Zero { but } = contents else { continue };
             let all = &audit.views[view].filled;
             // What was not looked at is not known to be zero.
             let unknown = if region.rights.executable {

@@ -77,6 +77,8 @@ pub struct Visible {
     /// What may stand in it.
     #[serde(default)]
     pub contents: Contents,
+    /// What may stand in a CPU's page while that CPU is not in ring 3; as ever if `None`.
+    pub contents_in_ring_0: Option<Contents>,
 }
 
 /// For what each a declared number of pages holds.
@@ -207,10 +209,18 @@ impl Visible {
                     .into(),
             );
         }
-        if let Contents::Zero { but } = &self.contents
-            && but.iter().any(|span| span.last >= 4096)
-        {
-            return Some("the offsets in `contents` are those in a page of 4 KiB: 0..=4095".into());
+        let all = [Some(&self.contents), self.contents_in_ring_0.as_ref()];
+        for contents in all.into_iter().flatten() {
+            if let Contents::Zero { but } = contents
+                && but.iter().any(|span| span.last >= 4096)
+            {
+                return Some(
+                    "the offsets in `contents` are those in a page of 4 KiB: 0..=4095".into(),
+                );
+            }
+        }
+        if self.contents_in_ring_0.is_some() && self.per != Per::Cpu {
+            return Some("`contents-in-ring-0` is for what there is `per = \"cpu\"`".into());
         }
         None
     }

@@ -2,8 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::form::{Per, Visible};
-use crate::document::{Audit, Region};
+use super::form::{Contents, Per, Visible};
+use crate::document::{Audit, Caught, Region};
 
 /// The unit that expectations count pages in.
 const PAGE: u64 = 4096;
@@ -86,6 +86,18 @@ impl Visible {
             return Some("user mode may access it, which is not declared".into());
         }
         (rights.global && !self.global).then(|| "global, which is not declared".into())
+    }
+
+    /// What may stand in this region at the moment of the audit.
+    pub(super) fn contents_of(&self, region: &Region, audit: &Audit) -> &Contents {
+        let owner = region.name.as_ref().and_then(|name| name.cpu);
+        let in_ring_3 = |cpu: u32| {
+            audit.cpus.iter().any(|seen| seen.cpu.index == cpu && seen.caught == Caught::Ring3)
+        };
+        match &self.contents_in_ring_0 {
+            Some(contents) if owner.is_some_and(|cpu| !in_ring_3(cpu)) => contents,
+            _ => &self.contents,
+        }
     }
 
     fn owner(&self, region: &Region, view: usize) -> Owner {

@@ -251,6 +251,31 @@ fn what_stands_where_zero_is_declared_is_found() {
     assert_eq!(ids, ["contents-not-declared"]);
 }
 
+/// A CPU that runs the kernel has its program's stack pointer in its page; one that runs the program has not.
+#[test]
+fn a_cpu_in_ring_0_may_show_more() {
+    let relaxed = SOUND.replace(
+        "contents = [\"0x0..=0x3f\", \"0xf00..=0xfff\"]",
+        "contents = \"zero\"\ncontents-in-ring-0 = [\"0x0..=0x3f\"]",
+    );
+    let found = |stack: u64, caught: Caught, offset: u64| {
+        let mut audit = sound();
+        audit.views[0].filled = vec![Filled { address: BASE + stack + offset, bytes: 8 }];
+        audit.cpus[1].caught = caught;
+        expectations(&relaxed).apply(&mut audit);
+        audit.findings.len()
+    };
+    let (first, second) = (0x10_1000, 0x11_1000);
+    assert_eq!(found(second, Caught::PairInKernel, 0), 0);
+    assert_eq!(found(second, Caught::Ring3, 0), 1, "it runs a program");
+    assert_eq!(
+        found(second, Caught::PairInKernel, 0x40),
+        1,
+        "that far into the page nothing may be"
+    );
+    assert_eq!(found(first, Caught::PairInKernel, 0), 1, "another CPU is in ring 0");
+}
+
 #[test]
 fn limits_hold_for_sums_of_what_is_declared() {
     let (ids, notes) = found(|audit| audit.views[0].totals.pointers = 1);
@@ -335,6 +360,10 @@ fn mistakes_are_told_with_their_line() {
         ),
         ("[[visible]]\nkind=\"idt\"\nrights=\"r--\"\npages=1\ncontents=\"none\"", "line 5"),
         ("[[visible]]\nkind=\"idt\"\nrights=\"r--\"\npages=1\ncontents=[\"0..=4096\"]", "0..=4095"),
+        (
+            "[[visible]]\nkind=\"idt\"\nrights=\"r--\"\npages=1\ncontents-in-ring-0=\"zero\"",
+            "`per = \"cpu\"`",
+        ),
         ("[limit]\nbytes = 1", "unknown field `limit`"),
         ("[limits]\nbytes = \"many\"", "line 2"),
         ("[[accept]]\nfinding = \"kernel-pointer\"", "missing field `reason`"),
