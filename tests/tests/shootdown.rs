@@ -22,12 +22,12 @@ fn remap(boot: Boot, rounds: u32) -> Output {
 
 #[test]
 fn nothing_stale_with_isolation() {
-    remap(Boot::new().limit(LIMIT), 400).passed("remap");
+    remap(Boot::new().limit(LIMIT), 200).passed("remap");
 }
 
 #[test]
 fn nothing_stale_without_isolation() {
-    remap(Boot::new().limit(LIMIT).pti("off"), 400).passed("remap");
+    remap(Boot::new().limit(LIMIT).pti("off"), 200).passed("remap");
 }
 
 /// The LDT and the memory of a process whose threads are on several CPUs, and processes that come and go there.

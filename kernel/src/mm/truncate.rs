@@ -2,8 +2,8 @@
 //!
 //! There is no list of who maps a file: files that shrink while mapped are rare, and all address
 //! spaces are few. The file system calls this only for files that were mapped at all, after it let go of
-//! the pages and with no lock held. A fault on another CPU asks the file for its page and maps that under the lock of its
-//! address space: either it finds the file as it is then, or its page is found here.
+//! the pages and with no lock held. A fault on another CPU asks the file for its page and maps that under
+//! the lock of its address space: either it finds the file as it is then, or its page is found here.
 
 use super::Mm;
 use super::page::PAGE;

@@ -7,9 +7,9 @@
 //!   serves others until all have answered           the interrupt comes)
 //! ```
 //!
-//! Invariant: who waits with interrupts off serves, in this module and in [`super::spinning`]. So two CPUs that call each
-//! other, or one that waits for a lock of the other's, both go on. Hence work takes no lock and allocates nothing: it may
-//! run in the middle of another wait for that very lock.
+//! Invariant: who waits with interrupts off serves, in this module and in [`super::spinning`]. So two CPUs that call
+//! each other, or one that waits for a lock of the other's, both go on. Hence work takes no lock and allocates nothing:
+//! it may run in the middle of another wait for that very lock.
 
 use super::spinning::relax;
 use crate::arch::cpu;
