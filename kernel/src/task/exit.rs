@@ -271,14 +271,21 @@ fn groups_to_hang_up(
     groups
 }
 
+/// Whether `parent` does not want to collect `process`, its child.
+pub(super) fn is_unwanted(process: &Process, parent: &Process) -> bool {
+    let action = parent.actions.get().map(|actions| actions.get(raw::SIGCHLD));
+    process.exit_signal.load(Ordering::Relaxed) == raw::SIGCHLD
+        && action
+            .is_some_and(|action| action.handler == signal::IGNORE || action.has(raw::SA_NOCLDWAIT))
+}
+
 /// Tells `parent` that `process`, its child, has ended; collects it at once if the parent does not
 /// want to.
 pub(super) fn notify_parent(process: &Arc<Process>, parent: &Arc<Process>) {
     let exit_signal = process.exit_signal.load(Ordering::Relaxed);
     let action = parent.actions.get().map(|actions| actions.get(raw::SIGCHLD));
     let ignored = action.is_some_and(|action| action.handler == signal::IGNORE);
-    let unwanted = exit_signal == raw::SIGCHLD
-        && (ignored || action.is_some_and(|action| action.has(raw::SA_NOCLDWAIT)));
+    let unwanted = process.withheld.load(Ordering::Relaxed) || is_unwanted(process, parent);
     if exit_signal != 0 && !(exit_signal == raw::SIGCHLD && ignored) {
         let status = process.ending().unwrap_or(0);
         let (code, value) = wait::describe(status);
