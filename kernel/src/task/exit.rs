@@ -271,14 +271,26 @@ fn groups_to_hang_up(
     groups
 }
 
+/// Whether `parent` does not want to collect `process`, its child.
+pub(super) fn is_unwanted(process: &Process, parent: &Process) -> bool {
+    let action = parent.actions.get().map(|actions| actions.get(raw::SIGCHLD));
+    process.exit_signal.load(Ordering::Relaxed) == raw::SIGCHLD
+        && action
+            .is_some_and(|action| action.handler == signal::IGNORE || action.has(raw::SA_NOCLDWAIT))
+}
+
 /// Tells `parent` that `process`, its child, has ended; collects it at once if the parent does not
 /// want to.
 pub(super) fn notify_parent(process: &Arc<Process>, parent: &Arc<Process>) {
     let exit_signal = process.exit_signal.load(Ordering::Relaxed);
     let action = parent.actions.get().map(|actions| actions.get(raw::SIGCHLD));
     let ignored = action.is_some_and(|action| action.handler == signal::IGNORE);
-    let unwanted = exit_signal == raw::SIGCHLD
-        && (ignored || action.is_some_and(|action| action.has(raw::SA_NOCLDWAIT)));
+    let unwanted = process.withheld.load(Ordering::Relaxed) || is_unwanted(process, parent);
+    // A tracer collects whether it wants to or not. Before the signal: a wait that this ends finds no child any more.
+    if unwanted && !ptrace::is_kept(process) {
+        let gone = table::lock().collect(process);
+        drop(gone);
+    }
     if exit_signal != 0 && !(exit_signal == raw::SIGCHLD && ignored) {
         let status = process.ending().unwrap_or(0);
         let (code, value) = wait::describe(status);
@@ -286,11 +298,6 @@ pub(super) fn notify_parent(process: &Arc<Process>, parent: &Arc<Process>) {
         let ticks = process.cpu_time() / super::resources::TICK;
         let info = Info::child(exit_signal, code, process.pid, user, value, ticks);
         signal::send_to_process(parent, info);
-    }
-    // A tracer collects whether it wants to or not.
-    if unwanted && !ptrace::is_kept(process) {
-        let gone = table::lock().collect(process);
-        drop(gone);
     }
     signal::wake_parent(parent);
 }

@@ -44,7 +44,7 @@ pub struct Process {
     pub(super) leader_code: AtomicU32,
     /// It has ended and waits to be collected.
     zombie: AtomicBool,
-    /// It has ended, but its tracer, who is not its parent, has to hear of it first.
+    /// It has ended, but its tracer, who is not its parent, has to hear of it first; or its parent does not want to.
     pub(super) withheld: AtomicBool,
     /// Signal its parent gets when it ends; 0 for none.
     pub(super) exit_signal: AtomicU32,

@@ -205,7 +205,13 @@ pub(in crate::task) fn process_ended(
     let status = process.ending().unwrap_or(0);
     if !any() {
         let gone = table.remove_thread(thread.tid());
-        table.note_ended(process);
+        if parent.as_deref().is_some_and(|parent| exit::is_unwanted(process, parent)) {
+            // It goes at once: a wait on another CPU must not find it before.
+            process.withheld.store(true, Ordering::Relaxed);
+            process.set_zombie();
+        } else {
+            table.note_ended(process);
+        }
         return (parent, gone);
     }
     // Marks a thread as ended for its tracer, or takes it out; gives that tracer, and what was taken.
