@@ -163,7 +163,7 @@ fn the_places_spread_as_documented() {
         // Each bit that is free in all of the window is set in half of the boots: 100, and 35 are five standard
         // deviations. The highest bits are not free at the window's ends.
         for bit in 0..bits as u32 - 4 {
-            let set = at.iter().filter(|address| **address / step >> bit & 1 == 1).count();
+            let set = at.iter().filter(|address| (**address / step) & (1 << bit) != 0).count();
             assert!(set.abs_diff(MANY / 2) <= 35, "bit {bit} of {name}: set in {set} boots");
         }
     }
