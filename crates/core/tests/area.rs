@@ -23,7 +23,7 @@ fn any_range() -> impl Strategy<Value = RangeInclusive<u64>> {
 
 #[test]
 fn the_numbers_of_the_design() {
-    assert_eq!(AREA_PAGES, 2 + 4 * 512);
+    assert_eq!(AREA_PAGES, 2 + 4 * 512 + 2);
     assert_eq!(AREA_BYTES, AREA_PAGES * 4096);
     assert_eq!(EntryArea::positions(&TOP), 0x8_0000 - 1 - AREA_PAGES + 1);
     assert_eq!(EntryArea::positions(&(0..=u64::MAX)), EntryArea::positions(&TOP));
