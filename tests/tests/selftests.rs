@@ -35,7 +35,7 @@ use Rule::{Same, Shown};
 type Test = (&'static str, Rule);
 
 /// The suite, as far as it is 64-bit code.
-const TESTS: [Test; 21] = [
+const TESTS: [Test; 20] = [
     ("amx", Same),
     ("check_initial_reg_state", Same),
     ("corrupt_xstate_header", Same),
@@ -43,7 +43,6 @@ const TESTS: [Test; 21] = [
     ("fsgsbase_restore", Same),
     ("ioperm", Same),
     ("iopl", Same),
-    ("ldt_gdt", Same),
     ("mov_ss_trap", Shown("dies on Linux too")),
     ("ptrace_syscall", Same),
     ("sigaltstack", Same),
@@ -59,6 +58,13 @@ const TESTS: [Test; 21] = [
     ("test_vsyscall", Same),
 ];
 
+/// In about every fifth boot Debian's kernel faults for ever in this one, in this emulator: wherever chance has put its
+/// espfix stacks. Where KASLR has put the kernel matters, too, so that is off.
+const HANGS: [Test; 1] = [("ldt_gdt", Same)];
+/// How often Linux may try it, and for how long each time.
+const TRIES: usize = 6;
+const TRY_LIMIT: Duration = Duration::from_secs(75);
+
 /// Tests that need a CPU without SMAP or LA57. With SMAP, TCG takes a far return by ring 3 for the kernel's
 /// access, and sysret_ss_attrs never ends; with LA57, Linux gives sysret_rip pages above those that four
 /// levels reach, which is all that we have.
@@ -72,7 +78,6 @@ const LONG: [Test; 1] = [("syscall_numbering", Same)];
 
 /// The boot that runs these tests with these C libraries, one after the other.
 fn initramfs(cpu: &str, libraries: &[Library], tests: &[Test]) -> Boot {
-    // At some of the places that KASLR chooses, Debian's kernel faults for ever in ldt_gdt, in this emulator.
     let mut boot = Boot::new().limit(LIMIT).cpu(cpu).append("nokaslr");
     let mut script = String::from("mount -t devtmpfs devtmpfs /dev 2>/dev/null\n");
     for library in libraries {
@@ -152,10 +157,12 @@ fn row([test, library, debian, here, result]: [&str; 5]) -> String {
     format!("{test:24}{library:7}{debian:20}{here:20}{result}\n")
 }
 
-/// A Linux that hangs says nothing of ours: it is given another boot.
-fn run_on_linux(boot: &Boot) -> Output {
-    let first = boot.run();
-    if first.exit == Exit::PoweredOff { first } else { boot.run() }
+/// A Linux that hangs says nothing of ours: it is given other boots.
+fn run_on_linux(boot: &Boot, hangs: bool) -> Output {
+    let (tries, boot) = if hangs { (TRIES, &boot.clone().limit(TRY_LIMIT)) } else { (2, boot) };
+    let mut outputs = (0..tries).map(|_| boot.run());
+    let ended = outputs.by_ref().take(tries - 1).find(|output| output.exit == Exit::PoweredOff);
+    ended.or_else(|| outputs.next()).expect("one try at least")
 }
 
 /// Runs the tests on both kernels. Returns the rows of the table, and what is wrong.
@@ -163,7 +170,7 @@ fn compare(cpu: &str, libraries: &[Library], tests: &[Test]) -> (String, String)
     let kernel = linux().expect("a kernel to compare with");
     let boot = initramfs(cpu, libraries, tests);
     let (ours, theirs) = std::thread::scope(|scope| {
-        let theirs = scope.spawn(|| run_on_linux(&boot.clone().kernel(kernel)));
+        let theirs = scope.spawn(|| run_on_linux(&boot.clone().kernel(kernel), tests == HANGS));
         (boot.run(), theirs.join().expect("a boot that ends"))
     });
     theirs.powered_off();
@@ -209,8 +216,9 @@ fn linux_selftests_give_the_same_verdicts() {
         println!("Linux's selftests were not fetched: skipped");
         return;
     }
-    let parts: [(&str, &[Library], &[Test]); 4] = [
+    let parts: [(&str, &[Library], &[Test]); 5] = [
         ("max", &Library::ALL, &TESTS),
+        ("max", &Library::ALL, &HANGS),
         ("max", &[Library::Glibc], &LONG),
         ("max,-smap,-la57", &Library::ALL, &OTHER_CPU),
         (INTEL_CPU, &Library::ALL, &INTEL),

@@ -125,6 +125,10 @@ pub fn look(subject: &Subject) -> Result<Audit, Error> {
         done: 0,
         progress: subject.progress,
     };
+    // Names come from the registers of all CPUs, also of those that have no view.
+    let whole = |cpu: &Cpu| views.iter().find(|view: &&CpuView| view.cpu.index == cpu.index);
+    let registers: Vec<Cpu> =
+        subject.cpus.iter().map(|cpu| whole(cpu).map_or(cpu, |view| &view.cpu).clone()).collect();
     let mut views_of = Vec::new();
     let mut effort = Effort::default();
     let mut found = Vec::new();
@@ -134,7 +138,7 @@ pub fn look(subject: &Subject) -> Result<Audit, Error> {
             &cache,
             (index, &mut view),
             &halves,
-            (&views, subject.cpus),
+            (&views, &registers),
             subject.symbols,
             &mut effort,
         ));
