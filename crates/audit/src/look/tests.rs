@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::USER_ROOT;
-use crate::document::Finding;
+use crate::cpu::Table;
+use crate::document::{Finding, Kind};
 use crate::synthetic::{Guest, NX, P, U, W};
 
 const PROGRAM: u64 = 0x40_0000;
@@ -56,6 +57,29 @@ fn a_pair_is_seen_from_either_root() {
     assert_eq!((totals.visible_bytes, totals.visible_pages), (0x1000, 1));
     assert_eq!((totals.executable_bytes, totals.writable_bytes), (0x1000, 0));
     assert_eq!((totals.kernel_bytes, view.anomalies.len()), (0x2000, 0));
+}
+
+#[test]
+fn a_base_that_was_cut_short_names_the_same_pages() {
+    const GDT: u64 = ENTRY + 0x1000;
+    const TSS: u64 = GDT + 0x80;
+    let mut guest = isolated();
+    guest.map(Guest::ROOT, GDT, 0xc000, P);
+    guest.map(USER, GDT, 0xc000, P);
+    let (low, high) = (TSS & 0xffff_ffff, TSS >> 32);
+    let descriptor = 0x67 | (low & 0xff_ffff) << 16 | 0x8b << 40 | (low >> 24) << 56;
+    guest.write(0xc000 + 0x40, descriptor);
+    guest.write(0xc000 + 0x48, high);
+    let named = |base| {
+        let mut cpu = cpu(0, USER, RING_3);
+        cpu.gdt = Table { base: GDT, limit: 0x7f };
+        cpu.tss = Table { base, limit: 0x67 };
+        audit(&guest, &[cpu]).expect("tables").views.remove(0).visible
+    };
+    let whole = named(TSS);
+    let mut kinds = whole.iter().filter_map(|region| region.name.as_ref()).map(|name| name.kind);
+    assert!(kinds.any(|kind| kind == Kind::GdtAndTss), "{whole:#?}");
+    assert_eq!(named(low), whole);
 }
 
 #[test]
