@@ -92,11 +92,12 @@ fn the_others_stop(boot: Boot) {
     monitor.inject_machine_check(4, PROCESSOR_IS_CORRUPT, RESTART).expect("a monitor that answers");
     let output = running.finish();
     output.powered_off();
-    output.says("ringwall: machine check: the processor's state is corrupt");
+    // A CPU that goes on may write into the middle of the report: that it is whole is asked last.
     let (before, report) =
-        output.serial.split_once("ringwall: machine check: ").expect("the report");
-    let stubborn = before.contains("does not stop") || report.contains("busy");
+        output.serial.split_once("ringwall: machine check: ").unwrap_or_default();
+    let stubborn = before.is_empty() || before.contains("does not stop") || report.contains("busy");
     assert!(!stubborn, "another CPU goes on:\n{}", output.serial);
+    output.says("ringwall: machine check: the processor's state is corrupt");
 }
 
 #[test]
