@@ -95,11 +95,12 @@ fn nothing_moves_with(boot: &Boot, count: usize) -> Boots {
     show(&boots, &findings);
     let ids: Vec<&str> = findings.iter().map(|finding| &finding.id[..]).collect();
     assert_eq!(ids, [""; 0], "the visible tells of the hidden");
-    // Each boot shows the same pages of all its CPUs, and nothing besides.
-    let moves = |track: &Track| {
-        track.motion == Motion::Independent && track.addresses.iter().flatten().count() == count
-    };
-    assert!(!boots.tracks.is_empty() && boots.tracks.iter().all(moves), "{:#?}", boots.tracks);
+    let still = boots.tracks.iter().filter(|track| track.motion != Motion::Independent);
+    let still: Vec<&str> = still.map(|track| &track.name[..]).collect();
+    assert!(still.is_empty(), "the entry area is somewhere else each time, but for {still:?}");
+    let pointers = boots.tracks.iter().filter(|track| track.name.starts_with("pointer"));
+    assert_eq!(pointers.map(|track| &track.name[..]).collect::<Vec<_>>(), [""; 0]);
+    assert!(!boots.tracks.is_empty(), "nothing is visible");
     for name in ["kernel image", "direct map"] {
         let base = boots.bases.iter().find(|base| base.name == name);
         assert_eq!(base.map(|base| base.motion), Some(BaseMotion::Random), "{name}");
