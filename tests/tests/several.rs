@@ -9,8 +9,16 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// What does not come to the CPU where it is waited for never ends.
 const SHORT: Duration = Duration::from_secs(20);
 /// Storms, and what watches over order among processes and threads.
-const PROGRAMS: [&str; 7] =
-    ["affinity", "execstorm", "forkstorm", "pipestorm", "processes", "signals", "traced"];
+const PROGRAMS: [&str; 8] = [
+    "affinity",
+    "execstorm",
+    "forkstorm",
+    "orphans",
+    "pipestorm",
+    "processes",
+    "signals",
+    "traced",
+];
 
 #[test]
 fn programs_on_four_cpus() {
