@@ -10,7 +10,8 @@
  *
  * The mapper publishes what the page shows in one word, the epoch: the number of the round, what may be done to
  * the page, and whether it is being changed. The page's first word is that epoch. A checker that finds the same epoch
- * before and after its access knows what it must have found. Stores need no such care: one that lands in a page that
+ * before and after its access knows what it must have found. Each round waits for a checker that has looked in ring 3
+ * and through the kernel, and each eighth for all that work. Stores need no such care: one that lands in a page that
  * was taken away is found there, by its owner, who filled it with a pattern.
  *
  * The page lies alone in its 512 GiB, so unmapping it frees its page tables too.
@@ -194,30 +195,23 @@ static void *check(void *argument)
             if (cpus == 1)
                 sched_yield();
             touch();
-            /* From here to the first checks in ring 3: an emulator's TLB may lose everything in the kernel. */
+            /* From here to the first check in ring 3: an emulator's TLB may lose everything in the kernel. */
             while ((at = atomic_load(&epoch)) & BUSY && cpus > 1)
                 ;
-            turn = 2 + turn % 2 * 4;
         }
         if (at & BUSY)
             continue;
         while (!atomic_load(&me->works))
             syscall(SYS_futex, &me->works, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
-        switch (turn % 8) {
-        case 0:
-            check_copy_from(me, at, pipes);
-            break;
-        case 1:
-            check_copy_to(me, at, pipes);
-            break;
-        case 2:
-        case 3:
-        case 4:
+        /* Through both halves, ring 3's first: what the kernel's own entries flush is no longer there to be found. */
+        if (turn % 2)
             check_load(me, at);
-            break;
-        default:
+        else
             check_store(me, at);
-        }
+        if (turn / 2 % 2)
+            check_copy_from(me, at, pipes);
+        else
+            check_copy_to(me, at, pipes);
         atomic_store(&me->seen, at);
     }
     close(pipes[0]);
