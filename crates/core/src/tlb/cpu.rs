@@ -73,9 +73,9 @@ struct Slot {
     user_due: bool,
 }
 
-/// One CPU's knowledge. Its methods run on that CPU, interrupts off.
+/// One CPU's knowledge. Its methods run on that CPU, interrupts off. It has `COUNT` slots.
 #[derive(Debug)]
-pub struct CpuTlb {
+pub struct CpuTlb<const COUNT: usize = SLOTS> {
     seat: Seat,
     features: Features,
     /// Changes of the space that is loaded are not told to this CPU.
@@ -84,7 +84,7 @@ pub struct CpuTlb {
     space: u64,
     seen: u64,
     /// The rest is of use with PCID only.
-    slots: [Slot; SLOTS],
+    slots: [Slot; COUNT],
     /// The slot of the space that is loaded.
     loaded: usize,
     /// The slot to give up next.
@@ -94,14 +94,25 @@ pub struct CpuTlb {
 impl CpuTlb {
     /// Of a CPU that has loaded no address space yet.
     pub const fn new(cpu: usize, features: Features) -> CpuTlb {
+        CpuTlb::with_slots(cpu, features)
+    }
+}
+
+impl<const COUNT: usize> CpuTlb<COUNT> {
+    /// [`CpuTlb::new`] with as many slots as the type says: tests look at few.
+    pub const fn with_slots(cpu: usize, features: Features) -> CpuTlb<COUNT> {
         const EMPTY: Slot = Slot { space: 0, seen: 0, user_due: false };
+        const {
+            assert!(COUNT >= 2, "one is loaded while another is given up");
+            assert!(COUNT < USER_PCID_BIT as usize, "each slot has a PCID");
+        }
         CpuTlb {
             seat: Seat::new(cpu),
             features,
             resting: false,
             space: 0,
             seen: 0,
-            slots: [EMPTY; SLOTS],
+            slots: [EMPTY; COUNT],
             loaded: 0,
             next: 0,
         }
@@ -169,15 +180,16 @@ impl CpuTlb {
     fn loaded_is(&mut self, space: &Space, generation: u64, previous: Option<&Space>) {
         self.space = space.id();
         self.seen = generation;
-        if let Some(previous) = previous {
-            previous.leave(&self.seat);
-        }
         if self.resting {
             self.rested(previous);
         }
+        // Last: as soon as nobody has it loaded, its memory may be another's.
+        if let Some(previous) = previous {
+            previous.leave(&self.seat);
+        }
     }
 
-    /// `previous` was left by a CPU that rested.
+    /// `previous` is left by a CPU that rested.
     #[cold]
     fn rested(&mut self, previous: Option<&Space>) {
         self.resting = false;
@@ -303,10 +315,10 @@ impl CpuTlb {
 
     fn victim(&mut self) -> usize {
         if self.next == self.loaded {
-            self.next = (self.next + 1) % SLOTS;
+            self.next = (self.next + 1) % COUNT;
         }
         let number = self.next;
-        self.next = (number + 1) % SLOTS;
+        self.next = (number + 1) % COUNT;
         number
     }
 
@@ -322,5 +334,3 @@ impl CpuTlb {
         }
     }
 }
-
-const _: () = assert!(SLOTS + 1 < USER_PCID_BIT as usize, "each slot has a PCID");

@@ -180,12 +180,6 @@ impl Steps<'_> {
             }
             At::Loading(generation) => self.load(A, generation),
             At::Leaving => self.leave(),
-            At::LeavingRest => {
-                self.step("is at rest no more", At::Kernel, |state, cpu| {
-                    state.resting &= !bit(cpu);
-                    state.cpus[cpu].resting = false;
-                });
-            }
             At::Woken => self.compare(),
             At::Reading(then) => {
                 if self.is(Break::LateRead) {
@@ -307,9 +301,14 @@ impl Steps<'_> {
     }
 
     fn leave(&mut self) {
-        let rested = self.me().resting;
-        let at = if rested { At::LeavingRest } else { At::Kernel };
-        self.step("leaves A", at, |state, cpu| state.loaded &= !bit(cpu));
+        if self.me().resting {
+            self.step("is at rest no more", At::Leaving, |state, cpu| {
+                state.resting &= !bit(cpu);
+                state.cpus[cpu].resting = false;
+            });
+        } else {
+            self.step("leaves A", At::Kernel, |state, cpu| state.loaded &= !bit(cpu));
+        }
     }
 
     fn wake(&mut self, space: u8) {
