@@ -4,7 +4,7 @@
 //! thread, word 2 is the CPU's number: one instruction each.
 
 use super::{apic, clock, machine_check};
-use crate::task::Thread;
+use crate::task::{Scheduling, Thread};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use raw_cpuid::CpuId;
 use ringwall::core::tlb::CpuSet;
@@ -38,6 +38,8 @@ pub struct CpuLocal {
     pub machine_checks: AtomicU64,
     /// A machine check that is yet to be told.
     pub machine_check: machine_check::Record,
+    /// The scheduler's part.
+    pub scheduling: Scheduling,
 }
 
 impl CpuLocal {
@@ -54,6 +56,7 @@ impl CpuLocal {
             shootdowns_served: AtomicU64::new(0),
             machine_checks: AtomicU64::new(0),
             machine_check: machine_check::Record::new(),
+            scheduling: Scheduling::new(),
         }
     }
 
@@ -150,10 +153,10 @@ pub fn set_current_thread(thread: *const Thread) {
 /// Tells the CPU which memory and which task stack the next exit to user mode and the next entry
 /// use, and loads that memory's kernel root. `stack_top`: 16-aligned end of the next task stack.
 #[inline]
-pub fn activate(roots: &ringwall::AddressSpace, stack_top: u64) {
+pub fn activate(roots: &ringwall::AddressSpace, stack_top: VirtAddr) {
     // SAFETY: interrupts are off in the kernel; the scheduler passes the memory and the stack of the
     // thread it switches to, which keeps both alive; all kernel memory is in every kernel half.
-    unsafe { ringwall::switch_to(roots, VirtAddr::new(stack_top)) };
+    unsafe { ringwall::switch_to(roots, stack_top) };
 }
 
 /// This CPU idles on the memory that is loaded, and touches none of it.
