@@ -122,7 +122,7 @@ fn two_cpus_flush_each_others_pcids() {
 
 /// The invariant's million, with PCIDs alive on both CPUs.
 #[test]
-#[ignore = "two hours and more: part of the campaign"]
+#[ignore = "more than an hour: part of the campaign"]
 fn a_million_rounds_with_pcids() {
     let boot = Boot::new().cpus(2).memory(256).limit(Duration::from_secs(12 * 3600));
     let boot = boot.arguments("1000000").program(Library::Glibc, "remap");
