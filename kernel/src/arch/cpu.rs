@@ -6,9 +6,10 @@
 use super::{apic, clock, machine_check};
 use crate::task::{Scheduling, Thread};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use raw_cpuid::CpuId;
 use ringwall::core::tlb::CpuSet;
 use x86_64::VirtAddr;
-use x86_64::registers::model_specific::GsBase;
+use x86_64::registers::model_specific::{GsBase, Msr};
 
 /// Most CPUs that the kernel runs.
 pub const MAXIMUM: usize = 64;
@@ -111,6 +112,18 @@ pub fn online() -> &'static CpuSet {
 /// This CPU is ready for interrupts from others.
 pub(super) fn set_online() {
     ONLINE.insert(index());
+}
+
+/// Tells programs this CPU's number by RDTSCP and RDPID, as Linux does. Once it is active.
+pub(super) fn tell_number() {
+    const IA32_TSC_AUX: u32 = 0xc000_0103;
+    let cpuid = CpuId::new();
+    let identifiers = cpuid.get_extended_processor_and_feature_identifiers();
+    let rdtscp = identifiers.is_some_and(|leaf| leaf.has_rdtscp());
+    if rdtscp || cpuid.get_extended_feature_info().is_some_and(|leaf| leaf.has_rdpid()) {
+        // SAFETY: whoever has one of the instructions has the register, which nothing else uses.
+        unsafe { Msr::new(IA32_TSC_AUX).write(index() as u64) };
+    }
 }
 
 /// This CPU's data.

@@ -313,9 +313,14 @@ impl File {
         Ok(result)
     }
 
-    /// The position now, for /proc.
+    /// The position now.
     pub fn position(&self) -> u64 {
         self.position.load(Ordering::Relaxed)
+    }
+
+    /// Sets the position, whoever moves it meanwhile.
+    pub fn set_position(&self, position: u64) {
+        self.position.store(position, Ordering::Relaxed);
     }
 
     /// What poll reports now.
