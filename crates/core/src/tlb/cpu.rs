@@ -167,17 +167,19 @@ impl<const COUNT: usize> CpuTlb<COUNT> {
         if self.features.pcid {
             return self.load_tagged(space, roots, previous, hardware);
         }
-        let generation = space.join(&self.seat);
+        // A copy, which stays in registers whatever the hardware's instructions do to memory.
+        let seat = self.seat;
+        let generation = space.join(&seat);
         hardware.write_cr3(roots.kernel_cr3());
         hardware.set_exit_cr3(roots.user_cr3(self.features.isolated));
-        self.loaded_is(space, generation, previous);
+        self.loaded_is(space, generation, previous, &seat);
         hardware.count(Event::SwitchFlushed);
         Switch::Flushed
     }
 
     /// CR3 was written.
     #[inline(always)]
-    fn loaded_is(&mut self, space: &Space, generation: u64, previous: Option<&Space>) {
+    fn loaded_is(&mut self, space: &Space, generation: u64, previous: Option<&Space>, seat: &Seat) {
         self.space = space.id();
         self.seen = generation;
         if self.resting {
@@ -185,7 +187,7 @@ impl<const COUNT: usize> CpuTlb<COUNT> {
         }
         // Last: as soon as nobody has it loaded, its memory may be another's.
         if let Some(previous) = previous {
-            previous.leave(&self.seat);
+            previous.leave(seat);
         }
     }
 
@@ -218,7 +220,8 @@ impl<const COUNT: usize> CpuTlb<COUNT> {
         previous: Option<&Space>,
         hardware: &mut impl Hardware,
     ) -> Switch {
-        let generation = space.join(&self.seat);
+        let seat = self.seat;
+        let generation = space.join(&seat);
         let left = &mut self.slots[self.loaded];
         left.seen = self.seen;
         // What bit 63 of the exit's CR3 value says of it.
@@ -233,7 +236,7 @@ impl<const COUNT: usize> CpuTlb<COUNT> {
         let (pcid, kernel) = (self.pcid(), if keep { Tlb::Keep } else { Tlb::Flush });
         hardware.write_cr3(roots.kernel_cr3_with(pcid, kernel));
         hardware.set_exit_cr3(roots.user_cr3_with(self.features.isolated, pcid, user));
-        self.loaded_is(space, generation, previous);
+        self.loaded_is(space, generation, previous, &seat);
         hardware.count(if keep { Event::SwitchKept } else { Event::SwitchFlushed });
         if keep { Switch::Kept } else { Switch::Flushed }
     }

@@ -3,6 +3,7 @@
 use super::change::{Change, Pages};
 use crate::area::MAX_CPUS;
 use crate::sync::{AtomicU64, Ordering};
+use core::hint::cold_path;
 
 const WORDS: usize = MAX_CPUS / 64;
 
@@ -198,10 +199,12 @@ impl Space {
         seat.word_of(&self.loaded).fetch_or(seat.bit, Ordering::SeqCst);
         // Who finds `SHARED` here has to come after the store that put it there, or a mapper may still miss it.
         let home = self.home.load(Ordering::Acquire);
-        if home != seat.cpu && home != SHARED {
-            // Its first CPU, or the second.
+        if home != seat.cpu {
+            cold_path();
+            // Its first CPU, or the second, unless there are more already.
             let order = Ordering::SeqCst;
-            if self.home.compare_exchange(FRESH, seat.cpu, order, order).is_err() {
+            if home != SHARED && self.home.compare_exchange(FRESH, seat.cpu, order, order).is_err()
+            {
                 self.home.store(SHARED, order);
             }
         }
