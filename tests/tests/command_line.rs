@@ -53,6 +53,16 @@ fn a_longer_line_is_cut() {
 }
 
 #[test]
+fn what_follows_two_dashes_is_for_process_1() {
+    let boot = shell().cpus(2).arguments("nosmp nopcid maxcpus=none");
+    let output = boot.run();
+    output.powered_off().never_says("maxcpus= wants a number");
+    if kernel_file().is_some() {
+        output.says("smp: 2 of 2 CPUs are online");
+    }
+}
+
+#[test]
 fn rdinit_names_another_program() {
     let boot = shell().file("/other", 0o755, "#!/bin/sh\necho the other; poweroff -f\n");
     boot.append("rdinit=/other").run().powered_off().says("the other\n").never_says("here\n");

@@ -20,7 +20,7 @@ pub mod cpu;
 pub mod line;
 
 pub use cpu::{CpuFacts, CpuidFacts, Exposure, Vendor, exposure};
-pub use line::{Mode, Policy, PolicyWarning, Source};
+pub use line::{Mode, Policy, PolicyWarning, Source, words};
 
 use core::fmt;
 

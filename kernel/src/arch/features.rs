@@ -72,9 +72,11 @@ impl Features {
     /// Turns on WP, SMEP, SMAP, UMIP, FSGSBASE, PKU, SSE and XSAVE, as far as they are there. PGE stays off: with two
     /// roots no kernel translation may be global. On the CPU that they were read on.
     pub fn enable(&self) {
-        let mut control = Cr4::read();
-        control.remove(Cr4Flags::PAGE_GLOBAL);
-        control.insert(Cr4Flags::OSFXSR | Cr4Flags::OSXMMEXCPT_ENABLE | Cr4Flags::OSXSAVE);
+        // Whatever firmware left set on the boot CPU is clear on those that come from a reset.
+        let mut control = Cr4Flags::PHYSICAL_ADDRESS_EXTENSION
+            | Cr4Flags::OSFXSR
+            | Cr4Flags::OSXMMEXCPT_ENABLE
+            | Cr4Flags::OSXSAVE;
         // Without it a machine check resets the machine and says nothing.
         control.set(Cr4Flags::MACHINE_CHECK_EXCEPTION, self.machine_check);
         control.set(Cr4Flags::SUPERVISOR_MODE_EXECUTION_PROTECTION, self.smep);

@@ -11,7 +11,7 @@ use crate::sync::{Mutex, Once};
 use core::ops::RangeInclusive;
 use ringwall::core::area::AREA_BYTES;
 use ringwall::core::hardening::{self, Hardening};
-use ringwall::policy::{CpuFacts, Decision, Policy, Vendor};
+use ringwall::policy::{CpuFacts, Decision, Policy, Vendor, words};
 use ringwall::{Cpu, Isolation, Setup, Stacks};
 use x86_64::PhysAddr;
 use x86_64::VirtAddr;
@@ -46,15 +46,40 @@ pub fn switchable() -> bool {
     DECISION.get().is_some_and(|decision| decision.isolate)
 }
 
-fn paranoid_stack() -> Option<VirtAddr> {
-    let frames = crate::mm::frame::allocate(STACK_ORDER).ok()?;
-    Some(VirtAddr::from_ptr(crate::mm::layout::direct(frames)) + STACK_BYTES)
+/// Physical addresses of the paranoid vectors' stacks of one CPU.
+struct ParanoidStacks([Option<u64>; 4]);
+
+impl ParanoidStacks {
+    fn allocate() -> ParanoidStacks {
+        ParanoidStacks([(); 4].map(|()| crate::mm::frame::allocate(STACK_ORDER).ok()))
+    }
+
+    /// As the library wants to know them; `None` if there was no memory for all.
+    fn ends(&self) -> Option<Stacks> {
+        let end = |frames: u64| VirtAddr::from_ptr(layout::direct(frames)) + STACK_BYTES;
+        let [Some(nmi), Some(debug), Some(machine_check), Some(double_fault)] =
+            self.0.map(|frames| frames.map(end))
+        else {
+            return None;
+        };
+        Some(Stacks { nmi, debug, machine_check, double_fault, bytes: STACK_BYTES })
+    }
+
+    /// Gives them back.
+    ///
+    /// # Safety
+    /// No CPU was told of them.
+    unsafe fn free(self) {
+        for frames in self.0.into_iter().flatten() {
+            // SAFETY: allocated by `allocate`; by this function's contract nobody uses them.
+            unsafe { crate::mm::frame::free(frames, STACK_ORDER) };
+        }
+    }
 }
 
 /// Whether TLB entries are kept across switches of address spaces and roots; says so.
 fn use_pcid(command_line: &[u8], features: &Features) -> bool {
-    let mut words = command_line.split(u8::is_ascii_whitespace);
-    let refused = words.any(|word| word == b"nopcid");
+    let refused = words(command_line).any(|word| word == b"nopcid");
     println!(
         "ringwall: tlb: {}",
         match (features.pcid, refused, features.invpcid) {
@@ -131,22 +156,20 @@ pub fn make_cpu(cpu: usize) -> Option<&'static Cpu> {
     if let Some(made) = CPUS[cpu].get() {
         return Some(made);
     }
-    let stacks = Stacks {
-        nmi: paranoid_stack()?,
-        debug: paranoid_stack()?,
-        machine_check: paranoid_stack()?,
-        double_fault: paranoid_stack()?,
-        bytes: STACK_BYTES,
-    };
+    let stacks = ParanoidStacks::allocate();
     let local = cpu::local_words(cpu);
-    let mut isolation = isolation().lock();
-    // SAFETY: each stack was just allocated, 16 KiB, and is never freed.
-    let made =
-        unsafe { isolation.make_cpu::<KernelHandlers>(cpu, &stacks, local, &mut KernelFrames) };
+    let made = stacks.ends().and_then(|ends| {
+        let mut isolation = isolation().lock();
+        // SAFETY: each stack was just allocated, 16 KiB, and is never freed if this succeeds.
+        let made =
+            unsafe { isolation.make_cpu::<KernelHandlers>(cpu, &ends, local, &mut KernelFrames) };
+        made.inspect_err(|error| println!("ringwall: isolation: CPU {cpu}: {error}")).ok()
+    });
     match made {
-        Ok(made) => Some(CPUS[cpu].call_once(|| made)),
-        Err(error) => {
-            println!("ringwall: isolation: CPU {cpu}: {error}");
+        Some(made) => Some(CPUS[cpu].call_once(|| made)),
+        None => {
+            // SAFETY: without its part of the entry area there is no such CPU.
+            unsafe { stacks.free() };
             None
         }
     }

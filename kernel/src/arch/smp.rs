@@ -20,14 +20,15 @@ use super::features::Features;
 use super::{clock, cpu, ipi, isolation, machine_check, processors};
 use crate::boot::{kernel_root, memory::TRAMPOLINE_BYTES};
 use crate::errno::{Errno, Result};
-use crate::mm::layout::direct;
+use crate::mm::{self, layout::direct};
 use crate::println;
 use crate::sync::{Mutex, Once};
 use crate::task;
 use crate::task::stack::Stack;
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use ringwall::core::paging::{ADDRESS_MASK, HUGE, KERNEL_TABLE, PRESENT, WRITABLE};
 use ringwall::core::root::KERNEL_HALF;
+use ringwall::policy::words;
 
 core::arch::global_asm!(include_str!("trampoline.s"));
 
@@ -75,7 +76,7 @@ struct Wanted {
 impl Wanted {
     fn from_command_line(command_line: &[u8]) -> Wanted {
         let mut wanted = Wanted { at_boot: cpu::MAXIMUM };
-        for word in command_line.split(u8::is_ascii_whitespace) {
+        for word in words(command_line) {
             if word == b"nosmp" {
                 wanted.at_boot = 1;
             } else if let Some(number) = word.strip_prefix(b"maxcpus=") {
@@ -129,6 +130,8 @@ pub fn add(cpu: usize) -> Result<()> {
     if cpu >= processors::count() || BLOCK.get().is_none() {
         return Err(Errno::ENODEV);
     }
+    // It makes its idle thread itself, and nobody could be told that there was no memory for that.
+    mm::admit()?;
     let _one = ONE.lock();
     if cpu::online().contains(cpu) {
         return Ok(());
@@ -177,10 +180,7 @@ fn bring_up(cpu: usize) -> core::result::Result<(), &'static str> {
     };
     cpu::of(cpu).set_apic_id(id);
     let area = isolation::make_cpu(cpu).ok_or(NO_MEMORY)?;
-    let stack = Stack::allocate().map_err(|_| NO_MEMORY)?;
-    // It stays the CPU's for ever, running or not: who knows what a CPU that was slow still does.
-    let top = core::mem::ManuallyDrop::new(stack).bounds().end;
-    fill_in(block, top, area);
+    fill_in(block, stack_top(cpu)?, area);
     STATE.store(STARTED, Ordering::SeqCst);
     let begin = Command::Start((block / PAGE) as u8);
     let running = || STATE.load(Ordering::SeqCst) != STARTED;
@@ -199,6 +199,18 @@ fn bring_up(cpu: usize) -> core::result::Result<(), &'static str> {
             Err("it does not start")
         }
     }
+}
+
+/// The end of the stack that a CPU begins on, made if this is the first time. It stays the CPU's for ever, running or
+/// not: who knows what one that was slow still does, until the next INIT.
+fn stack_top(cpu: usize) -> core::result::Result<u64, &'static str> {
+    static TOPS: [AtomicU64; cpu::MAXIMUM] = [const { AtomicU64::new(0) }; cpu::MAXIMUM];
+    let top = &TOPS[cpu];
+    if top.load(Ordering::Relaxed) == 0 {
+        let stack = Stack::allocate().map_err(|_| NO_MEMORY)?;
+        top.store(core::mem::ManuallyDrop::new(stack).bounds().end, Ordering::Relaxed);
+    }
+    Ok(top.load(Ordering::Relaxed))
 }
 
 /// Puts the trampoline below 1 MiB, with what this CPU needs.

@@ -4,6 +4,7 @@ use super::info::BootInfo;
 use crate::mm::layout::direct;
 use crate::{fs, give_up, mm, println, syscall, task};
 use alloc::vec::Vec;
+use ringwall::policy::words;
 
 /// Runs the initramfs's init as process 1. What the loader passed is free memory afterwards.
 pub fn run(info: &BootInfo) -> ! {
@@ -29,7 +30,7 @@ pub fn run(info: &BootInfo) -> ! {
     // SAFETY: the initramfs was copied, and nothing else is on its whole pages.
     unsafe { mm::frame::add_memory(range.start, range.end) };
     let init = Init::from_command_line(command_line);
-    let says = |wanted| command_line.split(u8::is_ascii_whitespace).any(|word| word == wanted);
+    let says = |wanted| words(command_line).any(|word| word == wanted);
     if says(b"ringwall.log_unknown".as_slice()) {
         syscall::system::log_unknown_calls();
     }

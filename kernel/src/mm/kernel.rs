@@ -8,7 +8,8 @@ use super::page::{PAGE, Page};
 use crate::errno::{Errno, Result};
 use crate::sync::Mutex;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::Release};
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 use ringwall::core::paging::{
     ACCESSED, ADDRESS_MASK, DIRTY, KERNEL_TABLE, NO_EXECUTE, PRESENT, WRITABLE, index,
 };
@@ -60,7 +61,8 @@ pub fn unmap(range: Range<u64>) {
         let _guard = TABLES.lock();
         for (address, frame) in range.step_by(PAGE as usize).zip(&mut frames) {
             if let Some(leaf) = leaf(address) {
-                *frame = leaf.swap(0, Relaxed) & ADDRESS_MASK;
+                // Before the look at which CPUs are online: one that comes up says so, and flushes after that.
+                *frame = leaf.swap(0, SeqCst) & ADDRESS_MASK;
                 pages.add(address);
             }
         }

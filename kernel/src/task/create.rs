@@ -286,7 +286,7 @@ pub fn initialize_cpu() {
         exit_signal: 0,
     };
     let process = Arc::new(Process::new(parts, None));
-    let fpu = FpuState::initial().expect("at boot there is memory");
+    let fpu = FpuState::initial().expect("there is memory, at boot and where a CPU is added");
     let thread = Arc::new(Thread::new(0, process, None, fpu));
     thread.set_name(b"idle");
     scheduler::become_idle(thread);

@@ -121,8 +121,9 @@ impl<'a> Policy<'a> {
 /// White space to Linux, if not to [`u8::is_ascii_whitespace`].
 const VERTICAL_TAB: u8 = 0x0b;
 
-/// The kernel's words of a command line: split at white space outside quotes, up to `--`.
-pub(crate) fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+/// The kernel's own words of a command line: split at white space outside quotes, up to `--`. What follows that is for
+/// process 1.
+pub fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut quoted = false;
     line.split(move |&byte| {
         quoted ^= byte == b'"';
