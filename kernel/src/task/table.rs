@@ -11,7 +11,7 @@ mod ask;
 mod groups;
 
 pub(super) use ask::collected;
-pub use ask::{all, counts, find, find_thread, has_children, members};
+pub use ask::{all, counts, find, find_thread, for_each, has_children, members};
 pub(super) use groups::is_orphaned;
 pub use groups::{group_is_orphaned, set_group, set_session};
 

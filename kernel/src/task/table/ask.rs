@@ -40,6 +40,15 @@ pub fn members(group: u32) -> Vec<Arc<Process>> {
     collected(table.group(group).count(), table.group(group).cloned())
 }
 
+/// Runs `each` for all processes, or for those of a group, with the table locked.
+pub fn for_each(group: Option<u32>, mut each: impl FnMut(&Process)) {
+    let table = lock();
+    match group {
+        Some(group) => table.group(group).for_each(|process| each(process)),
+        None => table.processes().for_each(|process| each(process)),
+    }
+}
+
 /// Whether a process has children.
 pub fn has_children(pid: u32) -> bool {
     lock().has_child(pid)
