@@ -1,6 +1,6 @@
 /*
- * Ends that meet other things: a tracer ends while its tracee stops, or while its child asks to be traced. Whatever
- * meets, every process ends and is collected: by this program, to which all of them come in the end. With one CPU
+ * Ends that meet other things: a tracer ends while its tracee stops, or while its child asks to be traced; a group is
+ * killed while its members fork. Whatever meets, every process ends and is collected: by this program, to which all of them come in the end. With one CPU
  * nothing meets; with several it does.
  *
  * Sources: ptrace(2), prctl(2) (PR_SET_CHILD_SUBREAPER), wait(2).
@@ -74,12 +74,30 @@ static void traced_as_parent_ends(unsigned round)
     _exit(0);
 }
 
+/* A group whose only member is ever another one, and that is killed: that one is killed, whoever it is. */
+static void killed_as_it_forks(unsigned round)
+{
+    pid_t leader = fork();
+    if (leader == 0) {
+        setpgid(0, 0);
+        for (time_t end = time(NULL) + 15; time(NULL) < end;)
+            if (fork() > 0)
+                _exit(0);
+        _exit(0);
+    }
+    if (leader < 0)
+        return;
+    setpgid(leader, leader);
+    usleep(round * 97 % 3000);
+    kill(-leader, SIGKILL);
+}
+
 static void check_ends(const char *what, void (*begin)(unsigned), unsigned rounds)
 {
     for (unsigned round = 0; round < rounds; round += 4) {
         for (unsigned i = 0; i < 4; i++)
             begin(round + i);
-        if (!collect_all(20)) {
+        if (!collect_all(10)) {
             check_that(what, false);
             return;
         }
@@ -94,5 +112,6 @@ int main(int argc, char **argv)
     prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     check_ends("a tracee stops as its tracer ends", stops_as_tracer_ends, rounds);
     check_ends("a child is traced as its parent ends", traced_as_parent_ends, rounds);
+    check_ends("a group is killed as it forks", killed_as_it_forks, rounds);
     return check_end("orphans");
 }

@@ -1,4 +1,7 @@
 //! Sets of CPUs, as programs pass and read them, and which CPU a thread gets when it wakes up.
+//!
+//! [`Cpus`] is a value: copied, cut with others, kept in a word for each thread. What several CPUs change at once, of as many as
+//! the entry area has room for, is `ringwall-core`'s `CpuSet`.
 
 use alloc::{format, string::String};
 use core::ops::BitAnd;

@@ -22,8 +22,8 @@ pub use deliver::{deliver, fault, force};
 pub use pending::{Info, Pending, Shared};
 pub(crate) use send::recalculate;
 pub use send::{
-    check_number, discard_ignored, may_signal, retarget, send_to_process, send_to_thread,
-    set_blocked, try_send,
+    check_number, discard_ignored, for_each_of, may_signal, retarget, send_to_process,
+    send_to_thread, set_blocked, try_send,
 };
 pub use stop::{any_stopped, wake_parent};
 pub(crate) use stop::{release, take_part, tell_of_stop, tell_parent_of_stop, thread_ended};

@@ -37,6 +37,18 @@ pub fn send_to_thread(thread: &Thread, info: Info) {
     let _ = try_send(&thread.process, Some(thread), info);
 }
 
+/// Runs `each`, which sends `signal`, for all processes, or for those of a group.
+///
+/// With the table of processes locked: what one of them forks meanwhile is among them, or is not made if its maker is
+/// killed. SIGCONT alone looks into the table itself, and kills nobody.
+pub fn for_each_of(signal: u32, group: Option<u32>, mut each: impl FnMut(&Process)) {
+    match group {
+        _ if signal != raw::SIGCONT => task::table::for_each(group, each),
+        Some(group) => task::table::members(group).iter().for_each(|process| each(process)),
+        None => task::all().iter().for_each(|process| each(process)),
+    }
+}
+
 /// Sends, and says if a real-time signal's queue is full.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use crate::signal::alternate::{self, StackDescription};
 use crate::signal::frame;
 use crate::signal::{self, Action, Info, UNSTOPPABLE, bit};
 use crate::task::wait::for_signal;
-use crate::task::{self, Sleep, Thread, table, work};
+use crate::task::{self, Sleep, Thread, work};
 use crate::{sync, time, user};
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as raw;
@@ -219,11 +219,7 @@ fn kill(frame: &mut Frame) -> Result<usize> {
     let own = &task::current().process;
     let group = match frame.rdi() as i32 {
         0 => own.group(),
-        -1 => {
-            let all = task::all();
-            let others = all.iter().filter(|other| other.pid != own.pid && !other.is_init());
-            return send_to_several(others, info);
-        }
+        -1 => return send_to_several(None, |other| other.pid != own.pid && !other.is_init(), info),
         i32::MIN => return Err(Errno::ESRCH),
         group if group < 0 => group.unsigned_abs(),
         pid => {
@@ -231,22 +227,24 @@ fn kill(frame: &mut Frame) -> Result<usize> {
             return send(&process, None, info);
         }
     };
-    let members = table::members(group);
-    send_to_several(members.iter(), info)
+    send_to_several(Some(group), |_| true, info)
 }
 
-/// Succeeds if one sending did.
-fn send_to_several<'a>(
-    targets: impl Iterator<Item = &'a alloc::sync::Arc<task::Process>>,
+/// Sends to those of a group, or of all processes, that are `wanted`. Succeeds if one sending did.
+fn send_to_several(
+    group: Option<u32>,
+    wanted: impl Fn(&task::Process) -> bool,
     info: Info,
 ) -> Result<usize> {
     let mut outcome = Err(Errno::ESRCH);
-    for target in targets {
-        let sent = send(target, None, info);
-        if outcome.is_err() {
-            outcome = sent;
+    signal::for_each_of(info.number(), group, |target| {
+        if wanted(target) {
+            let sent = send(target, None, info);
+            if outcome.is_err() {
+                outcome = sent;
+            }
         }
-    }
+    });
     outcome
 }
 

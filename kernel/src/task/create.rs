@@ -15,7 +15,7 @@ use super::process::{Parts, Process};
 use super::stack::Stack;
 use super::switch::SAVED_BYTES;
 use super::table;
-use super::thread::Thread;
+use super::thread::{Thread, work};
 use super::{current, exec, ptrace, scheduler, segments, way};
 use crate::arch::{cpu, fpu::FpuState, selectors::Selectors};
 use crate::errno::{Errno, Result};
@@ -159,11 +159,16 @@ fn make(
     let selectors = if sets_base { selectors.without_fs() } else { selectors };
     prepare(&child, &registers, (fs_base, gs_base), selectors);
     segments::inherit(&child, wanted.segment);
+    let mut table = table::lock();
     if !is_thread {
-        table::lock().reserve_member(parent.process.group())?;
+        table.reserve_member(parent.process.group())?;
+        // Who kills a group has the table locked: it finds the child there, or the child does not come to be. The caller
+        // never sees this.
+        if parent.pending_work() & work::KILL != 0 {
+            return Err(Errno::EAGAIN);
+        }
     }
     process.add_thread(&child)?;
-    let mut table = table::lock();
     if !is_thread {
         let parent = &parent.process;
         let adopter = if wanted.has(raw::CLONE_PARENT) {

@@ -88,14 +88,12 @@ pub fn exit_work(frame: &mut Frame) {
 /// `ESRCH` if the group has no members.
 pub fn signal_group(group: u32, signal: u32) -> Result<()> {
     let info = signal::Info::kernel(signal);
-    let members = table::members(group);
-    if members.is_empty() {
-        return Err(Errno::ESRCH);
-    }
-    for process in members {
-        signal::send_to_process(&process, info);
-    }
-    Ok(())
+    let mut any = false;
+    signal::for_each_of(signal, Some(group), |process| {
+        any = true;
+        signal::send_to_process(process, info);
+    });
+    if any { Ok(()) } else { Err(Errno::ESRCH) }
 }
 
 /// Sends a signal to the current thread (SIGPIPE and the like).

@@ -1,5 +1,9 @@
 //! Processes: what threads share.
 
+mod properties;
+mod threads;
+mod time;
+
 use super::credentials::Credentials;
 use super::resources::Limits;
 use super::table;
@@ -213,105 +217,6 @@ impl Process {
         }
     }
 
-    /// Its threads.
-    pub fn threads(&self) -> Vec<Arc<Thread>> {
-        let threads = self.threads.lock();
-        table::collected(threads.len(), threads.iter().cloned())
-    }
-
-    /// Number of its threads.
-    pub fn thread_count(&self) -> usize {
-        self.threads.lock().len()
-    }
-
-    /// Identifiers of its threads, in order.
-    pub fn thread_ids(&self) -> Vec<u32> {
-        let mut ids = {
-            let threads = self.threads.lock();
-            table::collected(threads.len(), threads.iter().map(|thread| thread.tid()))
-        };
-        ids.sort_unstable();
-        ids
-    }
-
-    /// The thread whose identifier is the process's, unless it has ended.
-    pub fn leader(&self) -> Option<Arc<Thread>> {
-        let threads = self.threads.lock();
-        // It is the first unless threads before it ended: those swap places.
-        threads.iter().find(|thread| thread.tid() == self.pid).cloned()
-    }
-
-    /// Whether its first thread is traced.
-    pub(crate) fn leader_is_traced(&self) -> bool {
-        super::ptrace::any() && self.leader().is_some_and(|leader| leader.is_traced())
-    }
-
-    /// The leader, or any thread if it has ended; `None` once all have.
-    pub fn some_thread(&self) -> Option<Arc<Thread>> {
-        self.leader().or_else(|| self.threads.lock().first().cloned())
-    }
-
-    /// Adds a thread, unless the process is ending.
-    pub(super) fn add_thread(&self, thread: &Arc<Thread>) -> crate::errno::Result<()> {
-        use crate::errno::Errno;
-        let mut threads = self.threads.lock();
-        if self.ending().is_some() || self.executing.load(Ordering::Relaxed) {
-            // The caller is about to be killed: it never sees this.
-            return Err(Errno::EAGAIN);
-        }
-        threads.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-        thread.slot.store(threads.len(), Ordering::Relaxed);
-        threads.push(Arc::clone(thread));
-        if self.signals.lock().stopped_by().is_some() {
-            // The others were told to stop before this one was there.
-            thread.add_work(super::work::SIGNAL);
-        }
-        Ok(())
-    }
-
-    /// Takes a thread out; gives the number left. Unless that is 0, [`Process::has_left`] follows.
-    pub(super) fn remove_thread(&self, thread: &Thread) -> usize {
-        let (gone, left) = {
-            let mut threads = self.threads.lock();
-            let slot = thread.slot.load(Ordering::Relaxed);
-            let gone = threads.swap_remove(slot);
-            if let Some(moved) = threads.get(slot) {
-                moved.slot.store(slot, Ordering::Relaxed);
-            }
-            if !threads.is_empty() {
-                self.leaving.fetch_add(1, Ordering::Relaxed);
-            }
-            (gone, threads.len())
-        };
-        drop(gone);
-        left
-    }
-
-    /// A thread that was taken out has no relation to the process any more that others could see.
-    pub(super) fn has_left(&self) {
-        self.leaving.fetch_sub(1, Ordering::SeqCst);
-        if self.executing.load(Ordering::SeqCst) {
-            self.thread_ended.wake_all();
-        }
-    }
-
-    /// Whether all that were taken out of the list have left for good.
-    pub(super) fn nobody_leaves(&self) -> bool {
-        self.leaving.load(Ordering::SeqCst) == 0
-    }
-
-    /// Whether one thread is left, and all others have left for good.
-    pub(super) fn is_single(&self) -> bool {
-        self.thread_count() == 1 && self.nobody_leaves()
-    }
-
-    /// The last thread waits for the others that leave. They do not sleep on their way.
-    pub(super) fn wait_for_leaving(&self) {
-        while !self.nobody_leaves() {
-            crate::sync::relax();
-        }
-    }
-
     /// The wait status it will end with, once that is decided.
     pub fn ending(&self) -> Option<u32> {
         let exit = self.exit.load(Ordering::Acquire);
@@ -330,31 +235,6 @@ impl Process {
 
     pub(super) fn set_zombie(&self) {
         self.zombie.store(true, Ordering::Release);
-    }
-
-    /// Adds time on a CPU.
-    #[inline]
-    pub(super) fn account(&self, nanoseconds: u64) {
-        self.cpu_time.fetch_add(nanoseconds, Ordering::Relaxed);
-    }
-
-    /// Nanoseconds its threads have run, dead ones included.
-    pub fn cpu_time(&self) -> u64 {
-        let mut total = self.cpu_time.load(Ordering::Relaxed);
-        let now = crate::time::now();
-        for thread in self.threads.lock().iter() {
-            if thread.is_on_cpu() {
-                total += now.saturating_sub(thread.since.load(Ordering::Relaxed));
-            }
-        }
-        // While a thread leaves a CPU, what it has run there may be in neither part for a moment. A clock does not
-        // go back.
-        self.told_time.fetch_max(total, Ordering::Relaxed).max(total)
-    }
-
-    /// Nanoseconds its collected children have run, with theirs.
-    pub fn children_time(&self) -> u64 {
-        self.children_time.load(Ordering::Relaxed)
     }
 
     /// Whether signal 0 and its like reach it: it has not been collected.
@@ -384,81 +264,5 @@ impl Process {
     /// Whether PR_SET_NO_NEW_PRIVS was used.
     pub fn no_new_privileges(&self) -> bool {
         self.no_new_privileges.load(Ordering::Relaxed)
-    }
-}
-
-impl Process {
-    /// Looks at the process's processor time: timers that have ended, RLIMIT_CPU. True if it has
-    /// to be looked at again soon.
-    pub(super) fn check_cpu_limits(&self, _now: u64) -> bool {
-        use crate::signal::{Info, send_to_process};
-        use linux_raw_sys::general as raw;
-        if !self.intervals.is_watched() {
-            return false;
-        }
-        let time = self.cpu_time();
-        self.intervals.check_cpu(self, time);
-        let (soft, hard) = self.limits.lock().get(raw::RLIMIT_CPU);
-        let seconds = time / crate::time::SECOND;
-        if seconds >= hard {
-            send_to_process(self, Info::kernel(raw::SIGKILL));
-        } else if seconds >= soft {
-            // Once more each second, as Linux does.
-            self.limits.lock().raise_soft(raw::RLIMIT_CPU, seconds + 1);
-            send_to_process(self, Info::kernel(raw::SIGXCPU));
-        }
-        true
-    }
-}
-
-/// What prctl and personality keep.
-impl Process {
-    /// Signal it gets when its parent ends; 0 for none.
-    pub fn death_signal(&self) -> u32 {
-        self.death_signal.load(Ordering::Relaxed)
-    }
-
-    /// Sets [`Process::death_signal`].
-    pub fn set_death_signal(&self, signal: u32) {
-        self.death_signal.store(signal, Ordering::Relaxed);
-    }
-
-    /// PR_GET_DUMPABLE.
-    pub fn dumpable(&self) -> u32 {
-        self.dumpable.load(Ordering::Relaxed)
-    }
-
-    /// PR_SET_DUMPABLE.
-    pub fn set_dumpable(&self, value: u32) {
-        self.dumpable.store(value, Ordering::Relaxed);
-    }
-
-    /// PR_SET_NO_NEW_PRIVS; there is no way back.
-    pub fn set_no_new_privileges(&self) {
-        self.no_new_privileges.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether orphans among its descendants become its children.
-    pub fn is_subreaper(&self) -> bool {
-        self.is_subreaper.load(Ordering::Relaxed)
-    }
-
-    /// Sets [`Process::is_subreaper`].
-    pub fn set_subreaper(&self, value: bool) {
-        self.is_subreaper.store(value, Ordering::Relaxed);
-    }
-
-    /// Sets the personality unless `value` only asks; gives the old one.
-    pub fn exchange_personality(&self, value: u32) -> u32 {
-        const ASK: u32 = u32::MAX;
-        match value {
-            ASK => self.personality.load(Ordering::Relaxed),
-            value => self.personality.swap(value, Ordering::Relaxed),
-        }
-    }
-
-    /// Sets the nice value, which is kept within -20 to 19.
-    pub fn set_nice(&self, value: i32) {
-        self.nice.store(value.clamp(-20, 19).cast_unsigned(), Ordering::Relaxed);
     }
 }

@@ -7,6 +7,14 @@
 //!
 //! Lock order: the table's lock comes before every other lock of this area.
 
+mod ask;
+mod groups;
+
+pub(super) use ask::collected;
+pub use ask::{all, counts, find, find_thread, for_each, has_children, members};
+pub(super) use groups::is_orphaned;
+pub use groups::{group_is_orphaned, set_group, set_session};
+
 use super::{Process, Thread};
 use crate::errno::{Errno, Result};
 use crate::sync::{Mutex, MutexGuard};
@@ -371,120 +379,4 @@ impl Table {
         self.release(process.pid);
         Some(node.process)
     }
-}
-
-/// Finds a process by identifier.
-pub fn find(pid: u32) -> Option<Arc<Process>> {
-    lock().process(pid).cloned()
-}
-
-/// Finds a thread by identifier.
-pub fn find_thread(tid: u32) -> Option<Arc<Thread>> {
-    lock().thread(tid).cloned()
-}
-
-/// A list of as many as `most`; an empty one if there is no memory for it.
-pub(super) fn collected<T>(most: usize, items: impl Iterator<Item = T>) -> Vec<T> {
-    let mut list = Vec::new();
-    if list.try_reserve_exact(most).is_ok() {
-        list.extend(items.take(most));
-    }
-    list
-}
-
-/// All processes, for /proc, by identifier.
-pub fn all() -> Vec<Arc<Process>> {
-    let mut processes = {
-        let table = lock();
-        let nodes = table.entries.values().filter_map(|entry| entry.node.as_ref());
-        collected(table.processes, nodes.map(|node| Arc::clone(&node.process)))
-    };
-    processes.sort_unstable_by_key(|process| process.pid);
-    processes
-}
-
-/// The processes of a group.
-pub fn members(group: u32) -> Vec<Arc<Process>> {
-    let table = lock();
-    collected(table.group(group).count(), table.group(group).cloned())
-}
-
-/// Whether a process has children.
-pub fn has_children(pid: u32) -> bool {
-    lock().has_child(pid)
-}
-
-/// Whether no member of a group has a parent in the same session but another group, who could let
-/// it go on after a stop: what a terminal asks before it stops a group.
-pub fn group_is_orphaned(group: u32) -> bool {
-    let table = lock();
-    is_orphaned(&table, group, None)
-}
-
-/// As [`group_is_orphaned`], as if `ignored` had ended.
-pub(super) fn is_orphaned(table: &Table, group: u32, ignored: Option<&Process>) -> bool {
-    table.group(group).all(|member| {
-        if ignored.is_some_and(|ignored| ignored.pid == member.pid) || member.is_zombie() {
-            return true;
-        }
-        let Some(parent) = table.process(member.parent_id()) else { return true };
-        parent.pid == 1 || parent.group() == group || parent.session() != member.session()
-    })
-}
-
-/// Number of processes and of threads, threads made since boot, and the last identifier given
-/// out, for /proc/loadavg, /proc/stat and sysinfo.
-pub fn counts() -> (usize, usize, u64, u32) {
-    let table = lock();
-    (table.processes, table.threads, table.forks, table.last)
-}
-
-/// setpgid: moves `pid` (0: the caller) to `group` (0: one of its own).
-///
-/// # Errors
-/// `ESRCH`, `EPERM`, `EACCES`, `EINVAL`.
-pub fn set_group(pid: i32, group: i32) -> Result<()> {
-    if group < 0 {
-        return Err(Errno::EINVAL);
-    }
-    let caller = Arc::clone(&super::current().process);
-    let mut table = lock();
-    let process = match pid {
-        0 => Arc::clone(&caller),
-        pid => Arc::clone(table.process(pid.cast_unsigned()).ok_or(Errno::ESRCH)?),
-    };
-    if process.pid != caller.pid {
-        if process.parent_id() != caller.pid {
-            return Err(Errno::ESRCH);
-        }
-        if process.session() != caller.session() {
-            return Err(Errno::EPERM);
-        }
-        if process.has_executed.load(Ordering::Relaxed) {
-            return Err(Errno::EACCES);
-        }
-    }
-    if process.session() == process.pid {
-        return Err(Errno::EPERM);
-    }
-    let group = if group == 0 { process.pid } else { group.cast_unsigned() };
-    if group != process.pid && table.session_of_group(group) != Some(process.session()) {
-        return Err(Errno::EPERM);
-    }
-    table.reserve_member(group)?;
-    table.set_group(&process, group);
-    Ok(())
-}
-
-/// setsid: the process leaves its group and session for new ones of its own.
-///
-/// # Errors
-/// `EPERM` if it leads a session, or there is a group of its name.
-pub fn set_session(process: &Process) -> Result<()> {
-    let mut table = lock();
-    if process.session() == process.pid || table.group(process.pid).next().is_some() {
-        return Err(Errno::EPERM);
-    }
-    table.set_session(process);
-    Ok(())
 }

@@ -4,7 +4,13 @@
 //! or from it. The scheduler holds one reference to each thread from its creation until the switch
 //! away from it after its end; run queues and CPUs point to threads on the strength of that one.
 
-use super::{Process, cpus, ptrace::Tracee, scheduler, segments::Segments, stack::Stack};
+mod current;
+mod sleep;
+
+pub use current::CurrentThread;
+pub use sleep::Sleep;
+
+use super::{Process, cpus, ptrace::Tracee, segments::Segments, stack::Stack};
 use crate::arch::{fpu::FpuState, selectors::Selectors};
 use crate::breaks::Break;
 use crate::errno::{Errno, Result};
@@ -12,11 +18,7 @@ use crate::signal::{AlternateStack, Pending};
 use crate::sync::{Mutex, Once};
 use alloc::{boxed::Box, sync::Arc};
 use core::cell::UnsafeCell;
-use core::marker::PhantomData;
-use core::ops::Deref;
-use core::sync::atomic::{
-    AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
-};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use ringwall::Frame;
 use ringwall_rules::affinity::Cpus;
 use ringwall_rules::ports::Permissions;
@@ -37,35 +39,6 @@ pub mod work {
     /// Isolation was switched: the way to ring 3 is to be chosen anew.
     pub const WAY: u32 = 32;
 }
-
-/// How a thread sleeps, or which sleepers a wake-up is for: a set.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Sleep(u32);
-
-impl Sleep {
-    /// Signals end the sleep.
-    pub const INTERRUPTIBLE: Sleep = Sleep(1);
-    /// Only being killed ends it.
-    pub const KILLABLE: Sleep = Sleep(2);
-    /// Nothing but the event ends it.
-    pub const UNINTERRUPTIBLE: Sleep = Sleep(4);
-    /// Stopped by a signal.
-    pub const STOPPED: Sleep = Sleep(8);
-    /// Stopped for a tracer.
-    pub const TRACED: Sleep = Sleep(16);
-    /// Stopped for a tracer that is at work on it: nothing wakes it before that has ended.
-    const FROZEN: Sleep = Sleep(32);
-    /// Every sleep that waits for an event.
-    pub const ANY: Sleep = Sleep(7);
-    /// Every sleep that a kill ends.
-    pub const KILL: Sleep = Sleep(1 | 2 | 8 | 16);
-}
-
-/// State word: 0 while running or waiting for a CPU, else the [`Sleep`] and these.
-const AWAKE: u32 = 0;
-/// The sleeper has left its run queue; waking it means to put it back.
-const OFF_QUEUE: u32 = 1 << 8;
-const DEAD: u32 = 1 << 9;
 
 /// What a switch saves besides what is on the stack.
 pub(crate) struct Context {
@@ -170,7 +143,7 @@ impl Thread {
             tid: AtomicU32::new(tid),
             process,
             work: AtomicU32::new(0),
-            state: AtomicU32::new(Sleep::UNINTERRUPTIBLE.0 | OFF_QUEUE),
+            state: AtomicU32::new(Sleep::UNINTERRUPTIBLE.0 | sleep::OFF_QUEUE),
             on_cpu: AtomicBool::new(false),
             cpu: AtomicU32::new(crate::arch::cpu::index() as u32),
             affinity: AtomicU64::new(Cpus::ALL.0),
@@ -242,24 +215,6 @@ impl Thread {
         }
     }
 
-    /// Letter of /proc/PID/stat: R, S, D, T, Z.
-    pub fn state_letter(&self) -> char {
-        let state = self.state.load(Ordering::Relaxed);
-        if state & DEAD != 0 {
-            'X'
-        } else if state & Sleep::STOPPED.0 != 0 {
-            'T'
-        } else if state & (Sleep::TRACED.0 | Sleep::FROZEN.0) != 0 {
-            't'
-        } else if state & Sleep::INTERRUPTIBLE.0 != 0 {
-            'S'
-        } else if state != AWAKE {
-            'D'
-        } else {
-            'R'
-        }
-    }
-
     /// What has to be done before the thread returns to ring 3: bits of [`work`].
     #[inline(always)]
     pub fn pending_work(&self) -> u32 {
@@ -304,63 +259,6 @@ impl Thread {
         self.is_interrupted(Sleep::INTERRUPTIBLE)
     }
 
-    /// Marks the thread, which is the current one, as about to sleep.
-    pub(crate) fn prepare_to_sleep(&self, how: Sleep) {
-        // Sequentially consistent: the look at the condition that follows must not come before it.
-        self.state.store(how.0, Ordering::SeqCst);
-    }
-
-    /// Takes back [`Thread::prepare_to_sleep`].
-    pub(crate) fn stay_awake(&self) {
-        self.state.store(AWAKE, Ordering::Release);
-    }
-
-    /// Wakes the thread if it sleeps in one of the ways of `kinds`. True if it did.
-    pub fn wake(&self, kinds: Sleep) -> bool {
-        // What the sleeper waits for was made true before this, and is seen by all before its state is looked at.
-        fence(Ordering::SeqCst);
-        loop {
-            let state = self.state.load(Ordering::SeqCst);
-            if state & kinds.0 == 0 {
-                return false;
-            }
-            if self.state.compare_exchange(state, AWAKE, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-            {
-                if state & OFF_QUEUE != 0 {
-                    scheduler::enqueue(self);
-                }
-                return true;
-            }
-        }
-    }
-
-    /// Keeps a thread that is stopped for its tracer where it is, off every CPU, until
-    /// [`Thread::thaw`]. False if it is not stopped so.
-    pub(crate) fn freeze(&self) -> bool {
-        loop {
-            let state = self.state.load(Ordering::SeqCst);
-            if state & Sleep::TRACED.0 == 0 {
-                return false;
-            }
-            let gone = Sleep::TRACED.0 | OFF_QUEUE;
-            let frozen = Sleep::FROZEN.0 | OFF_QUEUE;
-            // On another CPU it may still be on its way off its stack: it gets the mark when it is off it.
-            if self.state.compare_exchange(gone, frozen, Ordering::SeqCst, Ordering::SeqCst).is_ok()
-            {
-                return true;
-            }
-            crate::sync::relax();
-        }
-    }
-
-    /// Undoes [`Thread::freeze`]; a thread that has to end meanwhile wakes up.
-    pub(crate) fn thaw(&self) {
-        self.state.store(Sleep::TRACED.0 | OFF_QUEUE, Ordering::SeqCst);
-        if self.pending_work() & work::KILL != 0 {
-            self.wake(Sleep::TRACED);
-        }
-    }
-
     /// Whether a signal that is sent now reaches the thread: not if it blocks it or is stopped.
     pub(crate) fn wants(&self, signal: u32) -> bool {
         let stopped = Sleep::STOPPED.0 | Sleep::TRACED.0 | Sleep::FROZEN.0;
@@ -375,35 +273,9 @@ impl Thread {
         (blocked | self.awaited.load(Ordering::Acquire)) & crate::signal::bit(signal) != 0
     }
 
-    /// The thread, which was switched away from, is off its stack: true if it really sleeps, and who wakes it from
-    /// now on puts it on a queue; false if it is awake.
-    #[inline]
-    pub(super) fn leave_queue(&self) -> bool {
-        let state = self.state.load(Ordering::Acquire);
-        state != AWAKE
-            && self
-                .state
-                .compare_exchange(state, state | OFF_QUEUE, Ordering::SeqCst, Ordering::SeqCst)
-                .is_ok()
-    }
-
-    /// Whether it neither sleeps, nor is about to, nor has ended.
-    #[inline(always)]
-    pub(super) fn is_awake(&self) -> bool {
-        self.state.load(Ordering::Acquire) == AWAKE
-    }
-
     /// Whether it has begun to end, and looks for its tracees later.
     pub(super) fn ends(&self) -> bool {
         self.ends.load(Ordering::SeqCst)
-    }
-
-    pub(super) fn set_dead(&self) {
-        self.state.store(DEAD, Ordering::Release);
-    }
-
-    pub(super) fn is_dead(&self) -> bool {
-        self.state.load(Ordering::Relaxed) & DEAD != 0
     }
 
     /// CPU `cpu` switches to it.
@@ -505,65 +377,5 @@ impl Thread {
     /// Signals blocked now, as a set (bit 0 is signal 1).
     pub fn blocked(&self) -> u64 {
         self.blocked.load(Ordering::Relaxed)
-    }
-}
-
-/// The running thread, borrowed: it cannot end while its own code runs. Not to be sent elsewhere.
-#[derive(Clone, Copy)]
-pub struct CurrentThread(&'static Thread, PhantomData<*const ()>);
-
-impl CurrentThread {
-    /// # Safety
-    /// `thread` is the thread that executes this.
-    #[inline(always)]
-    pub(super) unsafe fn new(thread: &'static Thread) -> CurrentThread {
-        CurrentThread(thread, PhantomData)
-    }
-
-    /// A counted reference.
-    pub fn arc(&self) -> Arc<Thread> {
-        // SAFETY: every thread lives in an `Arc` whose count the scheduler holds while it runs.
-        unsafe { Arc::increment_strong_count(self.0) };
-        // SAFETY: this takes over the count made above.
-        unsafe { Arc::from_raw(self.0) }
-    }
-
-    /// The process's memory, borrowed. Must not be held over exec.
-    ///
-    /// # Panics
-    /// For the idle thread, which has none.
-    #[inline(always)]
-    pub fn mm(&self) -> &'static crate::mm::Mm {
-        // SAFETY: this runs as a thread of the process, and only exec and exit, which do not come
-        // back to the borrower, replace its memory.
-        unsafe { self.0.process.mm.borrow() }.expect("the thread has memory")
-    }
-
-    /// The process's descriptors, borrowed. Must not be held over exec or unshare.
-    ///
-    /// # Panics
-    /// For the idle thread, which has none.
-    #[inline(always)]
-    pub fn files(&self) -> &'static crate::fs::FileTable {
-        // SAFETY: as in `mm`.
-        unsafe { self.0.process.files.borrow() }.expect("the thread has files")
-    }
-
-    /// The process's root, working directory and umask, borrowed.
-    ///
-    /// # Panics
-    /// For the idle thread, which has none.
-    #[inline(always)]
-    pub fn paths(&self) -> &'static crate::fs::Paths {
-        // SAFETY: as in `mm`.
-        unsafe { self.0.process.paths.borrow() }.expect("the thread has paths")
-    }
-}
-
-impl Deref for CurrentThread {
-    type Target = Thread;
-    #[inline(always)]
-    fn deref(&self) -> &Thread {
-        self.0
     }
 }
