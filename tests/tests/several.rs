@@ -58,8 +58,8 @@ fn affinity_that_stealing_ignores_is_noticed() {
 }
 
 /// Fork, thread, mmap, signal and pipe storms.
-const STORMS: [&str; 6] =
-    ["execstorm", "forkstorm", "mapstorm", "pipestorm", "signals", "threadstorm"];
+const STORMS: [&str; 7] =
+    ["execstorm", "forkstorm", "mapstorm", "pipestorm", "signals", "threadstorm", "tracestorm"];
 
 /// Starts all storms at once, again and again for so long, and says which of them ended well and how often, and what came
 /// of the NMIs, once no more of them come. Without /dev/null the shell starts nothing in the background.
@@ -71,7 +71,8 @@ fn storms(time: Duration) -> String {
          storm() {{ /bin/$1 >/tmp/$1 2>&1 && grep -q \"^PASS $1\" /tmp/$1 && echo >>/tmp/well-$1 ||\
          {{ echo LOST $1; tail -n 30 /tmp/$1; }}; }}\n\
          while [ $(date +%s) -lt $end ]; do\n\
-         for name in {storms}; do storm $name & done; wait; rounds=$((rounds+1)); echo round $rounds\n\
+         for name in {storms}; do storm $name & done; wait; rounds=$((rounds+1))\n\
+         echo round $rounds: $(cut -d. -f1 /proc/uptime) seconds up\n\
          done\necho weathered $rounds\n\
          nmis() {{ grep NMI: /proc/interrupts; }}\n\
          until [ \"$before\" = \"$(nmis)\" ]; do before=$(nmis); sleep 3; done\n\
@@ -115,9 +116,9 @@ fn weather(time: Duration) {
     }
     running.wait_for("weathered ", Duration::from_secs(1));
     running.wait_for("READY\n", LIMIT);
-    let text = running.guest.console.text();
-    println!("{injected} NMIs were injected into each CPU; from `weathered` on the guest said:");
-    println!("{}", text.split_once("weathered ").unwrap_or_default().1);
+    let (text, seconds) = (running.guest.console.text(), start.elapsed().as_secs());
+    println!("{injected} NMIs were injected into each CPU in {seconds} seconds; the guest said:");
+    println!("{}", text.split_once("storms begin\n").unwrap_or_default().1);
 
     assert!(!text.contains("LOST"), "a storm did not end well:\n{text}");
     let rounds = text.lines().filter(|line| line.starts_with("round ")).count() as u64;
