@@ -39,7 +39,8 @@ impl Steps<'_> {
         if let At::Serving { .. } = self.me().at {
             let then = Then::Answer { sender: sender as u8, left, back };
             self.step("flushes and answers", At::Kernel, |state, cpu| {
-                if state.cpus[cpu].flush(letter, &settings) {
+                let open = state.is_open();
+                if state.cpus[cpu].flush(letter, open, &settings) {
                     state.cpus[cpu].at = At::Reading(then);
                 } else {
                     state.cpus[cpu].at = follows(then);

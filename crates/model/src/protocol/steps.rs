@@ -213,6 +213,11 @@ impl Steps<'_> {
         self.switches();
         if matters(self.me().space, &settings) {
             self.step("goes to ring 3", At::User, |state, cpu| state.cpus[cpu].exit(&settings));
+            if self.me().space == A && self.state.is_open() {
+                self.step("goes to ring 3 under the kernel root", At::User, |state, cpu| {
+                    state.cpus[cpu].exit_open(&settings);
+                });
+            }
             self.step("idles", At::Idle, |state, cpu| {
                 state.cpus[cpu].resting = true;
                 if state.cpus[cpu].space == A {
@@ -230,7 +235,10 @@ impl Steps<'_> {
         {
             self.step_with("maps", item::AGAIN, At::Kernel, |state, _| state.mapped |= item::AGAIN);
         }
-        for item in [item::PAGE, item::AGAIN, item::TABLE, item::SHARED] {
+        if settings.items & item::OPEN & !(self.state.mapped | self.state.taken) != 0 {
+            self.step_with("gives", item::OPEN, At::Kernel, |state, _| state.mapped |= item::OPEN);
+        }
+        for item in [item::PAGE, item::AGAIN, item::TABLE, item::SHARED, item::OPEN] {
             if self.state.mapped & item & !self.state.taken == 0 {
                 continue;
             }
@@ -270,7 +278,8 @@ impl Steps<'_> {
             }),
             Late::Flush(letter, left, back) => {
                 self.step("flushes", serving(left, back), |state, cpu| {
-                    if state.cpus[cpu].flush(letter, &settings) {
+                    let open = state.is_open();
+                    if state.cpus[cpu].flush(letter, open, &settings) {
                         state.cpus[cpu].see(state.generation);
                         state.cpus[cpu].flush_whole(&settings);
                     }
