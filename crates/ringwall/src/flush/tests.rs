@@ -49,8 +49,9 @@ fn root(space: &AddressSpace) -> u64 {
 
 impl Trapped {
     fn switch(&mut self, space: &AddressSpace) -> Vec<Instruction> {
+        let stack = self.task_stack();
         // SAFETY: it stays; what is privileged does nothing here.
-        self.run(|| unsafe { switch_to(space, VirtAddr::zero()) })
+        self.run(|| unsafe { switch_to(space, stack) })
     }
 
     /// Takes pages out of `space`, on the one CPU there is.
@@ -63,18 +64,22 @@ impl Trapped {
         })
     }
 
-    /// The value that an exit to ring 3 writes, by SYSRETQ and by IRETQ, and back.
+    /// The value that an exit to ring 3 writes, by SYSRETQ or by IRETQ; and back by SYSCALL or an interrupt, where the
+    /// kernel half is kept.
     fn leave(&mut self, by_sysret: bool) -> u64 {
-        let ends = match by_sysret {
-            true => [Instruction::Swapgs, Instruction::Sysretq],
-            false => [Instruction::Swapgs, Instruction::Iretq],
-        };
-        let done = self.exit(&Text::new(Variant::Pcid), by_sysret);
+        let text = Text::new(Variant::Pcid);
+        let done = self.exit(&text, by_sysret);
         let [Instruction::WriteCr3(cr3), end @ ..] = &done[..] else { panic!("{done:?}") };
-        assert_eq!(end, ends);
-        self.enter();
+        assert_eq!(end, [Instruction::Swapgs, left_by(by_sysret)]);
+        let kernel = cr3 & !USER | NO_FLUSH;
+        let expected = [Instruction::Swapgs, Instruction::WriteCr3(kernel)];
+        assert_eq!(self.enter(&text, by_sysret), expected);
         *cr3
     }
+}
+
+fn left_by(by_sysret: bool) -> Instruction {
+    if by_sysret { Instruction::Sysretq } else { Instruction::Iretq }
 }
 
 fn pages(addresses: &[u64]) -> Pages {
@@ -85,7 +90,7 @@ fn pages(addresses: &[u64]) -> Pages {
 
 #[test]
 fn each_call_is_the_instruction_it_says() {
-    let mut cpu = Trapped::new(INVPCID);
+    let mut cpu = Trapped::new(0, INVPCID);
     for cr3 in [0x5000, 0x6803 | NO_FLUSH, 0xf_ffff_ffff_e001] {
         assert_eq!(cpu.run(|| ThisCpu.write_cr3(cr3)), [Instruction::WriteCr3(cr3)]);
     }
@@ -110,7 +115,7 @@ fn each_call_is_the_instruction_it_says() {
 fn the_first_exit_after_a_switch_flushes_and_the_second_keeps() {
     let mut memory = Memory::new();
     let [a, b] = spaces(PCID, &mut memory);
-    let mut cpu = Trapped::new(PCID);
+    let mut cpu = Trapped::new(0, PCID);
     for by_sysret in [true, false] {
         assert_eq!(cpu.switch(&a), [Instruction::WriteCr3(root(&a) | 2 | kept(by_sysret))]);
         assert_eq!(cpu.switch(&a), [], "it is loaded");
@@ -132,7 +137,7 @@ fn a_page_goes_from_both_halves() {
     let page = 0x40_0000;
     for features in [INVPCID, PCID] {
         let [space] = spaces(features, &mut memory);
-        let mut cpu = Trapped::new(features);
+        let mut cpu = Trapped::new(0, features);
         cpu.switch(&space);
         cpu.leave(true);
         let both = [
@@ -151,7 +156,7 @@ fn a_page_goes_from_both_halves() {
 fn a_mark_waits_for_its_own_space() {
     let mut memory = Memory::new();
     let [a, b] = spaces(PCID, &mut memory);
-    let mut cpu = Trapped::new(PCID);
+    let mut cpu = Trapped::new(0, PCID);
     for space in [&a, &b, &a] {
         cpu.switch(space);
         cpu.leave(true);
@@ -167,7 +172,7 @@ fn a_mark_waits_for_its_own_space() {
 fn a_table_and_all_else_go_by_the_mark() {
     let mut memory = Memory::new();
     let [space] = spaces(INVPCID, &mut memory);
-    let mut cpu = Trapped::new(INVPCID);
+    let mut cpu = Trapped::new(0, INVPCID);
     cpu.switch(&space);
     cpu.leave(true);
     let mut table = Pages::NONE;
@@ -186,13 +191,14 @@ fn a_table_and_all_else_go_by_the_mark() {
 fn an_open_exit_leaves_the_mark_alone() {
     let mut memory = Memory::new();
     let [space] = spaces(PCID, &mut memory);
-    let mut cpu = Trapped::new(PCID);
+    let mut cpu = Trapped::new(0, PCID);
     cpu.switch(&space);
     cpu.leave(true);
     cpu.retire(&space, pages(&[0x1000]));
     for by_sysret in [true, false] {
-        let done = cpu.exit(&Text::new(Variant::Open), by_sysret);
-        assert!(!done.iter().any(|one| matches!(one, Instruction::WriteCr3(_))), "{done:?}");
+        let text = Text::new(Variant::Open);
+        assert_eq!(cpu.exit(&text, by_sysret), [Instruction::Swapgs, left_by(by_sysret)]);
+        assert_eq!(cpu.enter(&text, by_sysret), [Instruction::Swapgs]);
     }
     assert_eq!(cpu.exit_cr3(), root(&space) | USER | 2);
     assert_eq!(cpu.leave(true), root(&space) | USER | 2);
@@ -202,13 +208,15 @@ fn an_open_exit_leaves_the_mark_alone() {
 fn without_pcid_no_bit_is_set_that_would_fault() {
     let mut memory = Memory::new();
     let [a, b] = spaces(NO_PCID, &mut memory);
-    let mut cpu = Trapped::new(NO_PCID);
+    let mut cpu = Trapped::new(0, NO_PCID);
     for space in [&a, &b, &a] {
         assert_eq!(cpu.switch(space), [Instruction::WriteCr3(root(space))]);
         for by_sysret in [true, false] {
-            let done = cpu.exit(&Text::new(Variant::Isolated), by_sysret);
+            let text = Text::new(Variant::Isolated);
+            let done = cpu.exit(&text, by_sysret);
             assert_eq!(done[0], Instruction::WriteCr3(root(space) | USER_ROOT_BIT));
-            cpu.enter();
+            let done = cpu.enter(&text, by_sysret);
+            assert_eq!(done, [Instruction::Swapgs, Instruction::WriteCr3(root(space))]);
         }
     }
     assert_eq!(cpu.retire(&a, pages(&[0x1000])), [Instruction::Invlpg(0x1000)]);
@@ -221,7 +229,7 @@ fn pages_of_the_kernel_half_go_from_every_pcid() {
     let pages = pages(&[0xffff_ffff_c000_0000, 0xffff_ffff_c000_1000]);
     for features in [INVPCID, NO_PCID] {
         let [space] = spaces(features, &mut memory);
-        let mut cpu = Trapped::new(features);
+        let mut cpu = Trapped::new(0, features);
         cpu.cr4 = PAGE_GLOBAL;
         cpu.switch(&space);
         // SAFETY: what is privileged does nothing here.
@@ -232,4 +240,59 @@ fn pages_of_the_kernel_half_go_from_every_pcid() {
             false => assert!(pages.addresses().map(Instruction::Invlpg).eq(done)),
         }
     }
+}
+
+/// Two CPUs, by the library's own calls.
+#[test]
+fn whoever_has_it_loaded_is_told() {
+    let mut memory = Memory::new();
+    let [a, b] = spaces(INVPCID, &mut memory);
+    let [mut first, mut second] = [0, 1].map(|index| Trapped::new(index, INVPCID));
+    let mut table = Pages::NONE;
+    table.add_table(0x20_0000);
+    // Who is told of a page, and of a page table; whether the first CPU need look.
+    let told = |first: &mut Trapped| {
+        let mut concerns = false;
+        let told = [pages(&[0x1000]), table].map(|pages| {
+            let shootdown = a.retire(pages);
+            // SAFETY: what is privileged does nothing here.
+            first.run(|| concerns = unsafe { shootdown.concerns_others() });
+            let told: Vec<usize> = shootdown.targets().collect();
+            shootdown.done();
+            told
+        });
+        (told.map(|told| told.iter().fold(0, |all, cpu| all | 1 << cpu)), concerns)
+    };
+    assert_eq!(told(&mut first), ([0, 0], false), "it runs nowhere");
+    first.switch(&a);
+    assert_eq!(told(&mut first), ([1, 1], false), "on this one alone");
+    second.switch(&a);
+    assert_eq!(told(&mut first), ([3, 3], true), "on both");
+    // SAFETY: what is privileged does nothing here.
+    assert_eq!(second.run(|| unsafe { rest() }), []);
+    assert_eq!(told(&mut first), ([1, 3], true), "the second idles, and walks page tables");
+    let woken = [Instruction::WriteCr3(root(&a) | 2)];
+    assert_eq!(second.switch(&a), woken, "it was not told of all");
+    assert_eq!(told(&mut first), ([3, 3], true));
+    assert!(a.loaded().eq([0, 1]));
+    // SAFETY: as above.
+    second.run(|| unsafe { crate::leave(&a, &b) });
+    assert!(a.loaded().eq([0]) && b.loaded().eq([1]));
+    assert_eq!(told(&mut first).0, [1, 1]);
+    // SAFETY: as above.
+    let done = second.run(|| unsafe { crate::leave(&a, &b) });
+    assert_eq!(done, [], "it has left");
+    // A message that comes late finds nothing to do.
+    let late = a.retire(pages(&[0x1000]));
+    // SAFETY: as above.
+    assert_eq!(second.run(|| unsafe { flush(&late.change(), &a) }), []);
+    late.done();
+}
+
+#[test]
+#[should_panic(expected = "stale translations were left behind")]
+fn a_shootdown_cannot_be_forgotten() {
+    let mut memory = Memory::new();
+    let [space] = spaces(INVPCID, &mut memory);
+    drop(space.retire(pages(&[0x1000])));
 }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   block        GS base       + ALIAS          + DATA        then
-//!   ├─ (GDT) ────┼─ stack page ┼─ user view's ──┼─ KernelData ┼─ entry text ─┤
+//!   ├─ (GDT) ────┼─ stack page ┼─ user view's ──┼─ KernelData ┼─ entry text ─┼─ task stack ─┤
 //! ```
 //!
 //! The user view's stack page is put in place of the other one while CR3 holds a user root, as paging would.
@@ -16,17 +16,19 @@ use crate::frame::Frame;
 use core::arch::asm;
 use iced_x86::{Decoder, DecoderOptions, Mnemonic, OpKind, Register};
 use ringwall_core::hardening::Hardening;
-use ringwall_core::root::{NO_FLUSH, is_user, to_kernel};
+use ringwall_core::root::{NO_FLUSH, is_user};
 use ringwall_core::tlb::{CpuTlb, Features};
 use std::boxed::Box;
 use std::cell::Cell;
 use std::ptr;
 use std::vec::Vec;
+use x86_64::VirtAddr;
 
 const PAGE: usize = 4096;
-const PAGES: usize = 5;
 const STACK: usize = PAGE;
 const TEXT: usize = STACK + DATA + PAGE;
+/// The task stack is the last page.
+const BYTES: usize = TEXT + 2 * PAGE;
 const SIGNAL_STACK: usize = 1 << 16;
 const ARCH_SET_GS: u64 = 0x1001;
 
@@ -55,11 +57,12 @@ std::thread_local! {
 }
 
 impl Trapped {
-    pub fn new(features: Features) -> Trapped {
+    /// CPU `index`.
+    pub fn new(index: usize, features: Features) -> Trapped {
         let access = libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC;
         let kind = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
         // SAFETY: new memory, wherever there is room.
-        let block = unsafe { libc::mmap(ptr::null_mut(), PAGES * PAGE, access, kind, -1, 0) };
+        let block = unsafe { libc::mmap(ptr::null_mut(), BYTES, access, kind, -1, 0) };
         assert_ne!(block, libc::MAP_FAILED, "memory");
         let cpu = Trapped {
             block: block.cast(),
@@ -72,7 +75,7 @@ impl Trapped {
         // SAFETY: inside the block, aligned to a page, nobody else's; zeros are fine for all other fields.
         let tlb = unsafe { &raw mut (*data).tlb };
         // SAFETY: as above.
-        unsafe { tlb.write(CpuTlb::new(0, features)) };
+        unsafe { tlb.write(CpuTlb::new(index, features)) };
         // SAFETY: as above.
         unsafe { (*data).tlb_address = tlb as u64 };
         let top = cpu.at(STACK + ALIAS + ENTRY_STACK_TOP);
@@ -83,6 +86,11 @@ impl Trapped {
 
     fn at(&self, offset: usize) -> *mut u8 {
         self.block.wrapping_add(offset)
+    }
+
+    /// End of the task stack.
+    pub fn task_stack(&self) -> VirtAddr {
+        VirtAddr::from_ptr(self.at(BYTES))
     }
 
     fn data(&self) -> *mut KernelData {
@@ -108,20 +116,36 @@ impl Trapped {
 
     /// What the way out of `text` executes for a frame that is `by_sysret` or by IRETQ.
     pub fn exit(&mut self, text: &Text, by_sysret: bool) -> Vec<Instruction> {
+        self.write_text(text);
+        let exit = self.at(TEXT + usize::from(text.points().exit_to_user)) as u64;
+        let start = if by_sysret { self.sysret_tail(text) } else { exit };
+        self.run(|| leave_by(start, by_sysret))
+    }
+
+    /// What a way in executes until it calls its handler: SYSCALL's, or an interrupt's.
+    pub fn enter(&mut self, text: &Text, by_syscall: bool) -> Vec<Instruction> {
+        const INTERRUPT: u8 = 0x20;
+        self.write_text(text);
+        let data = self.data();
+        let offset = if by_syscall { text.points().syscall_entry } else { text.gate(INTERRUPT) };
+        let start = self.at(TEXT + usize::from(offset)) as u64;
+        // SAFETY: a word of the block.
+        let handler = match by_syscall {
+            true => unsafe { &raw mut (*data).syscall_handler },
+            false => unsafe { &raw mut (*data).trap_handler },
+        };
+        // What the CPU pushes; CS says ring 3.
+        let frame = self.at(STACK + ENTRY_STACK_TOP).cast::<[u64; 5]>().wrapping_sub(1);
+        // SAFETY: words of the stack page that is in place.
+        unsafe { frame.write([0, 3, 0, 0, 3]) };
+        self.run(|| come_by(start, frame as u64, handler))
+    }
+
+    fn write_text(&mut self, text: &Text) {
         let page = self.at(TEXT).cast::<[u8; PAGE]>();
         // SAFETY: inside the block, nobody else's.
         let page = unsafe { &mut *page };
         text.write_kernel_view(page, TextFeatures::new(&Hardening::NONE, true, false));
-        let exit = self.at(TEXT + usize::from(text.points().exit_to_user)) as u64;
-        let sysret = self.sysret_tail(text);
-        let start = if by_sysret { sysret } else { exit };
-        self.run(|| leave_by(start, by_sysret))
-    }
-
-    /// Ring 3 comes back.
-    pub fn enter(&mut self) {
-        self.write_cr3(to_kernel(self.cr3));
-        self.log.clear();
     }
 
     /// Where SYSRETQ's way out has its decisions behind it: what pops a frame that came by SYSCALL.
@@ -181,10 +205,10 @@ impl Trapped {
             instruction.virtual_address(operand, 0, value)
         };
         let mut next = instruction.next_ip();
-        let mut stack = None;
         let mut result = None;
         match (instruction.mnemonic(), instruction.op0_register(), instruction.op1_register()) {
             (Mnemonic::Mov, Register::CR3, from) => self.write_cr3(get(from)?),
+            (Mnemonic::Mov, to, Register::CR3) => result = Some((to, self.cr3)),
             (Mnemonic::Mov, Register::CR4, from) => {
                 self.cr4 = get(from)?;
                 self.log.push(Instruction::WriteCr4(self.cr4));
@@ -210,16 +234,14 @@ impl Trapped {
                 let frame = get(Register::RSP)? as *const [u64; 5];
                 // SAFETY: the frame that the instruction was to pop.
                 let [rip, _, _, rsp, _] = unsafe { frame.read() };
-                (next, stack) = (rip, Some(rsp));
+                next = rip;
+                result = Some((Register::RSP, rsp));
                 self.log.push(Instruction::Iretq);
             }
             _ => return None,
         }
         if let Some((to, value)) = result {
             registers[place(to)?] = value as i64;
-        }
-        if let Some(stack) = stack {
-            registers[libc::REG_RSP as usize] = stack as i64;
         }
         registers[libc::REG_RIP as usize] = next as i64;
         Some(())
@@ -258,6 +280,35 @@ fn leave_by(start: u64, by_sysret: bool) {
             inout("rdx") to_rsp => _,
             inout("rcx") to_rcx => _,
             inout("r8") start => _,
+            out("r12") _,
+            out("r13") _,
+            out("r14") _,
+            out("r15") _,
+            clobber_abi("sysv64"),
+        );
+    }
+}
+
+/// Runs a way in whose handler is here.
+fn come_by(start: u64, frame: u64, handler: *mut u64) {
+    // SAFETY: a way in leaves all registers but RSP, RDI, RCX and R11 alone, and calls its handler, which is the label;
+    // it changes memory of the CPU.
+    unsafe {
+        asm!(
+            "push rbx",
+            "push rbp",
+            "mov r12, rsp",
+            "lea rax, [rip + 2f]",
+            "mov [rdx], rax",
+            "mov rsp, rsi",
+            "jmp rdi",
+            "2:",
+            "mov rsp, r12",
+            "pop rbp",
+            "pop rbx",
+            inout("rdi") start => _,
+            inout("rsi") frame => _,
+            inout("rdx") handler => _,
             out("r12") _,
             out("r13") _,
             out("r14") _,
