@@ -6,6 +6,8 @@
  *
  *   remap [ROUNDS [CHECKERS]]     2000 rounds and a checker for every CPU but one, if not said
  *
+ * Long runs say every SAY_EVERY rounds how far they are.
+ *
  * The mapper publishes what the page shows in one word, the epoch: the number of the round, what may be done to
  * the page, and whether it is being changed. The page's first word is that epoch. A checker that finds the same epoch
  * before and after its access knows what it must have found. Stores need no such care: one that lands in a page that
@@ -23,6 +25,7 @@
 #include <sys/mman.h>
 
 enum { PAGE = 4096, WORDS = PAGE / 8, OBJECTS = 8, MOST_CHECKERS = 63, BESIDE = 200, FIRST_SLOT = 8, FORK_EVERY = 64 };
+enum { SAY_EVERY = 10000 };
 
 /* What a checker may do in an epoch. */
 enum mode { WRITABLE, READABLE, ABSENT };
@@ -439,6 +442,8 @@ static void run(long rounds)
         if (now.mode == ABSENT)
             munmap((void *)elsewhere, PAGE);
         rounds_done = round;
+        if (round % SAY_EVERY == 0)
+            say("remap: round %ld", round);
     }
     atomic_store(&over, true);
     set_to_work(-1);

@@ -224,6 +224,29 @@ static void waiting(void)
     sigprocmask(SIG_UNBLOCK, &set, NULL);
 }
 
+/* Signals that come during the wait are the wait's, whatever their action: to be ignored, or to kill. */
+static void waiting_before_they_come(void)
+{
+    sigset_t set = set_of(SIGUSR1, SIGCHLD), before;
+    siginfo_t info;
+    struct timespec long_enough = {10, 0};
+    signal(SIGUSR1, SIG_DFL);
+    signal(SIGCHLD, SIG_DFL);
+    sigprocmask(SIG_BLOCK, &set, &before);
+    pid_t parent = getpid(), child = fork();
+    if (child == 0) {
+        pause_ms(50);
+        kill(parent, SIGUSR1);
+        pause_ms(50);
+        _exit(0);
+    }
+    check_long("a signal that kills", sigtimedwait(&set, &info, &long_enough), SIGUSR1);
+    check_long("a signal that is ignored", sigtimedwait(&set, &info, &long_enough), SIGCHLD);
+    check_long("and its sender", info.si_pid, child);
+    waitpid(child, NULL, 0);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+}
+
 /* ---- interrupted calls ---- */
 
 /* Sends SIGUSR1 after a while, then a byte. */
@@ -512,6 +535,7 @@ int main(void)
     alternate_stack();
     masks();
     waiting();
+    waiting_before_they_come();
     interrupted_calls();
     broken_pipe();
     timers();

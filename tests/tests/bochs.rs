@@ -120,6 +120,19 @@ fn two_cpus_flush_each_others_pcids() {
     }
 }
 
+/// The invariant's million, with PCIDs alive on both CPUs.
+#[test]
+#[ignore = "two hours and more: part of the campaign"]
+fn a_million_rounds_with_pcids() {
+    let boot = Boot::new().cpus(2).memory(256).limit(Duration::from_secs(12 * 3600));
+    let boot = boot.arguments("1000000").program(Library::Glibc, "remap");
+    let output = boot.run_in_bochs(Model::SkylakeX);
+    output.passed("remap");
+    if !other_kernel() {
+        output.says("remap: 1000000 rounds");
+    }
+}
+
 /// CVE-2018-8897's other half: what #DB finds at the first instruction of an entry is the program's GS base,
 /// and the program gets it back. TCG has no such #DB, so the break does not show there.
 #[test]

@@ -30,7 +30,7 @@ fn side_by_side(boot: &Boot, count: usize) -> Vec<Audit> {
         running.wait_for("READY\n", BOOT_LIMIT);
         let caught = running.guest.stop_in_user_mode(BOOT_LIMIT).expect("a monitor that answers");
         caught.expect("a CPU in user mode");
-        let cpus = cpus(&mut running.guest, 1);
+        let cpus = cpus(&mut running.guest, u32::MAX);
         audit(&running.guest.memory, &cpus)
     };
     started.into_iter().map(look).collect()
@@ -95,12 +95,12 @@ fn nothing_moves_with(boot: &Boot, count: usize) -> Boots {
     show(&boots, &findings);
     let ids: Vec<&str> = findings.iter().map(|finding| &finding.id[..]).collect();
     assert_eq!(ids, [""; 0], "the visible tells of the hidden");
-    // What was seen once moved or did not, nobody knows: a few bytes of a descriptor may read as an address by chance.
-    let seen_often = |track: &&Track| track.addresses.iter().flatten().count() > 1;
-    let mut often = boots.tracks.iter().filter(seen_often).peekable();
-    assert!(often.peek().is_some(), "nothing was visible in two boots");
-    let moves = often.all(|track| track.motion == Motion::Independent);
-    assert!(moves, "the entry area is somewhere else each time");
+    let still = boots.tracks.iter().filter(|track| track.motion != Motion::Independent);
+    let still: Vec<&str> = still.map(|track| &track.name[..]).collect();
+    assert!(still.is_empty(), "the entry area is somewhere else each time, but for {still:?}");
+    let pointers = boots.tracks.iter().filter(|track| track.name.starts_with("pointer"));
+    assert_eq!(pointers.map(|track| &track.name[..]).collect::<Vec<_>>(), [""; 0]);
+    assert!(!boots.tracks.is_empty(), "nothing is visible");
     for name in ["kernel image", "direct map"] {
         let base = boots.bases.iter().find(|base| base.name == name);
         assert_eq!(base.map(|base| base.motion), Some(BaseMotion::Random), "{name}");

@@ -239,7 +239,8 @@ impl Search<'_> {
             let value = u64::from_le_bytes(word.try_into().expect("windows of eight"));
             let last = at + (WORD as u64 - 1);
             let in_table = |range: &(u64, u64, bool)| range.2 && range.0 <= at && last <= range.1;
-            if !declared.iter().any(in_table) && self.is_secret(value) {
+            let in_table = declared.iter().any(in_table);
+            if !in_table && self.is_secret(value) && !self.is_in_task_descriptor(at) {
                 self.add(Pointer { at, value });
             }
         }
@@ -269,6 +270,24 @@ impl Search<'_> {
                 self.add(pointer);
             }
         }
+    }
+
+    /// Whether the eight bytes begin in the first half of a TSS's descriptor, that of a CPU whose registers are not known.
+    ///
+    /// Bytes 4 to 11 are the base's bits 16 to 23, type and limit, and the base from bit 24 up: they read as an address
+    /// at 8Bxx in the TSS's own 16 MiB. All that is fixed in a descriptor must be right, and its TSS be visible.
+    fn is_in_task_descriptor(&self, at: u64) -> bool {
+        /// Type 9 or 11, present, for ring 0 alone, its limit in bytes.
+        const FIXED: u64 = 0xf0_fd00_0000_0000;
+        const TASK: u64 = 0x8900_0000_0000;
+        const LEAST_LIMIT: u64 = 0x67;
+        let first = at & !7;
+        let words = (self.user.word(first), self.user.word(first.wrapping_add(8)));
+        let (Some(low), Some(high)) = words else { return false };
+        let fixed = low & FIXED == TASK && high >> 32 == 0;
+        let limit = (low & 0xffff) | (low >> 32 & 0xf_0000);
+        let task = self.system_base(first).and_then(|base| self.user.translate(base));
+        at != first && fixed && limit >= LEAST_LIMIT && task.is_some_and(|page| !page.rights.user)
     }
 
     /// The base in a descriptor of a TSS or an LDT: Intel SDM vol. 3, figure 8-4.

@@ -30,6 +30,8 @@ pub enum Weakness {
 
 thread_local! {
     static WEAKNESS: Cell<Weakness> = const { Cell::new(Weakness::None) };
+    /// What is looked at ends: see [`end`].
+    static ENDING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Weakens all atomics that this thread's models use from now on.
@@ -56,6 +58,7 @@ fn single_order(asked: Ordering) {
 pub struct AtomicU64 {
     initial: u64,
     cell: OnceLock<Loom>,
+    ended: Cell<bool>,
 }
 
 /// Makes every atomic in `value` now. loom wants them made by the thread that starts the others.
@@ -64,9 +67,21 @@ pub fn make(value: &impl Debug) {
     let _ = format!("{value:?}");
 }
 
+/// The memory of `value` is given up now: whoever touches one of its atomics later is found.
+pub fn end(value: &impl Debug) {
+    ENDING.set(true);
+    make(value);
+    ENDING.set(false);
+}
+
 impl Debug for AtomicU64 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let _ = self.cell();
+        let cell = self.cell();
+        if ENDING.get() {
+            // loom tries orders of accesses alone, so the end is one.
+            cell.fetch_or(0, Ordering::AcqRel);
+            self.ended.set(true);
+        }
         f.write_str("AtomicU64")
     }
 }
@@ -74,49 +89,56 @@ impl Debug for AtomicU64 {
 impl AtomicU64 {
     /// As `core`'s, and so are all others.
     pub const fn new(initial: u64) -> AtomicU64 {
-        AtomicU64 { initial, cell: OnceLock::new() }
+        AtomicU64 { initial, cell: OnceLock::new(), ended: Cell::new(false) }
     }
 
     fn cell(&self) -> &Loom {
         self.cell.get_or_init(|| Loom::new(self.initial))
     }
 
+    /// An access. loom lets others go first in the middle of it, so what it found is looked at afterwards.
+    fn access<T>(&self, access: impl FnOnce(&Loom) -> T) -> T {
+        let result = access(self.cell());
+        assert!(!self.ended.get(), "memory is touched that was given up");
+        result
+    }
+
     #[expect(missing_docs, reason = "see `new`")]
     pub fn load(&self, asked: Ordering) -> u64 {
         single_order(asked);
-        self.cell().load(order(asked, Ordering::Acquire))
+        self.access(|cell| cell.load(order(asked, Ordering::Acquire)))
     }
 
     #[expect(missing_docs, reason = "see `new`")]
     pub fn store(&self, value: u64, asked: Ordering) {
-        self.cell().store(value, order(asked, Ordering::Release));
+        self.access(|cell| cell.store(value, order(asked, Ordering::Release)));
         single_order(asked);
     }
 
     #[expect(missing_docs, reason = "see `new`")]
     pub fn swap(&self, value: u64, asked: Ordering) -> u64 {
-        let before = self.cell().swap(value, order(asked, Ordering::AcqRel));
+        let before = self.access(|cell| cell.swap(value, order(asked, Ordering::AcqRel)));
         single_order(asked);
         before
     }
 
     #[expect(missing_docs, reason = "see `new`")]
     pub fn fetch_add(&self, value: u64, asked: Ordering) -> u64 {
-        let before = self.cell().fetch_add(value, order(asked, Ordering::AcqRel));
+        let before = self.access(|cell| cell.fetch_add(value, order(asked, Ordering::AcqRel)));
         single_order(asked);
         before
     }
 
     #[expect(missing_docs, reason = "see `new`")]
     pub fn fetch_or(&self, value: u64, asked: Ordering) -> u64 {
-        let before = self.cell().fetch_or(value, order(asked, Ordering::AcqRel));
+        let before = self.access(|cell| cell.fetch_or(value, order(asked, Ordering::AcqRel)));
         single_order(asked);
         before
     }
 
     #[expect(missing_docs, reason = "see `new`")]
     pub fn fetch_and(&self, value: u64, asked: Ordering) -> u64 {
-        let before = self.cell().fetch_and(value, order(asked, Ordering::AcqRel));
+        let before = self.access(|cell| cell.fetch_and(value, order(asked, Ordering::AcqRel)));
         single_order(asked);
         before
     }
@@ -130,7 +152,7 @@ impl AtomicU64 {
         failure: Ordering,
     ) -> Result<u64, u64> {
         let (strong, weak) = (order(success, Ordering::AcqRel), order(failure, Ordering::Acquire));
-        let result = self.cell().compare_exchange(current, new, strong, weak);
+        let result = self.access(|cell| cell.compare_exchange(current, new, strong, weak));
         single_order(success);
         result
     }

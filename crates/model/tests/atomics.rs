@@ -14,7 +14,7 @@ use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, AtomicU64};
 use loom::thread;
 use ringwall_core::root::{NO_FLUSH, PCID_MASK, RootPair, is_user, to_kernel_keep};
-use ringwall_model::sync::{Ordering, Weakness, make, weaken};
+use ringwall_model::sync::{Ordering, Weakness, end, make, weaken};
 use ringwall_model::tlb::{Change, CpuTlb, Features, Hardware, Mailbox, Pages, Space};
 
 const STOPS: usize = 3;
@@ -400,6 +400,31 @@ fn two_ask_one() {
 #[test]
 fn one_interrupt_is_enough_for_two() {
     two_ask_one();
+}
+
+/// CPU 1 goes elsewhere while another gives the address space up as soon as nobody has it loaded.
+fn ends_behind(before: fn(&mut Cpu)) {
+    loom::model(move || {
+        let world = World::new(WITH_PCID, Mistake::None);
+        let mut cpu = Cpu::new(1, &world);
+        cpu.join();
+        before(&mut cpu);
+        let leaver = thread::spawn(move || cpu.leave());
+        if world.space.loaded().is_empty() {
+            end(&world.space);
+        }
+        leaver.join().expect("no panic");
+    });
+}
+
+#[test]
+fn who_has_left_touches_nothing_any_more() {
+    ends_behind(|_| {});
+}
+
+#[test]
+fn who_has_left_from_rest_touches_nothing_any_more() {
+    ends_behind(Cpu::rest);
 }
 
 #[track_caller]

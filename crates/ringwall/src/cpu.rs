@@ -106,7 +106,8 @@ impl Isolation {
     /// bases are the kernel's to save and restore at a context switch: the entry code leaves them alone.
     ///
     /// # Errors
-    /// [`SetupError`]. A second call for one index is [`tables::MapError::AlreadyMapped`].
+    /// [`SetupError`]; nothing is mapped then, and the call may be made again. For a CPU that was made it is
+    /// [`tables::MapError::AlreadyMapped`].
     ///
     /// # Safety
     /// The stacks are as [`Stacks`] says, for as long as the CPU runs.
@@ -118,10 +119,14 @@ impl Isolation {
         frames: &mut impl Frames,
     ) -> Result<Cpu, SetupError> {
         let area = self.area.cpu(index).ok_or(SetupError::NoSuchCpu(index))?;
-        let gdt_frame = tables::zeroed(frames)?;
-        let kernel_stack = tables::zeroed(frames)?;
-        let user_stack = if self.isolated { tables::zeroed(frames)? } else { kernel_stack };
-        let data_frame = tables::zeroed(frames)?;
+        // What can fail comes first.
+        self.make_room(area, frames)?;
+        let [gdt_frame, data_frame, kernel_stack, user_stack] = if self.isolated {
+            tables::all_zeroed(frames)?
+        } else {
+            let [gdt, data, stack] = tables::all_zeroed(frames)?;
+            [gdt, data, stack, stack]
+        };
 
         let descriptors = gdt(area.gdt() + TSS_OFFSET as u64, index);
         let page = tables::bytes(frames, gdt_frame);
@@ -134,7 +139,7 @@ impl Isolation {
         unsafe { tss.write(task_state(area)) };
 
         let gdt = frames.pointer(gdt_frame).cast::<[u64; GDT_ENTRIES]>();
-        let espfix_group = self.add_espfix(index, user_stack, frames)?;
+        let espfix_group = self.add_espfix(index, user_stack, frames);
         let data: NonNull<KernelData> = frames.pointer(data_frame).cast();
         // SAFETY: the frame is ours alone and of the type's size and alignment.
         unsafe { data.write(kernel_data::<H>(self, area, stacks, (gdt, espfix_group), local)) };

@@ -9,8 +9,8 @@ use crate::frames::Frames;
 use crate::setup::{self, Setup, SetupError};
 use crate::tables::{self, MapError, Table};
 use core::sync::atomic::{AtomicU64, Ordering};
-use ringwall_core::area::{EntryArea, PAGE_SIZE, Page};
-use ringwall_core::exposed::{View, row};
+use ringwall_core::area::{CpuArea, EntryArea, Page};
+use ringwall_core::exposed::{Access, View, cpu_pages, row};
 use ringwall_core::paging::{GLOBAL, KERNEL_TABLE, PRESENT, index};
 use ringwall_core::private;
 use ringwall_core::root::{ENTRY_SLOT, KERNEL_HALF};
@@ -196,32 +196,48 @@ impl Isolation {
         Ok(())
     }
 
-    /// Adds the stack page of CPU `index` to the espfix tables; gives the level-3 entry for its group.
-    pub(crate) fn add_espfix(
+    /// Makes all tables that CPU `index` will need, so that mapping its pages cannot fail any more.
+    ///
+    /// # Errors
+    /// [`MapError`]; tables that were made by then stay, and are used by the next who asks.
+    pub(crate) fn make_room(
         &mut self,
-        index: usize,
-        stack: PhysFrame,
+        cpu: CpuArea,
         frames: &mut impl Frames,
-    ) -> Result<u64, MapError> {
-        let group = &mut self.espfix[index / private::GROUP_CPUS];
-        let (level_2, level_1) = match *group {
-            Some(made) => made,
-            None => {
-                let (level_2, level_1) = (tables::zeroed(frames)?, tables::zeroed(frames)?);
-                let entry = level_1.start_address().as_u64() | KERNEL_TABLE;
-                for slot in tables::table(frames, level_2) {
-                    slot.store(entry, Ordering::Relaxed);
-                }
-                *group.insert((level_2, level_1))
+    ) -> Result<(), MapError> {
+        for (address, row) in cpu_pages(cpu) {
+            let user = self.user_level_3.filter(|_| row.user != Access::Absent);
+            let kernel = Some(self.kernel_level_3).filter(|_| row.kernel != Access::Absent);
+            for level_3 in kernel.into_iter().chain(user.map(|(_, level_3)| level_3)) {
+                tables::empty_leaf(level_3, address, frames)?;
             }
-        };
+        }
+        let group = &mut self.espfix[cpu.index() / private::GROUP_CPUS];
+        if group.is_none() {
+            let [level_2, level_1] = tables::all_zeroed(frames)?;
+            let entry = level_1.start_address().as_u64() | KERNEL_TABLE;
+            for slot in tables::table(frames, level_2) {
+                slot.store(entry, Ordering::Relaxed);
+            }
+            *group = Some((level_2, level_1));
+        }
+        Ok(())
+    }
+
+    /// Adds the stack page of CPU `index` to the espfix tables; gives the level-3 entry for its group.
+    ///
+    /// # Panics
+    /// Without [`Isolation::make_room`].
+    pub(crate) fn add_espfix(&self, index: usize, stack: PhysFrame, frames: &impl Frames) -> u64 {
+        let group = self.espfix[index / private::GROUP_CPUS];
+        let (level_2, level_1) = group.expect("there is room for the CPU");
         let leaf = stack.start_address().as_u64() | private::LEAF;
         let slots = tables::table(frames, level_1).iter();
         let slots = slots.skip(private::espfix_index(self.private_random, index));
         for slot in slots.step_by(private::GROUP_CPUS) {
             slot.store(leaf, Ordering::Release);
         }
-        Ok(level_2.start_address().as_u64() | KERNEL_TABLE)
+        level_2.start_address().as_u64() | KERNEL_TABLE
     }
 
     /// Where the entry area is.
@@ -295,15 +311,20 @@ impl Isolation {
         let range = SharedRange::new(start, bytes)?;
         self.shared.insert(range)?;
         let Some((_, level_3)) = self.user_level_3 else { return Ok(()) };
-        for (done, address) in range.pages().enumerate() {
-            let mapped = self
-                .kernel_leaf(address, frames)
-                .and_then(|leaf| tables::map_below(level_3, address, leaf & !GLOBAL, frames));
-            if let Err(error) = mapped {
-                self.clear_shared(range, done, frames);
-                self.shared.remove(range)?;
-                return Err(error.into());
-            }
+        // Nothing is shown before all can be: a CPU may cache what is there for a moment.
+        let ready = range.pages().try_for_each(|address| {
+            self.kernel_leaf(address, frames)?;
+            tables::empty_leaf(level_3, address, frames).map(drop)
+        });
+        let shown = ready.and_then(|()| {
+            range.pages().try_for_each(|address| {
+                let leaf = self.kernel_leaf(address, frames)? & !GLOBAL;
+                tables::map_below(level_3, address, leaf, frames)
+            })
+        });
+        if let Err(error) = shown {
+            self.shared.remove(range)?;
+            return Err(error.into());
         }
         Ok(())
     }
@@ -320,17 +341,12 @@ impl Isolation {
     ) -> Result<FlushShared, MapSharedError> {
         let range = SharedRange::new(start, bytes)?;
         self.shared.remove(range)?;
-        self.clear_shared(range, (bytes / PAGE_SIZE) as usize, frames);
-        Ok(FlushShared::new(range))
-    }
-
-    fn clear_shared(&self, range: SharedRange, pages: usize, frames: &impl Frames) {
-        let Some((_, level_3)) = self.user_level_3 else { return };
-        for address in range.pages().take(pages) {
-            if let Some(leaf) = tables::leaf(level_3, address, frames) {
+        if let Some((_, level_3)) = self.user_level_3 {
+            for leaf in range.pages().filter_map(|page| tables::leaf(level_3, page, frames)) {
                 leaf.store(0, Ordering::Release);
             }
         }
+        Ok(FlushShared::new(range))
     }
 
     fn kernel_leaf(&self, address: u64, frames: &impl Frames) -> Result<u64, MapError> {

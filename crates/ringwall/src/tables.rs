@@ -57,6 +57,26 @@ pub(crate) fn zeroed(frames: &mut impl Frames) -> Result<PhysFrame, MapError> {
     Ok(frame)
 }
 
+/// So many frames of zeros, or none.
+pub(crate) fn all_zeroed<const N: usize>(
+    frames: &mut impl Frames,
+) -> Result<[PhysFrame; N], MapError> {
+    let mut made = [None; N];
+    for number in 0..N {
+        match zeroed(frames) {
+            Ok(frame) => made[number] = Some(frame),
+            Err(error) => {
+                for frame in made.into_iter().flatten() {
+                    // SAFETY: allocated above, and nobody knows it yet.
+                    unsafe { frames.free(frame) };
+                }
+                return Err(error);
+            }
+        }
+    }
+    Ok(made.map(|frame| frame.expect("each was made")))
+}
+
 /// The frame that an entry names.
 pub(crate) fn frame_of(entry: u64) -> PhysFrame {
     PhysFrame::containing_address(PhysAddr::new(entry & ADDRESS_MASK))
@@ -79,6 +99,24 @@ fn next<'a>(
     Ok(table(frames, frame_of(entry)))
 }
 
+/// The empty leaf entry for the 4 KiB page at `address` below a level-3 table. Tables that are missing on the way are
+/// made, and stay whatever follows: after this, mapping the page cannot fail.
+///
+/// # Errors
+/// [`MapError`].
+pub(crate) fn empty_leaf<'a>(
+    level_3: &'a Table,
+    address: u64,
+    frames: &mut impl Frames,
+) -> Result<&'a AtomicU64, MapError> {
+    let level_2 = next(&level_3[index(3, address)], address, frames)?;
+    let level_1: &'a Table = next(&level_2[index(2, address)], address, frames)?;
+    match &level_1[index(1, address)] {
+        slot if slot.load(Ordering::Relaxed) & PRESENT == 0 => Ok(slot),
+        _ => Err(MapError::AlreadyMapped(address)),
+    }
+}
+
 /// Maps the 4 KiB page at `address` below a level-3 table by the leaf entry `leaf`.
 ///
 /// # Errors
@@ -89,13 +127,7 @@ pub(crate) fn map_below(
     leaf: u64,
     frames: &mut impl Frames,
 ) -> Result<(), MapError> {
-    let level_2 = next(&level_3[index(3, address)], address, frames)?;
-    let level_1 = next(&level_2[index(2, address)], address, frames)?;
-    let slot = &level_1[index(1, address)];
-    if slot.load(Ordering::Relaxed) & PRESENT != 0 {
-        return Err(MapError::AlreadyMapped(address));
-    }
-    slot.store(leaf, Ordering::Release);
+    empty_leaf(level_3, address, frames)?.store(leaf, Ordering::Release);
     Ok(())
 }
 

@@ -12,9 +12,11 @@ use ringwall::{
     AddressSpace, DoubleFault, Frame, Frames, Handlers, Isolation, MapError, Setup, SetupError,
     Stacks,
 };
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ptr::NonNull;
 use x86_64::VirtAddr;
-use x86_64::structures::paging::{FrameAllocator, PhysFrame};
+use x86_64::structures::paging::{FrameAllocator, PhysFrame, Size4KiB};
 
 /// Where the kernel of these tests has a page that it may share.
 const KERNEL_PAGE: u64 = 0xffff_ffff_8010_0000;
@@ -377,6 +379,104 @@ fn a_range_that_is_not_mapped_whole_is_not_shared_at_all() {
     assert_eq!(shared, Err(MapSharedError::Map(MapError::NotMapped(KERNEL_PAGE + 4096))));
     assert_eq!(machine.visible(&isolation), before);
     assert_eq!(isolation.shared_ranges().count(), 0);
+}
+
+/// Memory that looks at each access whether a user root shows [`KERNEL_PAGE`].
+struct Watched<'a> {
+    memory: &'a mut Memory,
+    user_root: u64,
+    seen: Cell<bool>,
+}
+
+impl Watched<'_> {
+    fn look(&self) {
+        let mut table = self.user_root;
+        for level in (1..=4).rev() {
+            // SAFETY: a word of a table in the test's memory.
+            let entry = unsafe { *self.memory.word(table + index(level, KERNEL_PAGE) as u64 * 8) };
+            if entry & PRESENT == 0 {
+                return;
+            }
+            table = entry & ADDRESS_MASK;
+        }
+        self.seen.set(true);
+    }
+}
+
+// SAFETY: the host's memory does it.
+unsafe impl FrameAllocator<Size4KiB> for Watched<'_> {
+    fn allocate_frame(&mut self) -> Option<PhysFrame> {
+        self.look();
+        self.memory.allocate_frame()
+    }
+}
+
+// SAFETY: as above.
+unsafe impl Frames for Watched<'_> {
+    fn allocate_pair(&mut self) -> Option<PhysFrame> {
+        self.memory.allocate_pair()
+    }
+    unsafe fn free(&mut self, frame: PhysFrame) {
+        // SAFETY: the caller's promise.
+        unsafe { self.memory.free(frame) };
+    }
+    unsafe fn free_pair(&mut self, first: PhysFrame) {
+        // SAFETY: the caller's promise.
+        unsafe { self.memory.free_pair(first) };
+    }
+    fn pointer(&self, frame: PhysFrame) -> NonNull<u8> {
+        self.look();
+        self.memory.pointer(frame)
+    }
+}
+
+/// What was shown for a moment may be in a TLB, and an error tells nobody to flush.
+#[test]
+fn what_cannot_be_shared_whole_is_not_shown_for_a_moment() {
+    let mut machine = Machine::new();
+    machine.map_kernel_page(PRESENT | WRITABLE);
+    let mut isolation = machine.isolation(true);
+    let space = AddressSpace::new(&isolation, &mut machine.memory).expect("memory");
+    let user_root = space.user_root() & ADDRESS_MASK;
+    let mut watched = Watched { memory: &mut machine.memory, user_root, seen: Cell::new(false) };
+    // SAFETY: nothing gets shared.
+    let refused = unsafe { isolation.map_shared(KERNEL_PAGE, 8192, &mut watched) };
+    assert!(refused.is_err() && !watched.seen.get());
+    // SAFETY: the kernel page stays.
+    unsafe { isolation.map_shared(KERNEL_PAGE, 4096, &mut watched) }.expect("shared");
+    watched.look();
+    assert!(watched.seen.get());
+}
+
+#[test]
+fn a_cpu_for_which_there_was_no_memory_is_made_when_there_is() {
+    for index in [0, 200] {
+        for left in 0.. {
+            let mut machine = Machine::new();
+            let mut isolation = machine.isolation(true);
+            let before = machine.visible(&isolation);
+            let plenty = machine.memory.left;
+            machine.memory.left = left;
+            let made = machine.add_cpu(&mut isolation, index);
+            if made.is_ok() {
+                assert!(left > 4, "four pages were made of {left} frames");
+                break;
+            }
+            assert_eq!(made, Err(SetupError::Map(MapError::NoFrame)));
+            machine.memory.left = plenty;
+            assert_eq!(machine.visible(&isolation), before, "with {left} frames");
+            // The tables that it made by then stay, nothing else does.
+            let live = machine.memory.live;
+            machine.memory.left = 0;
+            assert_eq!(machine.add_cpu(&mut isolation, index), made);
+            assert_eq!(machine.memory.live, live, "with {left} frames");
+            machine.memory.left = plenty;
+            machine.add_cpu(&mut isolation, index).expect("a CPU");
+            let twice = machine.add_cpu(&mut isolation, index);
+            let page = isolation.area().cpu(index).expect("a place").gdt();
+            assert_eq!(twice, Err(SetupError::Map(MapError::AlreadyMapped(page))));
+        }
+    }
 }
 
 #[test]

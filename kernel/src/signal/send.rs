@@ -80,19 +80,19 @@ pub fn try_send(process: &Process, thread: Option<&Thread>, info: Info) -> Resul
 }
 
 /// Whether a signal does nothing and need not be kept. A blocked one is kept: its action may
-/// change before it is unblocked.
+/// change before it is unblocked. So is one that a thread waits for.
 fn is_ignored(process: &Process, thread: Option<&Thread>, signal: u32) -> bool {
     let Some(actions) = process.actions.get() else { return true };
-    let blocked = match thread {
-        Some(thread) => thread.blocked() & bit(signal) != 0,
-        None => process.some_thread().is_some_and(|thread| thread.blocked() & bit(signal) != 0),
+    let kept = match thread {
+        Some(thread) => thread.keeps(signal),
+        None => process.some_thread().is_some_and(|thread| thread.keeps(signal)),
     };
     let traced = match thread {
         Some(thread) => thread.is_traced(),
         None => process.leader_is_traced(),
     };
     // A tracer hears of ignored signals too.
-    if blocked || (traced && signal != raw::SIGKILL) {
+    if kept || (traced && signal != raw::SIGKILL) {
         return false;
     }
     // Process 1 gets no signal that it has no handler for, not even SIGKILL.
@@ -114,6 +114,7 @@ fn notify(process: &Process, thread: &Thread, signal: u32) {
     let kills = bit(signal) & (super::IGNORED_BY_DEFAULT | STOPS | DUMPS) == 0;
     // A stopped process dies when it is let go on.
     if kills
+        && !thread.keeps(signal)
         && !thread.is_traced()
         && !process.signals.lock().is_stopped()
         && process

@@ -19,7 +19,8 @@ pub fn any_stopped() -> bool {
 pub(super) fn begin(process: &Process, signal: u32, continues: u32) {
     {
         let mut shared = process.signals.lock();
-        if shared.continues != continues {
+        // One that is ending has been let go on, for good.
+        if shared.continues != continues || process.ending().is_some() {
             return;
         }
         if shared.stopped_by.is_some() {

@@ -69,6 +69,13 @@ impl<T> Own<T> {
         Some(unsafe { Arc::from_raw(pointer) })
     }
 
+    /// What `look` gives for the value, which stays meanwhile. `None` once the process has ended.
+    pub fn look<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
+        let _guard = self.lock.lock();
+        // SAFETY: null or from `Arc::into_raw`, and its count cannot be given up while the lock is held.
+        unsafe { self.pointer.load(Ordering::Relaxed).as_ref() }.map(look)
+    }
+
     /// The value, borrowed without a lock.
     ///
     /// # Safety

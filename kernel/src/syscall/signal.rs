@@ -138,6 +138,7 @@ fn rt_sigtimedwait(frame: &mut Frame) -> Result<usize> {
         None => {
             // While it waits, the wanted signals are unblocked for their senders, who wake it.
             let mask = thread.blocked();
+            thread.awaited.store(mask & wanted, Ordering::Release);
             signal::set_blocked(&thread, mask & !wanted);
             let mut taken = None;
             let outcome = sync::sleep(Sleep::INTERRUPTIBLE, deadline, || {
@@ -146,6 +147,7 @@ fn rt_sigtimedwait(frame: &mut Frame) -> Result<usize> {
             });
             taken = taken.or_else(take);
             signal::set_blocked(&thread, mask);
+            thread.awaited.store(0, Ordering::Release);
             match (taken, outcome) {
                 (Some(info), _) => info,
                 (None, Err(Errno::ETIMEDOUT)) => return Err(Errno::EAGAIN),

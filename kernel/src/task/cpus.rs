@@ -167,7 +167,8 @@ fn steal_from_others(here: usize) -> Option<&'static Thread> {
 /// Whether this CPU, `here`, has work; what another one has of it comes to its queue.
 fn find_work(here: usize) -> bool {
     let cpu = &CPUS[here];
-    cpu.waiting.load(SeqCst) != 0
+    // With the lock: whoever had it before is seen, and whoever has it later sees that this CPU halts.
+    !cpu.is_queue_empty()
         || steal(here)
             .inspect(|thread| {
                 thread.set_cpu(here);

@@ -108,8 +108,9 @@ pub fn relieve_memory() -> bool {
     {
         let table = table::lock();
         for process in table.processes() {
-            let Some(mm) = process.mm.get() else { continue };
-            let pages = if process.is_init() { 0 } else { mm.sizes().1 };
+            // No handle: it might be the last one that is dropped here, with the table locked.
+            let Some(pages) = process.mm.look(|mm| mm.sizes().1) else { continue };
+            let pages = if process.is_init() { 0 } else { pages };
             if process.ending().is_some() && process.pid != current.process.pid {
                 // What it has comes back soon.
                 victim = Some((pages, Arc::clone(process)));

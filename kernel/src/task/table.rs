@@ -212,9 +212,9 @@ impl Table {
         }
     }
 
-    fn leave_group(&mut self, process: &Process) {
+    /// `slot`: its place in the group's list.
+    fn leave_group(&mut self, process: &Process, slot: usize) {
         let group = process.group();
-        let Some(slot) = self.node(process.pid).map(|node| node.group_slot) else { return };
         let Some(entry) = self.entries.get_mut(&group) else { return };
         if entry.group.get(slot) != Some(&process.pid) {
             return;
@@ -227,6 +227,12 @@ impl Table {
         }
         if group != process.pid {
             self.release(group);
+        }
+    }
+
+    fn leave_own_group(&mut self, process: &Process) {
+        if let Some(slot) = self.node(process.pid).map(|node| node.group_slot) {
+            self.leave_group(process, slot);
         }
     }
 
@@ -248,14 +254,14 @@ impl Table {
     /// Moves a process to a group of its session (setpgid).
     pub(super) fn set_group(&mut self, process: &Process, group: u32) {
         if process.group() != group {
-            self.leave_group(process);
+            self.leave_own_group(process);
             self.join_group(process, group);
         }
     }
 
     /// Makes a process leader of a new session and group (setsid).
     pub(super) fn set_session(&mut self, process: &Process) {
-        self.leave_group(process);
+        self.leave_own_group(process);
         self.leave_session(process);
         self.join_group(process, process.pid);
         self.join_session(process, process.pid);
@@ -350,11 +356,13 @@ impl Table {
         Some(node.tracees.remove(place))
     }
 
-    /// Takes an ended process out. The caller drops it after unlocking.
+    /// Takes an ended process out, if nobody has yet: a wait of its parent's and its own end may both want to. The caller
+    /// drops it after unlocking.
     pub(super) fn collect(&mut self, process: &Process) -> Option<Arc<Process>> {
-        self.leave_group(process);
+        let is_own = |node: &mut Box<Node>| core::ptr::eq(&raw const *node.process, process);
+        let node = self.entries.get_mut(&process.pid)?.node.take_if(is_own)?;
+        self.leave_group(process, node.group_slot);
         self.leave_session(process);
-        let node = self.entries.get_mut(&process.pid)?.node.take()?;
         self.processes -= 1;
         if let Some(parent) = self.node_mut(process.parent_id()) {
             parent.children.remove(&node.order);

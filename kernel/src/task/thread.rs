@@ -112,6 +112,9 @@ pub struct Thread {
     name: Mutex<[u8; 16]>,
     /// Signals that are not delivered now. Written by the thread alone.
     pub(crate) blocked: AtomicU64,
+    /// Signals that are blocked but for the time that the thread waits for them (sigtimedwait): kept for it whatever
+    /// their action is. Written by the thread alone.
+    pub(crate) awaited: AtomicU64,
     /// The mask to come back to when [`work::RESTORE_MASK`] is set.
     pub(crate) saved_mask: AtomicU64,
     /// Signals sent to this thread.
@@ -130,6 +133,8 @@ pub struct Thread {
     pub(crate) ports: Mutex<Permissions>,
     /// The thread that made it.
     pub(super) maker: AtomicU32,
+    /// It ends, and becomes nobody's tracer any more.
+    pub(super) ends: AtomicBool,
     /// What there is to know if it was ever traced.
     pub(crate) tracee: Once<Box<Tracee>>,
     /// What a switch from or to the thread has to do besides: bits of [`super::ptrace::hardware`], and
@@ -181,6 +186,7 @@ impl Thread {
             }),
             name: Mutex::new([0; 16]),
             blocked: AtomicU64::new(0),
+            awaited: AtomicU64::new(0),
             saved_mask: AtomicU64::new(0),
             pending: Mutex::new(Pending::new()),
             alternate_stack: AlternateStack::new(),
@@ -191,6 +197,7 @@ impl Thread {
             restart: Mutex::new(None),
             ports: Mutex::new(Permissions::NONE),
             maker: AtomicU32::new(0),
+            ends: AtomicBool::new(false),
             tracee: Once::new(),
             switch_work: AtomicU32::new(0),
             epoll_walk: AtomicU64::new(0),
@@ -358,6 +365,13 @@ impl Thread {
         !stopped && self.blocked() & crate::signal::bit(signal) == 0
     }
 
+    /// Whether a signal has no effect but to be pending: it is blocked, or the thread waits for it.
+    pub(crate) fn keeps(&self, signal: u32) -> bool {
+        // In this order: a wait says what it waits for, then unblocks it, and the other way round at its end.
+        let blocked = self.blocked.load(Ordering::Acquire);
+        (blocked | self.awaited.load(Ordering::Acquire)) & crate::signal::bit(signal) != 0
+    }
+
     /// The thread, which was switched away from, is off its stack: true if it really sleeps, and who wakes it from
     /// now on puts it on a queue; false if it is awake.
     #[inline]
@@ -374,6 +388,11 @@ impl Thread {
     #[inline(always)]
     pub(super) fn is_awake(&self) -> bool {
         self.state.load(Ordering::Acquire) == AWAKE
+    }
+
+    /// Whether it has begun to end, and looks for its tracees later.
+    pub(super) fn ends(&self) -> bool {
+        self.ends.load(Ordering::SeqCst)
     }
 
     pub(super) fn set_dead(&self) {

@@ -180,15 +180,16 @@ impl<const COUNT: usize> CpuTlb<COUNT> {
     fn loaded_is(&mut self, space: &Space, generation: u64, previous: Option<&Space>) {
         self.space = space.id();
         self.seen = generation;
-        if let Some(previous) = previous {
-            previous.leave(&self.seat);
-        }
         if self.resting {
             self.rested(previous);
         }
+        // Last: as soon as nobody has it loaded, its memory may be another's.
+        if let Some(previous) = previous {
+            previous.leave(&self.seat);
+        }
     }
 
-    /// `previous` was left by a CPU that rested.
+    /// `previous` is left by a CPU that rested.
     #[cold]
     fn rested(&mut self, previous: Option<&Space>) {
         self.resting = false;

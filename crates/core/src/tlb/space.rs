@@ -213,13 +213,13 @@ impl Space {
         self.resting.insert(seat.cpu());
     }
 
-    /// A CPU has another root in CR3.
+    /// A CPU has another root in CR3. It touches this no more: who sees that no CPU has it loaded may give it up.
     #[inline(always)]
     pub(super) fn leave(&self, seat: &Seat) {
         seat.word_of(&self.loaded).fetch_and(!seat.bit, Ordering::SeqCst);
     }
 
-    /// A CPU that rested has left it.
+    /// A CPU that rested is about to leave it.
     pub(super) fn rests_no_more(&self, seat: &Seat) {
         self.resting.remove(seat.cpu());
     }

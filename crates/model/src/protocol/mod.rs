@@ -8,7 +8,7 @@
 //!     │  ▲                           switches to any space, takes something out of A's tables or the kernel's
 //!     ▼  │
 //!   Taken ► Retired ► Sending ► (flush) ► Waiting          each arrow is one access to memory that others use,
-//!   Joined ► Loading ► Leaving ► LeavingRest               or one that changes this CPU's TLB
+//!   Joined ► Loading ► Leaving                             or one that changes this CPU's TLB
 //! ```
 //!
 //! The TLB is the worst there can be: at every moment it holds every translation that its page tables have shown

@@ -133,8 +133,6 @@ pub enum At {
     Loading(u8),
     /// Has another root in CR3 now.
     Leaving,
-    /// And has said so.
-    LeavingRest,
     /// Rests no more, and has said so.
     Woken,
     /// Is to flush everything of A: reads the generation, then writes CR3.

@@ -181,12 +181,6 @@ impl Steps<'_> {
             }
             At::Loading(generation) => self.load(A, generation),
             At::Leaving => self.leave(),
-            At::LeavingRest => {
-                self.step("is at rest no more", At::Kernel, |state, cpu| {
-                    state.resting &= !bit(cpu);
-                    state.cpus[cpu].resting = false;
-                });
-            }
             At::Woken => self.compare(),
             At::Reading(then) => {
                 if self.is(Break::LateRead) {

@@ -65,9 +65,14 @@ impl Steps<'_> {
     }
 
     pub(super) fn leave(&mut self) {
-        let rested = self.me().resting;
-        let at = if rested { At::LeavingRest } else { At::Kernel };
-        self.step("leaves A", at, |state, cpu| state.loaded &= !bit(cpu));
+        if self.me().resting {
+            self.step("is at rest no more", At::Leaving, |state, cpu| {
+                state.resting &= !bit(cpu);
+                state.cpus[cpu].resting = false;
+            });
+        } else {
+            self.step("leaves A", At::Kernel, |state, cpu| state.loaded &= !bit(cpu));
+        }
     }
 
     fn wake(&mut self, space: u8) {

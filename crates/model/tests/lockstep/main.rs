@@ -114,7 +114,7 @@ impl Pair {
 
 fn is_within_a_call(at: At) -> bool {
     match at {
-        At::Joined | At::Loading(_) | At::Leaving | At::LeavingRest | At::Woken => true,
+        At::Joined | At::Loading(_) | At::Leaving | At::Woken => true,
         At::Reading(_) | At::Flushing(_) => true,
         At::Sending(left) => left != 0,
         _ => false,

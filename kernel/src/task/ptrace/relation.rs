@@ -6,7 +6,7 @@
 //!   a tracer's thread ends     its tracees go on untraced, or are killed (PTRACE_O_EXITKILL)
 //! ```
 
-use super::{STAY, TRACED, Tracee, abi, any, mode, stop, watch};
+use super::{TRACED, Tracee, abi, any, mode, stop, watch};
 use crate::errno::{Errno, Result};
 use crate::mm::frame;
 use crate::signal::{self, Info, bit};
@@ -42,7 +42,7 @@ fn link(
     }
     tracee.tracer_process.store(process, Ordering::Release);
     tracee.tracer.store(tracer, Ordering::Release);
-    TRACED.fetch_add(1, Ordering::Relaxed);
+    TRACED.fetch_add(1, Ordering::SeqCst);
     Ok(())
 }
 
@@ -56,18 +56,26 @@ fn unlink(table: &mut Table, thread: &Thread) -> Option<Arc<Thread>> {
     Some(gone)
 }
 
-/// PTRACE_TRACEME.
+/// PTRACE_TRACEME. A parent that is ending becomes no tracer, and that is no error, as on Linux.
 pub(super) fn trace_me() -> Result<()> {
     let thread = current();
     frame::admit()?;
-    let parent = find(thread.process.parent_id()).ok_or(Errno::EPERM)?;
-    // Its maker, if that still is a thread of its parent.
-    let maker = find_thread(thread.maker.load(Ordering::Relaxed))
-        .filter(|maker| maker.process.pid == parent.pid)
-        .or_else(|| parent.some_thread());
-    let tracer = maker.map_or(parent.pid, |maker| maker.tid());
     let own = thread.arc();
-    link(&mut table::lock(), (tracer, parent.pid), &own, false, 0)
+    // Handles that are dropped after unlocking.
+    let (parent, maker, _gone);
+    let mut table = table::lock();
+    parent = table.process(thread.process.parent_id()).cloned().ok_or(Errno::EPERM)?;
+    // Its maker, if that still is a thread of its parent.
+    maker = table
+        .thread(thread.maker.load(Ordering::Relaxed))
+        .filter(|maker| maker.process.pid == parent.pid && !maker.ends())
+        .cloned()
+        .or_else(|| parent.threads.lock().iter().find(|thread| !thread.ends()).cloned());
+    let Some(tracer) = &maker else { return Ok(()) };
+    link(&mut table, (tracer.tid(), parent.pid), &own, false, 0)?;
+    // It looks for tracees after it has said that it ends: one of the two sees the other.
+    _gone = if tracer.ends() { unlink(&mut table, &own) } else { None };
+    Ok(())
 }
 
 /// PTRACE_ATTACH and PTRACE_SEIZE.
@@ -203,12 +211,11 @@ pub(in crate::task) fn process_ended(
     let mut table = table::lock();
     let parent = table.process(process.parent_id()).cloned();
     let status = process.ending().unwrap_or(0);
+    let is_unwanted = || parent.as_deref().is_some_and(|parent| exit::is_unwanted(process, parent));
     if !any() {
         let gone = table.remove_thread(thread.tid());
-        if parent.as_deref().is_some_and(|parent| exit::is_unwanted(process, parent)) {
-            // It goes at once: a wait on another CPU must not find it before.
-            process.withheld.store(true, Ordering::Relaxed);
-            process.set_zombie();
+        if is_unwanted() {
+            withhold_for_ever(process);
         } else {
             table.note_ended(process);
         }
@@ -250,6 +257,8 @@ pub(in crate::task) fn process_ended(
         {
             told.push((leader, tracer));
         }
+    } else if tracer.is_none() && is_unwanted() {
+        withhold_for_ever(process);
     } else {
         table.note_ended(process);
     }
@@ -258,6 +267,12 @@ pub(in crate::task) fn process_ended(
         tell_of_end(&ended, Some(tracer));
     }
     (parent.filter(|_| !withheld), gone)
+}
+
+/// An ended process goes at once: a wait on another CPU must not find it before.
+fn withhold_for_ever(process: &Process) {
+    process.withheld.store(true, Ordering::Relaxed);
+    process.set_zombie();
 }
 
 /// Whether the leader of an ended process is traced, so that it cannot go before wait was told.
@@ -299,7 +314,8 @@ impl Released {
 
 /// The current thread ends: whom it traces goes on without it.
 pub(in crate::task) fn tracer_ended(tracer: &Thread) {
-    if !any() {
+    tracer.ends.store(true, Ordering::SeqCst);
+    if TRACED.load(Ordering::SeqCst) == 0 {
         return;
     }
     let pid = tracer.process.pid;
@@ -325,9 +341,6 @@ pub(in crate::task) fn tracer_ended(tracer: &Thread) {
             signal::send_to_thread(&thread, Info::kernel(raw::SIGKILL));
         }
         rejoin_group(&thread);
-        // A signal that it was stopped at, and that nobody asked about, is delivered.
-        let signal = tracee.report.swap(0, Ordering::Relaxed) & 0x7f;
-        let _ = tracee.resume.compare_exchange(STAY, signal, Ordering::AcqRel, Ordering::Relaxed);
         thread.wake(Sleep::TRACED);
     }
 }

@@ -53,16 +53,22 @@ fn stop(
     if complete && tracee.tracer_process() != thread.process.parent_id() {
         signal::tell_parent_of_stop(&thread.process);
     }
-    while tracee.resume.load(Ordering::Acquire) == STAY && thread.pending_work() & work::KILL == 0 {
+    // A tracer that ended before this slept could not wake it.
+    while tracee.resume.load(Ordering::Acquire) == STAY
+        && tracee.tracer() != 0
+        && thread.pending_work() & work::KILL == 0
+    {
         schedule();
         thread.prepare_to_sleep(Sleep::TRACED);
     }
     thread.stay_awake();
-    tracee.report.store(0, Ordering::Relaxed);
+    let unheard = tracee.report.swap(0, Ordering::AcqRel) & 0x7f;
     tracee.clear(mode::LISTENING);
     let info = tracee.stop.lock().take().and_then(|stop| stop.info);
     signal::recalculate(thread);
     match tracee.resume.load(Ordering::Acquire) {
+        // Without a tracer, a signal that it was stopped at, and that nobody asked about, is delivered.
+        STAY if tracee.tracer() == 0 => (unheard, info),
         STAY => (0, info),
         signal => (signal, info),
     }
