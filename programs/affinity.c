@@ -5,6 +5,7 @@
  */
 #include "check.h"
 
+#include <cpuid.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
@@ -115,13 +116,23 @@ static long field_of_stat(int wanted)
     return at ? strtol(at, NULL, 10) : -1;
 }
 
+/* Whether RDTSCP, if there is such an instruction, gives this CPU's number, as Linux lets it. */
+static bool rdtscp_tells(int cpu)
+{
+    unsigned a, b, c, d, number = (unsigned)cpu;
+    if (__get_cpuid(0x80000001, &a, &b, &c, &d) && (d & 1 << 27))
+        __builtin_ia32_rdtscp(&number);
+    return (number & 0xfff) == (unsigned)cpu;
+}
+
 static void tour(void)
 {
-    bool there = true, stays = true, told = true, read_back = true;
+    bool there = true, stays = true, told = true, read_back = true, numbered = true;
     for (int round = 0; round < 3; round++) {
         for (int i = 0; i < count; i++) {
             there &= pin(0, cpus[i]) && sched_getcpu() == cpus[i];
             read_back &= pinned_to(0) == cpus[i];
+            numbered &= rdtscp_tells(cpus[i]);
             for (int k = 0; k < 20; k++) {
                 sched_yield();
                 stays &= sched_getcpu() == cpus[i];
@@ -135,6 +146,7 @@ static void tour(void)
     check_that("getaffinity says so", read_back);
     check_that("it stays after yields and sleeps", stays);
     check_that("/proc/self/stat tells the CPU", told);
+    check_that("RDTSCP tells the CPU", numbered);
 }
 
 static void forked(void)

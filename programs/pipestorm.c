@@ -1,7 +1,7 @@
 /*
  * Pipes under load: a ring of processes that pass a token, a pipeline through which megabytes flow in odd
- * pieces with a checksum at its end, many writers into one pipe whose small writes must not mix, and
- * ends that close in every order.
+ * pieces with a checksum at its end, many writers into one pipe whose small writes must not mix, ends that
+ * close in every order; and files that are copied into each other.
  *
  * Source: pipe(7), in particular that writes of up to PIPE_BUF bytes are atomic.
  */
@@ -10,8 +10,10 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sched.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 
-enum { RING = 20, LAPS = 100, STAGES = 6, BYTES = 4 << 20, WRITERS = 8, RECORDS = 500, OPENINGS = 300 };
+enum { RING = 20, LAPS = 100, STAGES = 6, BYTES = 4 << 20, WRITERS = 8, RECORDS = 500, OPENINGS = 300, COPIES = 500 };
 
 static int status_of(pid_t child)
 {
@@ -214,8 +216,38 @@ static void closings(void)
     close(fd);
 }
 
+/* Two files, each copied into the other at the same time, by their common positions: nobody waits for ever. */
+static void copies(void)
+{
+    char page[4096] = {0};
+    int files[2];
+    for (int i = 0; i < 2; i++) {
+        files[i] = memfd_create("copied", 0);
+        for (int n = 0; n < 64; n++)
+            if (write(files[i], page, sizeof page) < 0)
+                check_that("a file of pages", false);
+        lseek(files[i], 0, SEEK_SET);
+    }
+    pid_t children[2];
+    for (int i = 0; i < 2; i++)
+        if ((children[i] = fork()) == 0) {
+            alarm(60);
+            for (int n = 0; n < COPIES; n++)
+                if (sendfile(files[!i], files[i], NULL, 4 * sizeof page) <= 0) {
+                    lseek(files[0], 0, SEEK_SET);
+                    lseek(files[1], 0, SEEK_SET);
+                }
+            _exit(0);
+        }
+    int first = status_of(children[0]), second = status_of(children[1]);
+    check_that("copies both ways", first == 0 && second == 0);
+    close(files[0]);
+    close(files[1]);
+}
+
 int main(void)
 {
+    copies();
     ring();
     pipeline();
     writers();

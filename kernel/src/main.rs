@@ -57,7 +57,8 @@ pub extern "sysv64" fn kernel_main(magic: u32, address: u64) -> ! {
     boot::memory::for_each_free(&info, |range| unsafe {
         mm::frame::add_memory(range.start.max(BOOT_MAPPED), range.end);
     });
-    let features = arch::features::enable().unwrap_or_else(|error| give_up(error));
+    let features = arch::features::Features::read().unwrap_or_else(|error| give_up(error));
+    features.enable();
     arch::isolation::start(command_line, &features);
     arch::machine_check::start();
     arch::apic::start();

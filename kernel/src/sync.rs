@@ -110,11 +110,9 @@ impl WaitQueue {
             return Ok(value);
         }
         let place = Place::new(&task::current());
-        let outcome = sleep(how, deadline, || {
-            // SAFETY: `place` stays until `leave` below.
-            unsafe { self.enroll(&place) };
-            ready()
-        });
+        // SAFETY: `place` stays until `leave` below.
+        let enroll = || unsafe { self.enroll(&place) };
+        let outcome = sleep_enrolled(how, deadline, enroll, ready);
         // A waker may have chosen this thread although it gives up: the wake-up is the next one's.
         if !self.leave(&place) && outcome.is_err() {
             self.wake_one();
@@ -175,13 +173,13 @@ pub fn wait_on_any<T>(
     let mut places = Vec::new();
     places.try_reserve_exact(queues.len()).map_err(|_| Errno::ENOMEM)?;
     places.extend(queues.iter().map(|_| Place::new(&thread)));
-    let outcome = sleep(Sleep::INTERRUPTIBLE, deadline, || {
+    let enroll = || {
         for (queue, place) in queues.iter().zip(&places) {
             // SAFETY: `places` is not touched before every place was left below.
             unsafe { queue.enroll(place) };
         }
-        ready()
-    });
+    };
+    let outcome = sleep_enrolled(Sleep::INTERRUPTIBLE, deadline, enroll, ready);
     for (queue, place) in queues.iter().zip(&places) {
         // Another waiter may depend on a wake-up that this thread took but does not use up: which
         // queue gave the value is not known here, so each is passed on.
@@ -193,19 +191,27 @@ pub fn wait_on_any<T>(
 }
 
 /// Sleeps until `ready` gives a value, without a queue: whoever makes it true calls
-/// [`Thread::wake`]. `ready` runs with the thread already marked as sleeping.
+/// [`Thread::wake`]. `ready` runs with the thread marked as sleeping, the last time before it sleeps, and again when it
+/// is awake.
 ///
 /// # Errors
 /// As [`WaitQueue::wait_until`], as far as `how` allows.
-pub fn sleep<T>(
+pub fn sleep<T>(how: Sleep, deadline: Option<u64>, ready: impl FnMut() -> Option<T>) -> Result<T> {
+    sleep_enrolled(how, deadline, || {}, ready)
+}
+
+/// [`sleep`], for those whom others find in a queue: `enroll` puts the thread there if it is not there any more.
+fn sleep_enrolled<T>(
     how: Sleep,
     deadline: Option<u64>,
+    enroll: impl Fn(),
     mut ready: impl FnMut() -> Option<T>,
 ) -> Result<T> {
     let thread = task::current();
     let mut alarm = None;
     let outcome = loop {
         thread.prepare_to_sleep(how);
+        enroll();
         if let Some(value) = ready() {
             break Ok(value);
         }
@@ -222,6 +228,10 @@ pub fn sleep<T>(
             }
         }
         task::schedule();
+        // Awake, so without a mark or a place in a queue: what it was woken for is true as a rule.
+        if let Some(value) = ready() {
+            break Ok(value);
+        }
     };
     thread.stay_awake();
     outcome

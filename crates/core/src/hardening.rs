@@ -115,8 +115,8 @@ impl Measure {
     }
 }
 
-/// IA32_ARCH_CAPABILITIES.IBRS_ALL.
-const IBRS_ALL: u64 = 1 << 1;
+/// IA32_ARCH_CAPABILITIES.IBRS_ALL: IBRS may be set once and for all.
+pub const IBRS_ALL: u64 = 1 << 1;
 /// IA32_ARCH_CAPABILITIES.MDS_NO.
 const MDS_NO: u64 = 1 << 5;
 /// IA32_ARCH_CAPABILITIES.TAA_NO.

@@ -291,13 +291,8 @@ impl Cpu {
         }
         GsBase::write(VirtAddr::new(self.area.gs_base()));
         KernelGsBase::write(VirtAddr::new(0));
-        // Last, so that an event finds selectors in its frame that it can return to.
-        // SAFETY: the gates lead to the entry text, their stacks are the TSS's.
-        unsafe { x86_64::instructions::tables::lidt(&gates) };
-        self.set_syscall();
         if self.pcid {
-            // SAFETY: the CPU has PCIDs by `Setup::pcid`'s promise; CR3 holds PCID 0 (SDM vol. 3, 4.10.1), and the
-            // entry text is the variant that expects them.
+            // SAFETY: the CPU has PCIDs by `Setup::pcid`'s promise; CR3 holds PCID 0 (SDM vol. 3, 4.10.1).
             unsafe { Cr4::update(|control| control.insert(Cr4Flags::PCID)) };
         }
         if self.global_pages {
@@ -305,6 +300,11 @@ impl Cpu {
             // `Isolation::new`, and those of the entry area are the same under every root.
             unsafe { Cr4::update(|control| control.insert(Cr4Flags::PAGE_GLOBAL)) };
         }
+        // Now, so that an event finds selectors in its frame that it can return to; and with PCID not before, because
+        // the paranoid entries set a bit of CR3 that is reserved without (SDM vol. 2, MOV to CR).
+        // SAFETY: the gates lead to the entry text, their stacks are the TSS's.
+        unsafe { x86_64::instructions::tables::lidt(&gates) };
+        self.set_syscall();
         if self.enhanced_ibrs {
             // SAFETY: the CPU says that it has the bit (IA32_ARCH_CAPABILITIES.IBRS_ALL).
             unsafe { Msr::new(entry::MSR_SPEC_CTRL).write(entry::SPEC_CTRL_IBRS.into()) };

@@ -14,6 +14,9 @@ use x86_64::registers::control::{Cr4, Cr4Flags};
 
 /// Translations of an address space that were taken out of its page tables and may still be cached. Every CPU of
 /// [`Shootdown::targets`] has to flush them before what they lead to is used for anything else.
+///
+/// # Panics
+/// When it is dropped without [`Shootdown::done`].
 #[must_use = "the old translations stay usable until every target has flushed"]
 #[derive(Debug)]
 pub struct Shootdown<'a> {
@@ -133,21 +136,39 @@ pub(crate) unsafe fn replace_loaded(space: &Space) -> Option<&'static Space> {
     unsafe { previous.as_ref() }
 }
 
-/// A shared range's translations may still be cached, under any user root, on any CPU.
-#[must_use = "the range stays readable until it is flushed"]
+/// A shared range's translations may still be cached, under any user root, on any CPU: each has to flush them
+/// ([`flush_kernel`]).
+///
+/// # Panics
+/// When it is dropped without [`FlushShared::done`].
+#[must_use = "the range stays readable until every CPU has flushed it"]
 #[derive(Debug)]
-pub struct FlushShared(SharedRange);
+pub struct FlushShared {
+    range: SharedRange,
+    met: bool,
+}
 
 impl FlushShared {
     pub(crate) fn new(range: SharedRange) -> FlushShared {
-        FlushShared(range)
+        FlushShared { range, met: false }
     }
 
-    /// What [`flush_kernel`] has to flush, on every CPU.
-    pub fn pages(self) -> Pages {
+    /// What each CPU passes to [`flush_kernel`].
+    pub fn pages(&self) -> Pages {
         let mut pages = Pages::NONE;
-        self.0.pages().for_each(|address| pages.add(address));
+        self.range.pages().for_each(|address| pages.add(address));
         pages
+    }
+
+    /// Every CPU has flushed.
+    pub fn done(mut self) {
+        self.met = true;
+    }
+}
+
+impl Drop for FlushShared {
+    fn drop(&mut self) {
+        assert!(self.met, "what was shared is still readable: {}", self.range);
     }
 }
 

@@ -212,7 +212,19 @@ impl Isolation {
                 tables::empty_leaf(level_3, address, frames)?;
             }
         }
-        let group = &mut self.espfix[cpu.index() / private::GROUP_CPUS];
+        self.make_group(cpu.index(), frames)
+    }
+
+    /// Makes the espfix tables of the group that CPU `index` is in.
+    ///
+    /// # Errors
+    /// [`MapError::NoFrame`].
+    pub(crate) fn make_group(
+        &mut self,
+        index: usize,
+        frames: &mut impl Frames,
+    ) -> Result<(), MapError> {
+        let group = &mut self.espfix[index / private::GROUP_CPUS];
         if group.is_none() {
             let [level_2, level_1] = tables::all_zeroed(frames)?;
             let entry = level_1.start_address().as_u64() | KERNEL_TABLE;
@@ -227,10 +239,10 @@ impl Isolation {
     /// Adds the stack page of CPU `index` to the espfix tables; gives the level-3 entry for its group.
     ///
     /// # Panics
-    /// Without [`Isolation::make_room`].
+    /// Without [`Isolation::make_group`].
     pub(crate) fn add_espfix(&self, index: usize, stack: PhysFrame, frames: &impl Frames) -> u64 {
         let group = self.espfix[index / private::GROUP_CPUS];
-        let (level_2, level_1) = group.expect("there is room for the CPU");
+        let (level_2, level_1) = group.expect("the group was made");
         let leaf = stack.start_address().as_u64() | private::LEAF;
         let slots = tables::table(frames, level_1).iter();
         let slots = slots.skip(private::espfix_index(self.private_random, index));
@@ -329,7 +341,8 @@ impl Isolation {
         Ok(())
     }
 
-    /// Takes a range out of the user view again. It must be one that [`Isolation::map_shared`] mapped.
+    /// Takes a range out of the user view again. It must be one that [`Isolation::map_shared`] mapped. Gives the
+    /// obligation to flush it on every CPU.
     ///
     /// # Errors
     /// [`MapSharedError::Range`] if it is not.

@@ -364,8 +364,20 @@ fn a_shared_range_comes_and_goes_with_the_rights_of_the_whole_walk() {
     assert_eq!(isolation.shared_ranges().count(), 1);
     let flush = isolation.unmap_shared(KERNEL_PAGE, 4096, &machine.memory).expect("was shared");
     assert_eq!(flush.pages().count(), 1);
+    flush.done();
     assert_eq!(machine.visible(&isolation), before);
     assert_eq!(isolation.shared_ranges().count(), 0);
+}
+
+#[test]
+#[should_panic(expected = "what was shared is still readable")]
+fn a_shared_range_that_nobody_flushes_is_noticed() {
+    let mut machine = Machine::new();
+    machine.map_kernel_page(PRESENT);
+    let mut isolation = machine.isolation(true);
+    // SAFETY: the kernel page stays.
+    unsafe { isolation.map_shared(KERNEL_PAGE, 4096, &mut machine.memory) }.expect("shared");
+    let _ = isolation.unmap_shared(KERNEL_PAGE, 4096, &machine.memory);
 }
 
 #[test]

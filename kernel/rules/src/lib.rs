@@ -15,6 +15,7 @@ pub mod isolation;
 pub mod machine_check;
 pub mod places;
 pub mod ports;
+pub mod processors;
 pub mod script;
 pub mod segments;
 pub mod stepping;

@@ -1,8 +1,8 @@
 //! Power-off and reset, as ACPI describes them; the tables for whoever else wants to know.
 
-use crate::mm::layout::{DIRECT_MAP_BYTES, direct};
-use crate::println;
+use crate::mm::layout::direct;
 use crate::sync::Once;
+use crate::{BOOT_MAPPED, give_up, println};
 use acpi::fadt::Fadt;
 use acpi::{AcpiHandler, AcpiTables, PhysicalMapping};
 use core::ptr::NonNull;
@@ -34,9 +34,14 @@ impl AcpiHandler for DirectMap {
         physical: usize,
         size: usize,
     ) -> PhysicalMapping<Self, T> {
-        assert!((physical as u64).saturating_add(size as u64) <= DIRECT_MAP_BYTES);
-        let start = NonNull::new(direct(physical as u64).cast()).expect("not at 0");
-        // SAFETY: the direct map reaches it; the caller says that a `T` is there.
+        let end = (physical as u64).checked_add(size as u64);
+        let start = NonNull::new(direct(physical as u64).cast());
+        let (Some(start), Some(..=BOOT_MAPPED)) = (start, end) else {
+            give_up(format_args!(
+                "the firmware's ACPI tables are damaged: one is said to be at {physical:#x}, not below 4 GiB"
+            ));
+        };
+        // SAFETY: the boot's direct map reaches it; the caller says that a `T` is there.
         unsafe { PhysicalMapping::new(physical, start, size, size, DirectMap) }
     }
 
@@ -64,7 +69,9 @@ pub fn find(rsdp: u64) {
 fn power_off_from(tables: &AcpiTables<DirectMap>) -> Option<PowerOff> {
     let port = tables.find_table::<Fadt>().ok()?.pm1a_control_block().ok()?.address;
     let dsdt = tables.dsdt().ok()?;
-    // SAFETY: the direct map reaches the table; it is as long as its header says.
+    // A header that says less than its own length gives a length near 4 GiB here.
+    (dsdt.address as u64).checked_add(dsdt.length.into()).filter(|end| *end <= BOOT_MAPPED)?;
+    // SAFETY: the boot's direct map reaches the table.
     let code =
         unsafe { core::slice::from_raw_parts(direct(dsdt.address as u64), dsdt.length as usize) };
     let sleep_type = sleep_type_5(code)?;

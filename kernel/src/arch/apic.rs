@@ -121,6 +121,11 @@ pub fn start_cpu() {
     // SAFETY: every CPU with long mode has the register.
     let base = unsafe { control.read() };
     let by_msr = CpuId::new().get_feature_info().is_some_and(|leaf| leaf.has_x2apic());
+    if base & ENABLED == 0 {
+        // One that is off cannot go to x2APIC mode at once (SDM vol. 3, 11.12.5).
+        // SAFETY: firmware may have turned it off; the registers' page stays where it is.
+        unsafe { control.write(base | ENABLED) };
+    }
     // SAFETY: from the state after a reset, or after firmware, to a mode that CPUID has (SDM vol. 3, 11.12.1).
     unsafe { control.write(base | ENABLED | if by_msr { X2APIC_MODE } else { 0 }) };
     let page = if by_msr { 0 } else { direct(base & BASE).addr() as u64 };

@@ -4,11 +4,12 @@
 //! thread, word 2 is the CPU's number: one instruction each.
 
 use super::{apic, clock, machine_check};
-use crate::task::Thread;
+use crate::task::{Scheduling, Thread};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use raw_cpuid::CpuId;
 use ringwall::core::tlb::CpuSet;
 use x86_64::VirtAddr;
-use x86_64::registers::model_specific::GsBase;
+use x86_64::registers::model_specific::{GsBase, Msr};
 
 /// Most CPUs that the kernel runs.
 pub const MAXIMUM: usize = 64;
@@ -37,6 +38,8 @@ pub struct CpuLocal {
     pub machine_checks: AtomicU64,
     /// A machine check that is yet to be told.
     pub machine_check: machine_check::Record,
+    /// The scheduler's part.
+    pub scheduling: Scheduling,
 }
 
 impl CpuLocal {
@@ -53,6 +56,7 @@ impl CpuLocal {
             shootdowns_served: AtomicU64::new(0),
             machine_checks: AtomicU64::new(0),
             machine_check: machine_check::Record::new(),
+            scheduling: Scheduling::new(),
         }
     }
 
@@ -110,6 +114,18 @@ pub(super) fn set_online() {
     ONLINE.insert(index());
 }
 
+/// Tells programs this CPU's number by RDTSCP and RDPID, as Linux does. Once it is active.
+pub(super) fn tell_number() {
+    const IA32_TSC_AUX: u32 = 0xc000_0103;
+    let cpuid = CpuId::new();
+    let identifiers = cpuid.get_extended_processor_and_feature_identifiers();
+    let rdtscp = identifiers.is_some_and(|leaf| leaf.has_rdtscp());
+    if rdtscp || cpuid.get_extended_feature_info().is_some_and(|leaf| leaf.has_rdpid()) {
+        // SAFETY: whoever has one of the instructions has the register, which nothing else uses.
+        unsafe { Msr::new(IA32_TSC_AUX).write(index() as u64) };
+    }
+}
+
 /// This CPU's data.
 #[inline(always)]
 pub fn local() -> &'static CpuLocal {
@@ -137,10 +153,10 @@ pub fn set_current_thread(thread: *const Thread) {
 /// Tells the CPU which memory and which task stack the next exit to user mode and the next entry
 /// use, and loads that memory's kernel root. `stack_top`: 16-aligned end of the next task stack.
 #[inline]
-pub fn activate(roots: &ringwall::AddressSpace, stack_top: u64) {
+pub fn activate(roots: &ringwall::AddressSpace, stack_top: VirtAddr) {
     // SAFETY: interrupts are off in the kernel; the scheduler passes the memory and the stack of the
     // thread it switches to, which keeps both alive; all kernel memory is in every kernel half.
-    unsafe { ringwall::switch_to(roots, VirtAddr::new(stack_top)) };
+    unsafe { ringwall::switch_to(roots, stack_top) };
 }
 
 /// This CPU idles on the memory that is loaded, and touches none of it.

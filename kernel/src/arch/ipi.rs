@@ -51,7 +51,8 @@ pub fn claim_the_end() -> bool {
     match ENDING.compare_exchange(0, here + 1, Ordering::SeqCst, Ordering::SeqCst) {
         Ok(_) => {}
         Err(ender) if ender == here + 1 => return false,
-        Err(_) => super::acpi::stop(),
+        // The NMI that asks for it may not come: this may be an NMI's handler.
+        Err(_) => stop(here),
     }
     let others = || cpu::online().iter().filter(move |&cpu| cpu != here);
     others().filter(|_| !Break::OthersGoOn.is_on()).for_each(|cpu| send(cpu, Ipi::Stop));
@@ -68,9 +69,13 @@ pub fn claim_the_end() -> bool {
 /// What an NMI means: the end for this CPU, if another one ends the machine.
 #[inline]
 pub fn stop_if_asked() {
-    let ender = ENDING.load(Ordering::Relaxed);
-    if ender != 0 && ender != cpu::index() + 1 {
-        STOPPED.insert(cpu::index());
-        super::acpi::stop();
+    let (ender, here) = (ENDING.load(Ordering::SeqCst), cpu::index());
+    if ender != 0 && ender != here + 1 {
+        stop(here);
     }
+}
+
+fn stop(here: usize) -> ! {
+    STOPPED.insert(here);
+    super::acpi::stop()
 }

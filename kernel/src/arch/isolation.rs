@@ -122,6 +122,7 @@ pub fn start(command_line: &[u8], features: &Features) {
     // SAFETY: this is the boot CPU, in ring 0, interrupts off, on the kernel's root.
     let active = unsafe { boot_cpu.activate() };
     active.unwrap_or_else(|error| panic!("isolation: {error}"));
+    cpu::tell_number();
 }
 
 /// A CPU's part of the entry area, made if this is the first time. `None` if there is no memory for it; `cpu` is

@@ -4,9 +4,11 @@
 
 use super::acpi::DirectMap;
 use super::cpu;
+use crate::println;
 use crate::sync::Once;
 use acpi::AcpiTables;
-use acpi::madt::{Madt, MadtEntry};
+use acpi::madt::Madt;
+use ringwall_rules::processors::{self, Damaged};
 
 /// APIC identifiers, by CPU number.
 #[derive(Clone, Copy, Debug)]
@@ -18,11 +20,6 @@ struct Found {
 }
 
 static FOUND: Once<Found> = Once::new();
-
-/// The entry's CPU is there.
-const ENABLED: u32 = 1;
-/// Identifiers from here on are not for the APIC's old mode: 255 is everybody.
-const NARROW: u32 = 255;
 
 impl Found {
     fn add(&mut self, id: u32) {
@@ -47,15 +44,12 @@ pub(super) fn note(tables: &AcpiTables<DirectMap>) {
     let mut found = Found { ids: [0; cpu::MAXIMUM], count: 0, more: 0 };
     found.add(if wide { wide_id().unwrap_or(boot) } else { boot });
     if let Ok(table) = tables.find_table::<Madt>() {
-        for entry in table.get().entries() {
-            let (id, flags) = match entry {
-                MadtEntry::LocalApic(entry) => (entry.apic_id.into(), entry.flags),
-                MadtEntry::LocalX2Apic(entry) => (entry.x2apic_id, entry.flags),
-                _ => continue,
-            };
-            if flags & ENABLED != 0 && (wide || id < NARROW) {
-                found.add(id);
-            }
+        let length = table.region_length();
+        // SAFETY: `find_table` has added up so many bytes from there; nobody writes them.
+        let bytes =
+            unsafe { core::slice::from_raw_parts(table.virtual_start().as_ptr().cast(), length) };
+        if let Err(Damaged) = processors::for_each(bytes, wide, |id| found.add(id)) {
+            println!("ringwall: ACPI's table of processors is damaged: some may be missing");
         }
     }
     FOUND.call_once(|| found);

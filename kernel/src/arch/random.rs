@@ -35,11 +35,9 @@ pub fn seed() -> u64 {
     let has_rdrand = cpuid.get_feature_info().is_some_and(|leaf| leaf.has_rdrand());
     let mut value = mix(ticks());
     for _ in 0..10 {
-        let hardware = match (has_rdseed, has_rdrand) {
-            (true, _) => rdseed(),
-            (false, true) => rdrand(),
-            (false, false) => None,
-        };
+        // RDSEED may have nothing for a while where RDRAND has.
+        let seeded = has_rdseed.then(rdseed).flatten();
+        let hardware = seeded.or_else(|| has_rdrand.then(rdrand).flatten());
         if let Some(hardware) = hardware {
             value ^= hardware;
             break;

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 /// Whether it is on. `user::access` reads it from assembly.
 pub(crate) static SMAP: AtomicBool = AtomicBool::new(false);
 
-/// Tells that CR4.SMAP is on: STAC and CLAC exist. Called once, at boot.
+/// Tells that CR4.SMAP is on: STAC and CLAC exist. Each CPU says so; none comes up that differs from the boot CPU.
 pub fn enabled() {
     SMAP.store(true, Ordering::Relaxed);
 }

@@ -16,7 +16,8 @@
 //! SDM vol. 3, 9.4.4 (start-up), 11.6.1 (the interrupts for it).
 
 use super::apic::{self, Command};
-use super::{clock, cpu, features, isolation, machine_check, processors};
+use super::features::Features;
+use super::{clock, cpu, ipi, isolation, machine_check, processors};
 use crate::boot::{kernel_root, memory::TRAMPOLINE_BYTES};
 use crate::errno::{Errno, Result};
 use crate::mm::layout::direct;
@@ -142,9 +143,15 @@ pub fn add(cpu: usize) -> Result<()> {
 
 const NO_MEMORY: &str = "no memory for it";
 
+/// What the APIC of a CPU that can be started is called. If CPUID gave the boot CPU another name than ACPI did, it is in
+/// the list a second time, and must not reset itself.
+fn other_id(cpu: usize) -> Option<u32> {
+    processors::apic_id(cpu).filter(|id| *id != cpu::of(0).apic_id())
+}
+
 /// Resets a CPU that runs nothing, so that it waits for a start-up interrupt.
 fn init(cpu: usize) {
-    let Some(id) = processors::apic_id(cpu) else { return };
+    let Some(id) = other_id(cpu) else { return };
     // SAFETY: the CPU is not online.
     unsafe { apic::command(id, Command::Init) };
 }
@@ -165,7 +172,7 @@ fn wait(nanoseconds: u64, mut done: impl FnMut() -> bool) -> bool {
 
 /// Starts a CPU that waits for it. The caller holds [`ONE`].
 fn bring_up(cpu: usize) -> core::result::Result<(), &'static str> {
-    let (Some(id), Some(&block)) = (processors::apic_id(cpu), BLOCK.get()) else {
+    let (Some(id), Some(&block)) = (other_id(cpu), BLOCK.get()) else {
         return Err("there is no such CPU");
     };
     cpu::of(cpu).set_apic_id(id);
@@ -248,9 +255,12 @@ fn make_root(block: u64) {
 /// of it may wait for a lock, or look at this CPU's data, before the CPU is made active.
 extern "sysv64" fn begin(area: &'static ringwall::Cpu) -> ! {
     load_kernel_root();
-    if features::enable().ok() != isolation::boot_features().copied() {
-        STATE.store(DIFFERENT, Ordering::SeqCst);
-        super::acpi::stop();
+    match (Features::read(), isolation::boot_features()) {
+        (Ok(here), Some(there)) if here == *there => here.enable(),
+        _ => {
+            STATE.store(DIFFERENT, Ordering::SeqCst);
+            super::acpi::stop();
+        }
     }
     // SAFETY: this CPU is the one that it was made for, in ring 0, interrupts off, on the kernel's root.
     let active = unsafe { area.activate() };
@@ -258,10 +268,13 @@ extern "sysv64" fn begin(area: &'static ringwall::Cpu) -> ! {
         STATE.store(DIFFERENT, Ordering::SeqCst);
         super::acpi::stop();
     }
+    cpu::tell_number();
     machine_check::start();
     apic::start_cpu();
     // From here on this CPU is told of every change of the kernel's translations; what it knows from before goes.
     cpu::set_online();
+    // Who ends the machine and read the set of CPUs before has not told this one.
+    ipi::stop_if_asked();
     load_kernel_root();
     STATE.store(RUNNING, Ordering::SeqCst);
     task::run_idle()

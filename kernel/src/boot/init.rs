@@ -36,6 +36,9 @@ pub fn run(info: &BootInfo) -> ! {
     if says(task::overflow::WORD) {
         task::overflow::ask();
     }
+    if says(mm::spread::WORD) {
+        mm::spread::fix();
+    }
     mm::start();
     task::create::initialize_cpu();
     crate::arch::smp::start(command_line, super::memory::place_for_trampoline(info));

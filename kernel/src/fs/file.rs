@@ -33,7 +33,7 @@ pub trait Operations: Send + Sync {
     /// Those of write.
     fn write(&self, file: &File, at: &mut u64, source: &mut Source<'_>) -> Result<usize>;
 
-    /// Whether it has a position (else lseek and pread give `ESPIPE`).
+    /// Whether it has a position (else lseek and pread give `ESPIPE`). It is asked once.
     fn seekable(&self) -> bool {
         false
     }
@@ -99,6 +99,8 @@ pub struct File {
     flags: AtomicU32,
     position: AtomicU64,
     moving: Turn,
+    /// Whether it has a position: what its operations say of it.
+    seekable: bool,
     /// What it keeps others from doing to the inode while it is open.
     _hold: Option<Hold>,
 }
@@ -138,6 +140,7 @@ impl File {
     ) -> Arc<File> {
         let kept = !(abi::O_CREAT | abi::O_EXCL | abi::O_NOCTTY | abi::O_TRUNC | abi::O_CLOEXEC);
         Arc::new(File {
+            seekable: operations.seekable(),
             operations,
             inode,
             origin,
@@ -189,6 +192,11 @@ impl File {
         &*self.operations
     }
 
+    /// Whether it has a position.
+    pub fn seekable(&self) -> bool {
+        self.seekable
+    }
+
     /// Open flags.
     #[inline]
     pub fn flags(&self) -> u32 {
@@ -236,7 +244,7 @@ impl File {
         if !self.modes().0 {
             return Err(Errno::EBADF);
         }
-        if !self.operations.seekable() {
+        if !self.seekable {
             return self.operations.read(self, &mut 0, sink);
         }
         let _moving = self.moving.take()?;
@@ -255,7 +263,7 @@ impl File {
         if !self.modes().1 {
             return Err(Errno::EBADF);
         }
-        if !self.operations.seekable() {
+        if !self.seekable {
             return self.operations.write(self, &mut 0, source);
         }
         let _moving = self.moving.take()?;
@@ -270,7 +278,7 @@ impl File {
     /// # Errors
     /// `ESPIPE` without positions, `EBADF`.
     pub fn read_at(&self, mut at: u64, sink: &mut Sink<'_>) -> Result<usize> {
-        if !self.operations.seekable() && !self.operations.devours_seeks() {
+        if !self.seekable && !self.operations.devours_seeks() {
             return Err(Errno::ESPIPE);
         }
         if !self.modes().0 {
@@ -284,7 +292,7 @@ impl File {
     /// # Errors
     /// `ESPIPE` without positions, `EBADF`.
     pub fn write_at(&self, mut at: u64, source: &mut Source<'_>) -> Result<usize> {
-        if !self.operations.seekable() && !self.operations.devours_seeks() {
+        if !self.seekable && !self.operations.devours_seeks() {
             return Err(Errno::ESPIPE);
         }
         if !self.modes().1 {
@@ -305,9 +313,14 @@ impl File {
         Ok(result)
     }
 
-    /// The position now, for /proc.
+    /// The position now.
     pub fn position(&self) -> u64 {
         self.position.load(Ordering::Relaxed)
+    }
+
+    /// Sets the position, whoever moves it meanwhile.
+    pub fn set_position(&self, position: u64) {
+        self.position.store(position, Ordering::Relaxed);
     }
 
     /// What poll reports now.

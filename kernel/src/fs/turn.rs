@@ -54,6 +54,12 @@ impl Turn {
         self.waiters.fetch_sub(1, Ordering::Relaxed);
         result
     }
+
+    #[cold]
+    #[inline(never)]
+    fn wake(&self) {
+        self.queue.wake_one();
+    }
 }
 
 impl Default for Turn {
@@ -63,13 +69,13 @@ impl Default for Turn {
 }
 
 impl Drop for Taken<'_> {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         // The exchange orders the release before the look at the waiters; with a plain store a
         // waiter that just counted itself could be missed.
         self.0.taken.swap(false, Ordering::SeqCst);
         if self.0.waiters.load(Ordering::SeqCst) != 0 {
-            self.0.queue.wake_one();
+            self.0.wake();
         }
     }
 }

@@ -16,9 +16,9 @@ use super::map::{LOWEST, check_commit};
 use super::mapping::{MappedFile, Mapping, Protection, RegionFlags};
 use super::page::PAGE;
 use super::space::Space;
+use super::spread::spread;
 use super::stack::{self, Told};
 use super::vdso;
-use crate::arch::random;
 use crate::errno::{Errno, Result};
 use crate::fs::{File, Inode, Paths};
 use alloc::sync::Arc;
@@ -238,7 +238,7 @@ impl Image {
         if span.is_empty() {
             return Err(Errno::EINVAL);
         }
-        let start = ANYWHERE + (random::seed() & IMAGE_SPREAD);
+        let start = ANYWHERE + spread(IMAGE_SPREAD);
         // A lowest address that is not 0 is moved away from.
         Ok((start & !(self.alignment() - 1)).wrapping_sub(span.start & !(self.alignment() - 1)))
     }
@@ -337,7 +337,7 @@ fn rights(flags: u32) -> Protection {
 impl Space {
     /// Puts the empty heap behind the program, a random way off.
     fn place_heap(&mut self, end: u64) -> Result<()> {
-        let start = end.max(LOWEST).checked_add(random::seed() & HEAP_SPREAD);
+        let start = end.max(LOWEST).checked_add(spread(HEAP_SPREAD));
         let start = start.filter(|&start| start < USER_END).ok_or(Errno::ENOMEM)?;
         self.heap = start..start;
         Ok(())

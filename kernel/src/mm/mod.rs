@@ -31,6 +31,7 @@ mod remap;
 mod roots;
 mod shared;
 pub mod space;
+pub mod spread;
 mod stack;
 mod table;
 pub mod tlb;

@@ -19,6 +19,7 @@ use super::layout::USER_END;
 use super::mapping::{Mapping, Protection, RegionFlags, STACK_GAP};
 use super::page::PAGE;
 use super::space::Space;
+use super::spread::spread;
 use crate::arch::random;
 use crate::errno::{Errno, Result};
 use alloc::vec::Vec;
@@ -220,5 +221,5 @@ pub(super) fn places(mm: &Mm) -> (u64, u64) {
     const MOST_GAP: u64 = USER_END / 6 * 5;
     let gap = mm.stack_limit().saturating_add(STACK_SPREAD + STACK_GAP);
     let gap = gap.clamp(LEAST_GAP, MOST_GAP) & !(PAGE - 1);
-    (USER_END - (random::seed() & STACK_SPREAD), USER_END - gap - (random::seed() & MAP_SPREAD))
+    (USER_END - spread(STACK_SPREAD), USER_END - gap - spread(MAP_SPREAD))
 }

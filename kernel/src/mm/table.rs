@@ -153,19 +153,21 @@ fn try_for_each_in(
     mut visit: impl FnMut(usize, &Entry) -> Result<()>,
 ) -> Result<()> {
     const GROUP: usize = 8;
-    let groups = table.as_chunks::<GROUP>().0;
-    for (number, group) in groups.iter().enumerate().take(last / GROUP + 1).skip(first / GROUP) {
-        if group.iter().fold(0, |all, entry| all | entry.load(Relaxed)) == 0 {
-            continue;
-        }
-        for (place, entry) in group.iter().enumerate() {
-            let index = number * GROUP + place;
-            if (first..=last).contains(&index) && entry.load(Relaxed) != 0 {
-                visit(index, entry)?;
+    let mut each = |first, entries: &[Entry]| -> Result<()> {
+        for (place, entry) in entries.iter().enumerate() {
+            if entry.load(Relaxed) != 0 {
+                visit(first + place, entry)?;
             }
         }
+        Ok(())
+    };
+    let (groups, rest) = table[first..=last].as_chunks::<GROUP>();
+    for (number, group) in groups.iter().enumerate() {
+        if group.iter().fold(0, |all, entry| all | entry.load(Relaxed)) != 0 {
+            each(first + number * GROUP, group)?;
+        }
     }
-    Ok(())
+    each(first + groups.len() * GROUP, rest)
 }
 
 /// Calls `visit` for each leaf in `range` that holds a frame. Absent tables are skipped whole.

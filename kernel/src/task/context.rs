@@ -30,7 +30,8 @@ pub(super) fn save(thread: &Thread) {
     context.selectors = Selectors::present();
     if USER_CHANGES_BASES.load(Ordering::Relaxed) {
         context.fs_base = FS::read_base().as_u64();
-        context.gs_base = KernelGsBase::read().as_u64();
+        // SAFETY: every 64-bit CPU has it. As a plain word: nobody needs it checked.
+        context.gs_base = unsafe { KernelGsBase::MSR.read() };
     } else {
         // A base that came with a selector comes with it again.
         if context.selectors.has_fs() {

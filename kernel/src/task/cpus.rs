@@ -17,7 +17,7 @@ use ringwall_rules::affinity::{Cpus, Wakeup};
 
 /// One CPU's scheduling state.
 #[repr(align(64))]
-pub(super) struct Cpu {
+pub struct Scheduling {
     queue: Mutex<RunQueue>,
     /// How many are in the queue. Changed under its lock.
     waiting: AtomicU32,
@@ -35,20 +35,6 @@ pub(super) struct Cpu {
     since: AtomicU64,
 }
 
-static CPUS: [Cpu; cpu::MAXIMUM] = [const {
-    Cpu {
-        queue: Mutex::new(RunQueue::new()),
-        waiting: AtomicU32::new(0),
-        idle: AtomicPtr::new(ptr::null_mut()),
-        previous: AtomicPtr::new(ptr::null_mut()),
-        armed: AtomicU64::new(u64::MAX),
-        slice_armed: AtomicBool::new(false),
-        awake: AtomicIsize::new(0),
-        switches: AtomicUsize::new(0),
-        since: AtomicU64::new(0),
-    }
-}; cpu::MAXIMUM];
-
 const _: () = assert!(cpu::MAXIMUM <= 64, "sets of CPUs are words");
 
 /// CPUs that run threads. None ever leaves.
@@ -60,9 +46,18 @@ static SEVERAL: AtomicBool = AtomicBool::new(false);
 
 /// The running CPU's state, and its number.
 #[inline(always)]
-pub(super) fn this() -> (&'static Cpu, usize) {
-    let here = cpu::index() % cpu::MAXIMUM;
-    (&CPUS[here], here)
+pub(super) fn this() -> (&'static Scheduling, usize) {
+    (&cpu::local().scheduling, cpu::index())
+}
+
+/// All that there may be.
+fn all() -> impl Iterator<Item = &'static Scheduling> {
+    (0..cpu::MAXIMUM).map(of)
+}
+
+/// CPU `cpu`'s.
+fn of(cpu: usize) -> &'static Scheduling {
+    &cpu::of(cpu).scheduling
 }
 
 /// CPUs that threads may run on now.
@@ -80,12 +75,12 @@ pub(super) fn join(now: u64) {
 
 /// Context switches since boot.
 pub fn switches() -> usize {
-    CPUS.iter().map(|cpu| cpu.switches.load(Relaxed)).sum()
+    all().map(|cpu| cpu.switches.load(Relaxed)).sum()
 }
 
 /// Nanoseconds that CPU `cpu` was busy and idle, unless it has never run.
 pub fn times(cpu: usize) -> Option<(u64, u64)> {
-    let cpu = CPUS.get(cpu)?;
+    let cpu = of(cpu);
     // SAFETY: idle threads are for ever.
     let idle = unsafe { cpu.idle.load(SeqCst).as_ref() }?.cpu_time();
     let all = crate::time::now().saturating_sub(cpu.since.load(Relaxed));
@@ -94,12 +89,27 @@ pub fn times(cpu: usize) -> Option<(u64, u64)> {
 
 /// Threads that are running or ready to run now, on all CPUs.
 pub fn runnable() -> u32 {
-    let sum: isize = CPUS.iter().map(|cpu| cpu.awake.load(Relaxed)).sum();
+    let sum: isize = all().map(|cpu| cpu.awake.load(Relaxed)).sum();
     // Read one after the other, they may be of different moments.
     sum.clamp(0, i32::MAX as isize) as u32
 }
 
-impl Cpu {
+impl Scheduling {
+    /// Of a CPU that does not run threads yet.
+    pub const fn new() -> Scheduling {
+        Scheduling {
+            queue: Mutex::new(RunQueue::new()),
+            waiting: AtomicU32::new(0),
+            idle: AtomicPtr::new(ptr::null_mut()),
+            previous: AtomicPtr::new(ptr::null_mut()),
+            armed: AtomicU64::new(u64::MAX),
+            slice_armed: AtomicBool::new(false),
+            awake: AtomicIsize::new(0),
+            switches: AtomicUsize::new(0),
+            since: AtomicU64::new(0),
+        }
+    }
+
     /// Counts a thread that woke up here (1) or fell asleep here (-1).
     #[inline(always)]
     pub(super) fn count_awake(&self, change: isize) {
@@ -161,12 +171,12 @@ fn steal_from_others(here: usize) -> Option<&'static Thread> {
     // Each CPU begins with the one after it, so that they do not all go for the same.
     let (above, below) = (here + 1..cpu::MAXIMUM, 0..here);
     let mut others = above.chain(below).filter(|cpu| ready().has(*cpu));
-    others.find_map(|cpu| CPUS[cpu].take(|thread| thread.may_run_on(here)))
+    others.find_map(|cpu| of(cpu).take(|thread| thread.may_run_on(here)))
 }
 
 /// Whether this CPU, `here`, has work; what another one has of it comes to its queue.
 fn find_work(here: usize) -> bool {
-    let cpu = &CPUS[here];
+    let cpu = of(here);
     // With the lock: whoever had it before is seen, and whoever has it later sees that this CPU halts.
     !cpu.is_queue_empty()
         || steal(here)
@@ -193,16 +203,22 @@ pub(super) fn rest() {
 #[inline]
 pub(super) fn place(thread: &Thread) {
     let (cpu, here) = this();
-    if SEVERAL.load(Relaxed) {
+    if SEVERAL.load(Relaxed) && !stays(thread, here) {
         return place_anywhere(thread, here);
     }
     cpu.push(thread);
     arm_for_queue(cpu);
 }
 
+/// Whether what `place_anywhere` would choose is clear at a glance: no CPU idles, and the thread ran here before.
+#[inline(always)]
+fn stays(thread: &Thread, here: usize) -> bool {
+    IDLE.load(SeqCst) == 0 && thread.cpu() == here && thread.affinity().has(here)
+}
+
 /// The running thread's slice ends some time, since others wait. An idle CPU takes the first at once.
 #[inline]
-fn arm_for_queue(cpu: &Cpu) {
+fn arm_for_queue(cpu: &Scheduling) {
     let idles = ptr::eq(cpu.idle.load(Relaxed), &raw const *scheduler::current());
     if !idles && !cpu.slice_armed.load(Relaxed) {
         scheduler::arm_slice(cpu);
@@ -219,9 +235,9 @@ fn place_anywhere(thread: &Thread, here: usize) {
         last: thread.cpu(),
         here,
     };
-    let target = wakeup.choose(|cpu| CPUS[cpu].waiting.load(Relaxed));
+    let target = wakeup.choose(|cpu| of(cpu).waiting.load(Relaxed));
     thread.set_cpu(target);
-    let cpu = &CPUS[target];
+    let cpu = of(target);
     cpu.push(thread);
     if target == here {
         return arm_for_queue(cpu);
@@ -256,7 +272,7 @@ pub(super) fn leave_forbidden(thread: &Thread) {
     if thread.may_run_on(at) {
         return;
     }
-    if let Some(thread) = CPUS[at].take(|queued| ptr::eq(queued, thread)) {
+    if let Some(thread) = of(at).take(|queued| ptr::eq(queued, thread)) {
         return place(thread);
     }
     if thread.is_on_cpu() {

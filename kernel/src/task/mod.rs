@@ -35,7 +35,7 @@ pub mod thread;
 pub mod wait;
 pub mod way;
 
-pub use cpus::reschedule_requested;
+pub use cpus::{Scheduling, reschedule_requested};
 pub use create::{run_first, run_idle};
 pub use process::Process;
 pub use scheduler::{breathe, current, schedule};

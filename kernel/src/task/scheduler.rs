@@ -12,7 +12,7 @@
 //! interrupted.
 
 pub use super::context::{clear_selectors, set_fs_base, set_gs_base, user_bases};
-use super::cpus::{self, Cpu, this};
+use super::cpus::{self, Scheduling, this};
 use super::switch::switch;
 use super::thread::{CurrentThread, Sleep, Thread, work};
 use super::{context, process::Process};
@@ -107,7 +107,7 @@ pub(super) fn account(thread: &Thread, now: u64) {
     thread.process.account(ran);
 }
 
-fn switch_to(cpu: &'static Cpu, here: usize, previous: &Thread, next: &'static Thread) {
+fn switch_to(cpu: &'static Scheduling, here: usize, previous: &Thread, next: &'static Thread) {
     let now = time::now();
     account(previous, now);
     previous.switches.store(previous.switches.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
@@ -199,7 +199,7 @@ pub fn arm_no_later_than(deadline: u64) {
 }
 
 /// Ends the slice of this CPU's thread in time.
-pub(super) fn arm_slice(cpu: &Cpu) {
+pub(super) fn arm_slice(cpu: &Scheduling) {
     cpu.slice_armed.store(true, Ordering::SeqCst);
     arm_no_later_than(time::now() + SLICE);
 }
@@ -226,7 +226,7 @@ pub fn timer_fired() {
 /// Makes the timer fire within a slice, although nobody waits for the CPU, if something about the processor time of
 /// `thread`'s process is to be watched: it runs here.
 #[inline(always)]
-pub(super) fn watch_running(cpu: &Cpu, thread: &Thread) {
+pub(super) fn watch_running(cpu: &Scheduling, thread: &Thread) {
     if thread.process.intervals.is_watched() && !cpu.slice_armed.load(Ordering::Relaxed) {
         arm_slice(cpu);
     }

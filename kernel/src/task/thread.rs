@@ -20,6 +20,7 @@ use core::sync::atomic::{
 use ringwall::Frame;
 use ringwall_rules::affinity::Cpus;
 use ringwall_rules::ports::Permissions;
+use x86_64::VirtAddr;
 
 /// Bits of what a thread has to do before it returns to ring 3.
 pub mod work {
@@ -108,6 +109,7 @@ pub struct Thread {
     /// Place in its process's list of threads.
     pub(super) slot: AtomicUsize,
     stack: Option<Stack>,
+    stack_top: VirtAddr,
     context: UnsafeCell<Context>,
     name: Mutex<[u8; 16]>,
     /// Signals that are not delivered now. Written by the thread alone.
@@ -174,6 +176,7 @@ impl Thread {
             affinity: AtomicU64::new(Cpus::ALL.0),
             link: AtomicPtr::new(core::ptr::null_mut()),
             slot: AtomicUsize::new(0),
+            stack_top: VirtAddr::new(stack.as_ref().map_or(0, |stack| stack.bounds().end)),
             stack,
             context: UnsafeCell::new(Context {
                 stack_pointer: 0,
@@ -469,13 +472,14 @@ impl Thread {
     }
 
     /// 16-aligned end of the task stack.
-    pub(super) fn stack_top(&self) -> u64 {
-        self.stack.as_ref().map_or(0, |stack| stack.bounds().end)
+    #[inline(always)]
+    pub(super) fn stack_top(&self) -> VirtAddr {
+        self.stack_top
     }
 
     /// The user registers, at the top of the task stack.
     pub(crate) fn frame_pointer(&self) -> *mut Frame {
-        (self.stack_top() - size_of::<Frame>() as u64) as *mut Frame
+        (self.stack_top.as_u64() - size_of::<Frame>() as u64) as *mut Frame
     }
 
     /// The saved context. See the invariant at the top of this file.

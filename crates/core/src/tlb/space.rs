@@ -67,24 +67,30 @@ impl CpuSet {
     }
 
     fn words(&self, read: impl Fn(&AtomicU64) -> u64) -> impl Iterator<Item = usize> {
-        self.0.iter().zip(0..).flat_map(move |(word, number)| {
-            let mut left = read(word);
-            core::iter::from_fn(move || {
-                let bit = left.trailing_zeros() as usize;
-                left &= left.wrapping_sub(1);
-                (bit < 64).then_some(number * 64 + bit)
-            })
+        let mut words = self.0.iter().zip((0..).step_by(64));
+        let (mut left, mut first) = (0u64, 0);
+        core::iter::from_fn(move || {
+            while left == 0 {
+                let (word, number) = words.next()?;
+                (left, first) = (read(word), number);
+            }
+            let bit = left.trailing_zeros() as usize;
+            left &= left - 1;
+            Some(first + bit)
         })
     }
 
     /// Whether a CPU other than `cpu` is in it.
     pub fn has_other_than(&self, cpu: usize) -> bool {
-        self.iter().any(|other| other != cpu)
+        self.0.iter().zip(0..).any(|(word, number)| {
+            let own = if number == cpu / 64 { 1 << (cpu % 64) } else { 0 };
+            word.load(Ordering::SeqCst) & !own != 0
+        })
     }
 
     /// Whether no CPU is in it.
     pub fn is_empty(&self) -> bool {
-        self.iter().next().is_none()
+        self.0.iter().all(|word| word.load(Ordering::SeqCst) == 0)
     }
 }
 

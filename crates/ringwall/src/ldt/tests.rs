@@ -43,7 +43,8 @@ fn a_stack_page_is_at_each_of_its_addresses_and_nowhere_else() {
     for cpu in [0, 5, 5 + GROUP_CPUS, 511] {
         let stack = memory.allocate_frame().expect("memory");
         let page = espfix_page(DEFAULT_SLOT, isolation.private_random, cpu);
-        let group = isolation.add_espfix(cpu, stack, &mut memory).expect("memory");
+        isolation.make_group(cpu, &mut memory).expect("memory");
+        let group = isolation.add_espfix(cpu, stack, &memory);
         space.private().show_stack_pages(page, group);
         let expected = stack.start_address().as_u64() | LEAF;
         for bits in (0..=0xffff).step_by(0x101) {
@@ -62,7 +63,8 @@ fn the_groups_tables_are_everyones_and_stay() {
     let (mut isolation, space) = space(&mut memory);
     let before = memory.live;
     let stack = memory.allocate_frame().expect("memory");
-    let group = isolation.add_espfix(3, stack, &mut memory).expect("memory");
+    isolation.make_group(3, &mut memory).expect("memory");
+    let group = isolation.add_espfix(3, stack, &memory);
     let page = espfix_page(DEFAULT_SLOT, isolation.private_random, 3);
     space.private().show_stack_pages(page, group);
     assert_eq!(memory.live, before + 3, "the stack page and two tables");

@@ -18,21 +18,29 @@ pub const PAGE: usize = 4096;
 
 /// Pages and positions.
 pub struct Ring {
+    /// A power of two of them.
     slots: Vec<Option<Page>>,
     head: usize,
     tail: usize,
 }
 
 impl Ring {
-    /// An empty ring of `slots` pages, none allocated yet.
+    /// An empty ring of `slots` pages, a power of two, none allocated yet.
     ///
     /// # Errors
     /// `ENOMEM`.
     pub fn new(slots: usize) -> Result<Ring> {
+        debug_assert!(slots.is_power_of_two());
         let mut vector = Vec::new();
         vector.try_reserve_exact(slots).map_err(|_| Errno::ENOMEM)?;
         vector.resize_with(slots, || None);
         Ok(Ring { slots: vector, head: 0, tail: 0 })
+    }
+
+    /// The slot of a position.
+    #[inline]
+    fn slot(&self, position: usize) -> usize {
+        position / PAGE & (self.slots.len() - 1)
     }
 
     /// Bytes in it.
@@ -61,7 +69,7 @@ impl Ring {
         if length == 0 {
             return None;
         }
-        let page = self.slots[self.head / PAGE % self.slots.len()].as_ref()?;
+        let page = self.slots[self.slot(self.head)].as_ref()?;
         Some((page.as_ptr().wrapping_add(within), length))
     }
 
@@ -81,13 +89,13 @@ impl Ring {
     pub fn back(&self, most: usize) -> Option<(*mut u8, usize)> {
         let within = self.tail % PAGE;
         let length = most.min(self.free()).min(PAGE - within);
-        let page = self.slots[self.tail / PAGE % self.slots.len()].as_ref()?;
+        let page = self.slots[self.slot(self.tail)].as_ref()?;
         Some((page.as_ptr().wrapping_add(within), length))
     }
 
     /// Gives the page that [`Ring::back`] misses.
     pub fn supply(&mut self, page: Page) {
-        let slot = self.tail / PAGE % self.slots.len();
+        let slot = self.slot(self.tail);
         self.slots[slot].get_or_insert(page);
     }
 
@@ -97,7 +105,7 @@ impl Ring {
         self.tail += length;
     }
 
-    /// Changes the capacity to `slots` pages. Nobody reads or writes meanwhile.
+    /// Changes the capacity to `slots` pages, a power of two. Nobody reads or writes meanwhile.
     ///
     /// # Errors
     /// `EBUSY` if the bytes do not fit, `ENOMEM`.
@@ -108,9 +116,8 @@ impl Ring {
             return Err(Errno::EBUSY);
         }
         let mut ring = Ring::new(slots)?;
-        let old = self.slots.len();
         for index in 0..used {
-            let from = (self.head / PAGE + index) % old;
+            let from = self.slot(self.head + index * PAGE);
             ring.slots[index] = match self.slots[from].take() {
                 Some(page) => Some(page),
                 // The last bytes wrapped into the page of the first ones.

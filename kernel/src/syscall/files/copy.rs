@@ -48,14 +48,19 @@ fn pump(
     Ok(done)
 }
 
-/// Runs `copy` on the offset at `address`, or on the file's position if that is 0.
+/// Runs `copy` on the offset at `address`, or on the file's position if that is 0. The position is nobody's own
+/// meanwhile, as on Linux: two copies between the same files, each the other way round, would wait for each other, and a
+/// copy into a pipe for a reader that wants to know the position first.
 fn with_offset(
     file: &File,
     address: u64,
     copy: impl FnOnce(&mut u64) -> Result<usize>,
 ) -> Result<usize> {
     if address == 0 {
-        return file.with_position(copy);
+        let mut at = file.position();
+        let done = copy(&mut at)?;
+        file.set_position(at);
+        return Ok(done);
     }
     let offset: i64 = user::read(address)?;
     let mut at = u64::try_from(offset).map_err(|_| Errno::EINVAL)?;

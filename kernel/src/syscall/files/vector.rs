@@ -88,7 +88,7 @@ fn read(file: &File, segments: &[Segment], at: Option<u64>) -> Result<usize> {
     if !file.modes().0 {
         return Err(Errno::EBADF);
     }
-    let stream = !file.operations().seekable();
+    let stream = !file.seekable();
     each(segments, |segment, done| {
         // One read never waits after it has got something.
         if stream && done > 0 && file.poll() & abi::POLLIN == 0 {

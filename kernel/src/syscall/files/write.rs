@@ -29,7 +29,7 @@ pub fn pwrite(frame: &mut Frame) -> Result<usize> {
 pub fn sync_file(frame: &mut Frame) -> Result<usize> {
     let file = file(frame.rdi())?;
     // What cannot be synced says so: pipes, terminals.
-    if file.operations().seekable() { Ok(0) } else { Err(Errno::EINVAL) }
+    if file.seekable() { Ok(0) } else { Err(Errno::EINVAL) }
 }
 
 pub fn sync(_frame: &mut Frame) -> Result<usize> {
