@@ -55,7 +55,8 @@ fn hostile_text_is_refused_soon() {
 
 #[test]
 fn the_example_for_another_kernel_can_be_read() {
-    let expectations = expectations(include_str!("../../../../../docs/expectations/linux-6.1.toml"));
+    let expectations =
+        expectations(include_str!("../../../../../docs/expectations/linux-6.1.toml"));
     assert!(expectations.visible.len() > 5 && !expectations.accept.is_empty());
 }
 
