@@ -129,9 +129,10 @@ impl Trapped {
         let data = self.data();
         let offset = if by_syscall { text.points().syscall_entry } else { text.gate(INTERRUPT) };
         let start = self.at(TEXT + usize::from(offset)) as u64;
-        // SAFETY: a word of the block.
         let handler = match by_syscall {
+            // SAFETY: a word of the block.
             true => unsafe { &raw mut (*data).syscall_handler },
+            // SAFETY: as above.
             false => unsafe { &raw mut (*data).trap_handler },
         };
         // What the CPU pushes; CS says ring 3.
