@@ -149,9 +149,9 @@ fn switched_off_with_pcid() {
 /// Isolation goes and comes back, by prctl and for the machine, while memory goes and comes back; and what is due for the
 /// user half meanwhile is done when there is one again.
 fn switched_under_remap(boot: Boot, model: Model) {
-    let output = passes(boot.arguments("60 0 5"), model, Library::Glibc, &["remap", "tlb"]);
+    let output = passes(boot.arguments("30 0 5"), model, Library::Glibc, &["remap", "tlb"]);
     if !other_kernel() {
-        output.says("isolation switched 12 times");
+        output.says("isolation switched 6 times");
     }
 }
 

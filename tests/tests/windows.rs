@@ -246,8 +246,8 @@ fn held_again_and_again() {
 }
 
 #[test]
-fn a_held_cpu_that_is_not_asked_is_noticed() {
-    expect_broken("shootdown-here", "FAIL crowd", |boot| held(boot, LIMIT, &[None; 4]));
+fn a_held_cpu_that_never_hears_of_it_is_noticed() {
+    expect_broken("lost-ipi", "was not answered", |boot| held(boot, LIMIT, &[None; 4]));
 }
 
 macro_rules! ways {

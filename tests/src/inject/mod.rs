@@ -252,6 +252,8 @@ impl Watch {
     fn run(&mut self, limit: Duration, what: &str) -> bool {
         let arrived = self.stub().run(limit);
         arrived.unwrap_or_else(|error| {
+            // A kernel that stopped the machine has said why.
+            self.running.guest.console.wait_for_end(Duration::from_secs(2));
             let log = self.running.guest.console.text();
             panic!("way {}: {what} never came: {error}; its log:\n{log}", self.way);
         })
