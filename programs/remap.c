@@ -4,7 +4,8 @@
  * call that changed the page has returned, nobody may see what was there before, through either half of the
  * address space: not in ring 3, and not the kernel.
  *
- *   remap [ROUNDS [CHECKERS]]     2000 rounds and a checker for every CPU but one, if not said
+ *   remap [ROUNDS [CHECKERS [EVERY]]]     2000 rounds and a checker for every CPU but one (0: the same), if not said;
+ *                                         every so many rounds isolation is switched, where a kernel can do that
  *
  * Long runs say every SAY_EVERY rounds how far they are.
  *
@@ -24,6 +25,7 @@
 #include <setjmp.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 
 enum { PAGE = 4096, WORDS = PAGE / 8, OBJECTS = 8, MOST_CHECKERS = 63, BESIDE = 200, FIRST_SLOT = 8, FORK_EVERY = 64 };
 enum { SAY_EVERY = 10000 };
@@ -417,10 +419,44 @@ static void stamp(uint64_t at)
     }
 }
 
+/* Isolation off and on: by this process's own word, then by the machine's, which this process follows. */
+static long every, switches;
+
+static bool write_machine(const char *text)
+{
+    int setting = open("/proc/sys/kernel/pti", O_WRONLY);
+    bool done = setting >= 0 && write(setting, text, 1) == 1;
+    close(setting);
+    return done;
+}
+
+static void switch_isolation(void)
+{
+    enum { SET = 0x50544953, FOLLOW = 0, DISABLE = 4 };
+    switch (switches++ % 4) {
+    case 0:
+        if (prctl(SET, DISABLE, 0, 0, 0) != 0) {
+            check_skip("isolation", "this kernel does not switch it");
+            every = switches = 0;
+        }
+        break;
+    case 1:
+        check_that("this process's isolation is on again", prctl(SET, FOLLOW, 0, 0, 0) == 0);
+        break;
+    case 2:
+        check_that("the machine's isolation is off", write_machine("0"));
+        break;
+    default:
+        check_that("the machine's isolation is on again", write_machine("1"));
+    }
+}
+
 static void run(long rounds)
 {
     uint64_t at = epoch;
     for (long round = 1; round <= rounds && atomic_load(&wrong_count) == 0; round++) {
+        if (every > 0 && round % every == 0)
+            switch_isolation();
         atomic_store(&epoch, at | BUSY);
         change();
         volatile uint64_t *caught = catch_frame();
@@ -441,6 +477,10 @@ static void run(long rounds)
     }
     atomic_store(&over, true);
     set_to_work(-1);
+    if (every > 0)
+        say("remap: isolation switched %ld times", switches);
+    while (switches % 4 != 0)
+        switch_isolation();
 }
 
 int main(int argc, char **argv)
@@ -449,7 +489,8 @@ int main(int argc, char **argv)
     cpu_set_t set;
     if (sched_getaffinity(0, sizeof set, &set) == 0)
         cpus = CPU_COUNT(&set);
-    count = argc > 2 ? atoi(argv[2]) : cpus - 1;
+    count = argc > 2 && atoi(argv[2]) > 0 ? atoi(argv[2]) : cpus - 1;
+    every = argc > 3 ? atol(argv[3]) : 0;
     count = count < 1 ? 1 : count > MOST_CHECKERS ? MOST_CHECKERS : count;
     file = memfd_create("remap", 0);
     check_that("objects", file >= 0 && ftruncate(file, OBJECTS * PAGE) == 0);

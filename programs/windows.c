@@ -1,13 +1,18 @@
 // Goes into the kernel one way, for ever, with every register a known value: to be looked at, and disturbed, from
 // outside.
 //
-//     windows WAY [open]
+//     windows WAY [open] [CPU]
 //
 // (`open`: with its isolation switched off) prints "READY WAY ADDRESS", the address of the instruction that goes in, and begins. A way comes back where its
 // loop goes on, or in a handler that goes on with the loop. Everything is the same each time round, so whoever
 // watches can compare any two rounds. `windows` alone lists the ways.
+//
+// The way `crowd` is another one: a second thread, on CPU 0, changes what the first one's CPU has to be told of, and the
+// first one looks itself. A second address behind READY is the counter of what the second thread has done.
 
 #define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -99,6 +104,34 @@ WAY(short, REGISTERS "mov $15, %eax\nlea saved, %rsp\n", "syscall", ".byte 0xea\
 // The same, and the way out faults, where no stack takes the fault's frame.
 WAY(badshort, REGISTERS "mov $15, %eax\nlea saved, %rsp\n", "syscall", "");
 
+// Back with every register but RAX, RCX and R11 as it was; and the page shows what was published last.
+volatile unsigned long crowd_epoch, crowd_turns, crowd_page[512] __attribute__((aligned(4096)));
+#define IS(value, name) "mov $" #value ", %rax\ncmp %rax, %" #name "\njne crowd_bad\n"
+WAY(crowd, REGISTERS "mov $110, %eax\n", "syscall",
+    IS(0x1b1b1b1b1b1b1b1b, rbx) IS(0x1d1d1d1d1d1d1d1d, rdx) IS(0x1e1e1e1e1e1e1e1e, rsi) IS(0x1f1f1f1f1f1f1f1f, rdi)
+    IS(stack+4096, rbp) IS(stack+8000, rsp) IS(0x0808080808080808, r8) IS(0x0909090909090909, r9)
+    IS(0x1010101010101010, r10) IS(0x1212121212121212, r12) IS(0x1313131313131313, r13)
+    IS(0x1414141414141414, r14) IS(0x1515151515151515, r15)
+    "mov crowd_epoch, %rbx\n"
+    "test $1, %bl\n"
+    "jnz crowd_loop\n"
+    "mov crowd_page, %rcx\n"
+    "cmp crowd_epoch, %rbx\n"
+    "jne crowd_loop\n"
+    "cmp %rbx, %rcx\n"
+    "je crowd_loop\n"
+    "crowd_bad:\n"
+    "lea stack+8000, %rsp\n"
+    "mov %rbx, %rdi\n"
+    "mov %rcx, %rsi\n"
+    "and $-16, %rsp\n"
+    "call crowd_failed\n");
+
+__attribute__((used)) static void crowd_failed(unsigned long expected, unsigned long got) {
+    printf("FAIL crowd: a register, or the page: %#lx, not %#lx\n", got, expected);
+    exit(1);
+}
+
 static void install(int signal, void *out) {
     struct {
         void *handler;
@@ -177,6 +210,50 @@ static void switch_isolation(unsigned long word) {
     }
 }
 
+static void pin(int cpu) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    if (sched_setaffinity(0, sizeof set, &set)) {
+        perror("sched_setaffinity");
+        exit(1);
+    }
+}
+
+static void *change_for_ever(void *unused) {
+    (void)unused;
+    pin(0);
+    for (;; crowd_turns++) {
+        unsigned long next = crowd_epoch + 2;
+        switch (crowd_turns % 4) {
+        case 0:
+            crowd_epoch = next - 1;
+            if (mmap((void *)crowd_page, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+                MAP_FAILED) {
+                perror("mmap");
+                exit(1);
+            }
+            crowd_page[0] = next;
+            crowd_epoch = next;
+            break;
+        case 1:
+            segment(crowd_turns / 4 % 1000, 1, 0);
+            break;
+        default:
+            switch_isolation(crowd_turns % 4 == 2 ? PTI_DISABLE : 0);
+        }
+    }
+    return NULL;
+}
+
+static void prepare_crowd(void) {
+    pthread_t other;
+    if (pthread_create(&other, NULL, change_for_ever, NULL)) {
+        perror("pthread_create");
+        exit(1);
+    }
+}
+
 static const struct {
     const char *name;
     void (*prepare)(void);
@@ -196,11 +273,16 @@ static const struct {
     {"badback", prepare_badback, badback_in, badback_loop},
     {"short", prepare_short, short_in, short_loop},
     {"badshort", prepare_badshort, badshort_in, badshort_loop},
+    {"crowd", prepare_crowd, crowd_in, crowd_loop},
 };
 
 int main(int count, char **words) {
-    if (count > 2)
-        switch_isolation(PTI_DISABLE);
+    for (int i = 2; i < count; i++) {
+        if (strcmp(words[i], "open") == 0)
+            switch_isolation(PTI_DISABLE);
+        else
+            pin(atoi(words[i]));
+    }
     for (unsigned i = 0; i < sizeof ways / sizeof *ways; i++) {
         if (count < 2) {
             puts(ways[i].name);
@@ -209,7 +291,10 @@ int main(int count, char **words) {
             sigaltstack(&alternative, NULL);
             syscall(SYS_arch_prctl, ARCH_SET_GS, page);
             ways[i].prepare();
-            printf("READY %s %#lx\n", words[1], (unsigned long)ways[i].in);
+            printf("READY %s %#lx", words[1], (unsigned long)ways[i].in);
+            if (ways[i].prepare == prepare_crowd)
+                printf(" %#lx", (unsigned long)&crowd_turns);
+            puts("");
             fflush(stdout);
             goto *(void *)ways[i].loop;
         }

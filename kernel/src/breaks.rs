@@ -22,6 +22,10 @@ ringwall::breaks! {
     FlushBeforeUnmap = "flush-before-unmap",
     /// Now and then the interrupt that asks another CPU gets lost.
     LostIpi = "lost-ipi",
+    /// Other CPUs are not told of a changed LDT.
+    LdtHere = "ldt-here",
+    /// Other CPUs keep what DS and ES had of a changed LDT.
+    LdtRegisters = "ldt-registers",
     /// Whoever ends the machine does not stop the other CPUs.
     OthersGoOn = "others-go-on",
 }

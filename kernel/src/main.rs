@@ -27,7 +27,7 @@ pub mod user;
 use boot::info::BootInfo;
 use core::panic::PanicInfo;
 
-/// How much physical memory the boot root maps.
+/// How much physical memory the boot roots map, from 0 on.
 const BOOT_MAPPED: u64 = 4 << 30;
 
 /// The first Rust code, on the boot stack and the boot root, interrupts off. `magic` names the boot

@@ -133,6 +133,48 @@ fn a_million_rounds_with_pcids() {
     }
 }
 
+/// A process whose isolation is off, with PCID: nothing stale, and its exits leave the user half of its PCID alone.
+#[test]
+fn switched_off_with_pcid() {
+    if other_kernel() {
+        println!("not our kernel: nothing can be switched");
+        return;
+    }
+    let boot = Boot::new().arguments("open 30");
+    let output = passes(boot, Model::Haswell, Library::Glibc, &["remap", "tlb"]);
+    assert_eq!(said(&output, "tlb: "), "PCID, INVPCID");
+    output.says("isolation switched off by process 1\n");
+}
+
+/// Isolation goes and comes back, by prctl and for the machine, while memory goes and comes back; and what is due for the
+/// user half meanwhile is done when there is one again.
+fn switched_under_remap(boot: Boot, model: Model) {
+    let output = passes(boot.arguments("30 0 5"), model, Library::Glibc, &["remap", "tlb"]);
+    if !other_kernel() {
+        output.says("isolation switched 6 times");
+    }
+}
+
+#[test]
+fn switched_with_pcid() {
+    switched_under_remap(Boot::new(), Model::Haswell);
+}
+
+#[test]
+fn switched_with_pcid_on_two_cpus() {
+    switched_under_remap(Boot::new().cpus(2), Model::SkylakeX);
+}
+
+/// Nothing flushes for a CPU that runs an open process, if nobody asks it to: no way in or out writes CR3.
+#[test]
+fn an_open_process_that_is_not_asked_to_flush_is_noticed() {
+    expect_broken("shootdown-here", ", mode ", |boot| {
+        let boot = boot.cpus(2).memory(256).limit(LIMIT).arguments("open 20000");
+        let output = boot.program(Library::Glibc, "remap").run_in_bochs(Model::Haswell);
+        output.says("isolation switched off by process 1\n").passed("remap");
+    });
+}
+
 /// CVE-2018-8897's other half: what #DB finds at the first instruction of an entry is the program's GS base,
 /// and the program gets it back. TCG has no such #DB, so the break does not show there.
 #[test]

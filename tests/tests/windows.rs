@@ -10,6 +10,8 @@ use ringwall_tests::{Boot, expect_broken, other_kernel};
 const LIMIT: Duration = Duration::from_secs(300);
 /// The same, for the whole campaign.
 const LONG_LIMIT: Duration = Duration::from_secs(7_200);
+/// Instructions of two texts, each by a call and by an interrupt, with two events.
+const ENOUGH: usize = 100;
 /// Which event inside which.
 const NESTED: [(Event, Event); 3] = [
     (Event::Nmi, Event::MachineCheck),
@@ -39,7 +41,7 @@ fn disturbed(boot: Boot, way: &str) {
     let Some((mut watch, trip)) = settled(boot, way) else { return };
     for event in Event::ALL {
         // No #DB interrupts the first instructions of another: it clears TF, and then DR7.
-        if way == "step" && event == Event::Debug {
+        if way.starts_with("step") && event == Event::Debug {
             continue;
         }
         let count = watch.disturb_everywhere(&trip, event);
@@ -174,6 +176,78 @@ fn open_fault() {
 #[test]
 fn open_call_nested() {
     nested(Boot::new().pti("off"), "call", &NESTED[..1]);
+}
+
+/// An application processor: its own entry area, GDT, TSS and stacks. The boot processor runs beside it.
+fn on_another_cpu(way: &str) {
+    disturbed(Boot::new().cpus(2), &format!("{way} 1"));
+}
+
+#[test]
+fn call_on_another_cpu() {
+    on_another_cpu("call");
+}
+
+#[test]
+fn fault_on_another_cpu() {
+    on_another_cpu("fault");
+}
+
+/// Its espfix stack, and the #DF on it.
+#[test]
+fn badshort_on_another_cpu() {
+    on_another_cpu("badshort");
+}
+
+/// All of it on the last of four. The tick's beginning may be any interrupt there.
+#[test]
+#[ignore = "takes half an hour: cargo xtask test --campaign"]
+fn everything_on_the_last_of_four_cpus() {
+    for way in WAYS.iter().filter(|way| **way != "tick") {
+        let boot = Boot::new().cpus(4);
+        let way = format!("{way} 3");
+        let Some((mut watch, trip)) = settled_within(LONG_LIMIT, boot, &way) else { return };
+        for event in Event::ALL {
+            if !(way.starts_with("step") && event == Event::Debug) {
+                watch.disturb_everywhere(&trip, event);
+            }
+        }
+        for index in watch.kinds(&trip) {
+            watch.nest(&trip, index, Event::Nmi, Event::MachineCheck);
+        }
+    }
+}
+
+/// A CPU that stands at any instruction of the entry text while another one asks something of it, and waits.
+fn held(boot: Boot, limit: Duration, events: &[Option<Event>]) {
+    if other_kernel() {
+        println!("not our kernel: its entry code is its own business");
+        return;
+    }
+    let mut watch = Watch::new(boot.cpus(2).limit(limit), "crowd 1");
+    let count = watch.hold_everywhere(events);
+    println!("held {count} times");
+    assert!(count >= ENOUGH, "only {count} instructions were come by");
+}
+
+#[test]
+fn held_while_another_cpu_waits() {
+    held(Boot::new(), LIMIT, &[None, Some(Event::Nmi)]);
+}
+
+/// With all measures, machine checks, and again and again: what the other one asks for is another thing each time.
+#[test]
+#[ignore = "takes half an hour: cargo xtask test --campaign"]
+fn held_again_and_again() {
+    let events = [None, Some(Event::Nmi), Some(Event::MachineCheck)];
+    for boot in [Boot::new(), hardened()] {
+        held(boot, LONG_LIMIT, &events.repeat(8));
+    }
+}
+
+#[test]
+fn a_held_cpu_that_never_hears_of_it_is_noticed() {
+    expect_broken("lost-ipi", "was not answered", |boot| held(boot, LIMIT, &[None; 4]));
 }
 
 macro_rules! ways {

@@ -9,7 +9,8 @@
 //! or two. The linker notes each field that it filled with an address; those whose address is the moving image's
 //! are listed, by the low halves of their own addresses. What is relative to the place it is at slides by itself.
 //!
-//! Invariant: a kind of relocation that is not understood ends the build. x86-64 psABI, 4.4 "Relocation".
+//! Invariant: a kind of relocation that is not understood ends the build, and so does a distance between the moving image
+//! and the boot part, which stays. x86-64 psABI, 4.4 "Relocation".
 
 use anyhow::{Context, Result, bail, ensure};
 use object::elf;
@@ -50,6 +51,14 @@ impl Reference {
             }
             _ => None,
         }
+    }
+}
+
+impl Reference {
+    /// Whether the field at `place` would be wrong after a slide, and nothing could be added to mend it everywhere: a
+    /// distance from what stays to what slides, or the other way round. `slides`: what it refers to does.
+    fn is_torn(self, place: u64, slides: bool) -> bool {
+        self == Reference::Relative && slides != (place >= IMAGE)
     }
 }
 
@@ -113,6 +122,10 @@ fn places(file: &ElfFile64<'_>) -> Result<Places> {
             let RelocationTarget::Symbol(symbol) = relocation.target() else { continue };
             let symbol = file.symbol_by_index(symbol)?;
             let slides = symbol.address() >= IMAGE && symbol.section() != SymbolSection::Absolute;
+            ensure!(
+                !reference.is_torn(place, slides),
+                "the distance at {place:#x} is between what slides and what stays"
+            );
             match reference {
                 Reference::Narrow if slides => {
                     ensure!(r_type == elf::R_X86_64_32S, "a zero-extended address at {place:#x}");
@@ -214,6 +227,20 @@ mod tests {
         assert_eq!(Reference::of(elf::R_X86_64_PLT32), Some(Reference::Relative));
         for kind in [elf::R_X86_64_GOTTPOFF, elf::R_X86_64_16, 77] {
             assert_eq!(Reference::of(kind), None);
+        }
+    }
+
+    #[test]
+    fn a_distance_between_what_slides_and_what_stays_is_refused() {
+        let (stays, slides) = (0x10_0240, IMAGE + 0x1000);
+        for (place, target_slides, torn) in [
+            (stays, false, false),
+            (stays, true, true),
+            (slides, true, false),
+            (slides, false, true),
+        ] {
+            assert_eq!(Reference::Relative.is_torn(place, target_slides), torn);
+            assert!(!Reference::Wide.is_torn(place, target_slides));
         }
     }
 

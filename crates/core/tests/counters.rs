@@ -169,3 +169,27 @@ fn a_live_pcid_is_loaded_without_a_flush() {
     let kept = [Event::SwitchKept; 8];
     assert_eq!(hardware.counted, [&flushing[..], &kept].concat());
 }
+
+/// One page more than the limit, of a program's or of the kernel half.
+#[test]
+fn more_than_a_few_pages_are_not_flushed_one_by_one() {
+    for pcid in [false, true] {
+        let features = Features { pcid, invpcid: true, isolated: true };
+        let (space, roots) = (Space::new(1), RootPair::new(0x2000).expect("aligned"));
+        let mut cpu = CpuTlb::new(0, features);
+        cpu.switch(&space, roots, None, &mut Recorder::default());
+        for (count, few) in [(PAGES_LIMIT, true), (PAGES_LIMIT + 1, false)] {
+            let mut hardware = Recorder::default();
+            let change = space.retire(pages(count));
+            cpu.flush(&change, &space, roots, &mut hardware);
+            let one_by_one = if few { count as usize } else { 0 };
+            assert_eq!((hardware.pages, hardware.cr3.is_empty()), (one_by_one, few));
+            cpu.flush(&change, &space, roots, &mut hardware);
+            assert_eq!(hardware.counted[1..], [Event::ChangeSpared], "it is flushed");
+            let mut hardware = Recorder::default();
+            cpu.flush_kernel(&pages(count), &mut hardware);
+            let everything = usize::from(pcid || !few);
+            assert_eq!((hardware.everything, hardware.pages == 0), (everything, everything == 1));
+        }
+    }
+}

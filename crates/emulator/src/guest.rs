@@ -1,6 +1,10 @@
 //! A running guest, from its start to the reason of its end.
 
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
 
 use crate::{Console, Ended, Error, GuestMemory, Monitor, Process, Registers, Stub};
 
@@ -13,8 +17,19 @@ pub enum Exit {
     Reset,
     /// The time limit ran out and the guest was killed.
     TimeLimit,
+    /// QEMU itself died of a signal that tells of a mistake in it. No guest should be able to bring that about.
+    Crashed(ExitStatus),
     /// Anything else, in QEMU's words.
     Other(String),
+}
+
+/// Signals that a program gets for its own mistakes.
+const MISTAKES: [Signal; 5] = [Signal::SEGV, Signal::ABORT, Signal::BUS, Signal::ILL, Signal::FPE];
+
+/// How a guest ended whose emulator ended without a word about it.
+fn without_a_word(status: ExitStatus) -> Exit {
+    let crashed = MISTAKES.iter().any(|mistake| status.signal() == Some(mistake.as_raw()));
+    if crashed { Exit::Crashed(status) } else { Exit::Other(format!("QEMU ended with {status}")) }
 }
 
 /// A running guest. Dropping it kills QEMU.
@@ -57,7 +72,7 @@ impl Guest {
             (_, Ended::TimeLimit) => Exit::TimeLimit,
             (Some(reason), _) => Exit::Other(reason.into()),
             (None, Ended::Killed) => Exit::Other("killed".into()),
-            (None, Ended::ByItself(status)) => Exit::Other(format!("QEMU ended with {status}")),
+            (None, Ended::ByItself(status)) => without_a_word(status),
         }
     }
 
@@ -92,5 +107,18 @@ impl Guest {
             pause = (pause * 3 / 2).min(Duration::from_millis(37));
         }
         Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_emulator_that_dies_of_its_own_mistake_has_crashed() {
+        let [segv, kill, one] = [11, 9, 1 << 8].map(ExitStatus::from_raw);
+        assert_eq!(without_a_word(segv), Exit::Crashed(segv));
+        assert!(matches!(without_a_word(kill), Exit::Other(_)), "somebody ended it");
+        assert!(matches!(without_a_word(one), Exit::Other(_)), "it said no");
     }
 }

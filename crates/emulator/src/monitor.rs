@@ -194,7 +194,7 @@ impl Monitor {
         answer.map(drop).map_err(|source| Error::Silent { command: command.into(), source })
     }
 
-    /// Sends the first CPU a non-maskable interrupt. It is dropped if the guest has masked LINT1 of its local
+    /// Sends every CPU a non-maskable interrupt. It is dropped where the guest has masked LINT1 of the local
     /// APIC; if the CPU is stopped, it stays pending.
     ///
     /// # Errors
@@ -204,20 +204,35 @@ impl Monitor {
         self.human("nmi", 0).map(drop)
     }
 
-    /// Makes the first CPU find an error in its machine-check bank `bank` and raise #MC; `status` is what the
-    /// bank's MCi_STATUS then says and `global` IA32_MCG_STATUS (SDM vol. 3, 16.3). Without CR4.MCE the
-    /// machine shuts down.
+    /// [`Monitor::inject_machine_check_on`] the first CPU.
     ///
     /// # Errors
     ///
-    /// As [`Monitor::execute`].
+    /// As there.
     pub fn inject_machine_check(
         &mut self,
         bank: u8,
         status: u64,
         global: u64,
     ) -> Result<(), Error> {
-        let command = format!("mce 0 {bank} {status:#x} {global:#x} 0 0");
+        self.inject_machine_check_on(0, bank, status, global)
+    }
+
+    /// Makes a CPU find an error in its machine-check bank `bank` and raise #MC; `status` is what the
+    /// bank's MCi_STATUS then says and `global` IA32_MCG_STATUS (SDM vol. 3, 16.3). Without CR4.MCE the
+    /// machine shuts down.
+    ///
+    /// # Errors
+    ///
+    /// As [`Monitor::execute`].
+    pub fn inject_machine_check_on(
+        &mut self,
+        cpu: usize,
+        bank: u8,
+        status: u64,
+        global: u64,
+    ) -> Result<(), Error> {
+        let command = format!("mce {cpu} {bank} {status:#x} {global:#x} 0 0");
         let said = self.human(&command, 0)?;
         match said.trim() {
             "" => Ok(()),

@@ -1,5 +1,6 @@
 //! The real planner and the real mailboxes, under loom: two or three CPUs, every order of their accesses and every
-//! value that each may read. The page-table entry is an atomic too, which walkers read as late as they may.
+//! value that each may read. The page-table entry is an atomic too, which walkers read as late as they may. With isolation
+//! programs run under the user half of the PCID, which the exit flushes, or INVPCID.
 //!
 //! Where three CPUs run, the number of times that one is stopped between two accesses where it could go on is bounded
 //! (`STOPS`).
@@ -12,7 +13,7 @@ use std::sync::Mutex;
 use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, AtomicU64};
 use loom::thread;
-use ringwall_core::root::{NO_FLUSH, PCID_MASK, RootPair};
+use ringwall_core::root::{NO_FLUSH, PCID_MASK, RootPair, is_user, to_kernel_keep};
 use ringwall_model::sync::{Ordering, Weakness, end, make, weaken};
 use ringwall_model::tlb::{Change, CpuTlb, Features, Hardware, Mailbox, Pages, Space};
 
@@ -22,6 +23,8 @@ const CPUS: usize = 3;
 const ADDRESS: u64 = 0x1000;
 const FRAME: u64 = 7;
 const WITH_PCID: Features = Features { pcid: true, invpcid: false, isolated: false };
+const WITH_MARKS: Features = Features { isolated: true, ..WITH_PCID };
+const WITH_INVPCID: Features = Features { invpcid: true, ..WITH_MARKS };
 
 /// What a mapper does wrong on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +36,10 @@ enum Mistake {
     EarlyTargets,
     /// The frame is free before the answers are there.
     NoWait,
+    /// No exit flushes the user half.
+    NoMark,
+    /// INVPCID flushes nothing.
+    NoInvpcid,
 }
 
 /// What all CPUs' TLBs hold, and what must not be reached any more. No CPU can stop in the middle of a look at it.
@@ -55,6 +62,8 @@ impl Truth {
 }
 
 struct World {
+    features: Features,
+    mistake: Mistake,
     entry: AtomicU64,
     space: Space,
     elsewhere: Space,
@@ -66,8 +75,10 @@ struct World {
 }
 
 impl World {
-    fn new() -> Rc<World> {
+    fn new(features: Features, mistake: Mistake) -> Rc<World> {
         let world = Rc::new(World {
+            features,
+            mistake,
             entry: AtomicU64::new(FRAME),
             space: Space::new(1),
             elsewhere: Space::new(2),
@@ -113,17 +124,38 @@ struct Cpu {
 struct Machine {
     number: usize,
     world: Rc<World>,
+    cr3: u64,
     exit_cr3: u64,
+}
+
+impl Machine {
+    /// Ring 3 to ring 0, if it is there.
+    fn enter(&mut self) {
+        if is_user(self.cr3) {
+            self.write_cr3(to_kernel_keep(self.cr3));
+        }
+    }
+
+    fn exit(&mut self) {
+        if self.world.features.isolated {
+            let keep = self.world.mistake == Mistake::NoMark;
+            let cr3 = self.exit_cr3 | if keep { NO_FLUSH } else { 0 };
+            self.exit_cr3 |= NO_FLUSH;
+            self.write_cr3(cr3);
+        }
+    }
 }
 
 impl Hardware for Machine {
     fn write_cr3(&mut self, cr3: u64) {
         let pcid = (cr3 & PCID_MASK) as u16;
+        self.cr3 = cr3 & !NO_FLUSH;
         self.world.truth(|truth| {
             truth.loaded[self.number] = pcid;
             if cr3 & NO_FLUSH == 0 {
                 truth.cached[self.number].remove(&pcid);
             }
+            truth.check();
         });
     }
 
@@ -135,8 +167,11 @@ impl Hardware for Machine {
         });
     }
 
-    fn flush_page_of(&mut self, _: u16, _: u64) {
-        unreachable!("no INVPCID");
+    fn flush_page_of(&mut self, pcid: u16, address: u64) {
+        assert_eq!(address, ADDRESS);
+        if self.world.mistake != Mistake::NoInvpcid {
+            self.world.truth(|truth| truth.cached[self.number].remove(&pcid));
+        }
     }
 
     fn flush_all(&mut self) {
@@ -158,8 +193,8 @@ fn roots(space: &Space) -> RootPair {
 
 impl Cpu {
     fn new(number: usize, world: &Rc<World>) -> Cpu {
-        let machine = Machine { number, world: world.clone(), exit_cr3: 0 };
-        Cpu { number, world: world.clone(), tlb: CpuTlb::new(number, WITH_PCID), machine }
+        let machine = Machine { number, world: world.clone(), cr3: 0, exit_cr3: 0 };
+        Cpu { number, world: world.clone(), tlb: CpuTlb::new(number, world.features), machine }
     }
 
     fn uses(&self, uses: bool) {
@@ -171,6 +206,7 @@ impl Cpu {
 
     /// Comes from `elsewhere`, if it was there.
     fn join(&mut self) {
+        self.machine.enter();
         let world = self.world.clone();
         let previous = (!self.tlb.is_loaded(&world.space)).then_some(&world.elsewhere);
         let previous = previous.filter(|previous| self.tlb.is_loaded(previous));
@@ -181,6 +217,7 @@ impl Cpu {
     fn use_it(&mut self) {
         self.interrupts();
         self.uses(true);
+        self.machine.exit();
         if self.world.entry.load(Ordering::Relaxed) != 0 {
             self.world.truth(|truth| {
                 let pcid = truth.loaded[self.number];
@@ -192,12 +229,14 @@ impl Cpu {
 
     fn leave(&mut self) {
         let world = self.world.clone();
+        self.machine.enter();
         self.uses(false);
         let (elsewhere, space) = (&world.elsewhere, &world.space);
         self.tlb.switch(elsewhere, roots(elsewhere), Some(space), &mut self.machine);
     }
 
     fn rest(&mut self) {
+        self.machine.enter();
         self.uses(false);
         let world = self.world.clone();
         self.tlb.rest(&world.space);
@@ -219,13 +258,16 @@ impl Cpu {
 
     fn interrupts(&mut self) {
         if self.world.interrupts[self.number].swap(false, Ordering::AcqRel) {
+            self.machine.enter();
             self.serve();
         }
     }
 
     /// Takes the page out, and frees its frame.
-    fn unmap(&mut self, mistake: Mistake) {
+    fn unmap(&mut self) {
         let world = self.world.clone();
+        let mistake = world.mistake;
+        self.machine.enter();
         let mut pages = Pages::NONE;
         pages.add(ADDRESS);
         let early = (mistake == Mistake::EarlyTargets)
@@ -253,11 +295,16 @@ impl Cpu {
 }
 
 /// Runs `others`, each as a CPU of its own, beside a mapper that is CPU 0 and that has used the page itself.
-fn run(mistake: Mistake, stops: Option<usize>, others: &'static [fn(&mut Cpu)]) {
+fn run(
+    features: Features,
+    mistake: Mistake,
+    stops: Option<usize>,
+    others: &'static [fn(&mut Cpu)],
+) {
     let mut model = loom::model::Builder::new();
     model.preemption_bound = stops;
     model.check(move || {
-        let world = World::new();
+        let world = World::new(features, mistake);
         let mut mapper = Cpu::new(0, &world);
         mapper.join();
         mapper.use_it();
@@ -271,11 +318,12 @@ fn run(mistake: Mistake, stops: Option<usize>, others: &'static [fn(&mut Cpu)]) 
                 })
             })
             .collect();
-        mapper.unmap(mistake);
+        mapper.unmap();
         let cpus = threads.into_iter().map(|thread| thread.join().expect("no panic"));
         cpus.for_each(|mut cpu| cpu.use_it());
         assert!(world.boxes[0].is_answered(), "an interrupt was lost");
         world.free();
+        mapper.use_it();
     });
 }
 
@@ -300,30 +348,37 @@ fn rests_and_wakes(cpu: &mut Cpu) {
     cpu.use_it();
 }
 
+/// In the one half, and in two halves, the second of which is flushed in either way.
+fn holds(stops: Option<usize>, others: &'static [fn(&mut Cpu)]) {
+    for features in [WITH_PCID, WITH_MARKS, WITH_INVPCID] {
+        run(features, Mistake::None, stops, others);
+    }
+}
+
 #[test]
 fn a_cpu_comes_while_a_page_goes() {
-    run(Mistake::None, None, &[comes]);
+    holds(None, &[comes]);
 }
 
 #[test]
 fn a_cpu_comes_back_while_a_page_goes() {
-    run(Mistake::None, None, &[comes_goes_and_comes]);
+    holds(None, &[comes_goes_and_comes]);
 }
 
 #[test]
 fn a_cpu_wakes_while_a_page_goes() {
-    run(Mistake::None, None, &[rests_and_wakes]);
+    holds(None, &[rests_and_wakes]);
 }
 
 #[test]
 fn two_cpus_come_while_a_page_goes() {
-    run(Mistake::None, Some(STOPS), &[comes, comes]);
+    run(WITH_PCID, Mistake::None, Some(STOPS), &[comes, comes]);
 }
 
 /// Two CPUs ask a third, which looks at nothing but its interrupt.
 fn two_ask_one() {
     loom::model(|| {
-        let world = World::new();
+        let world = World::new(WITH_PCID, Mistake::None);
         let ask = |number: usize| {
             let world = world.clone();
             move || {
@@ -350,7 +405,7 @@ fn one_interrupt_is_enough_for_two() {
 /// CPU 1 goes elsewhere while another gives the address space up as soon as nobody has it loaded.
 fn ends_behind(before: fn(&mut Cpu)) {
     loom::model(move || {
-        let world = World::new();
+        let world = World::new(WITH_PCID, Mistake::None);
         let mut cpu = Cpu::new(1, &world);
         cpu.join();
         before(&mut cpu);
@@ -374,7 +429,7 @@ fn who_has_left_from_rest_touches_nothing_any_more() {
 
 #[track_caller]
 fn fails(mistake: Mistake, weakness: Weakness, other: &'static [fn(&mut Cpu)], fault: &str) {
-    found(weakness, fault, || run(mistake, Some(STOPS), other));
+    found(weakness, fault, || run(WITH_PCID, mistake, Some(STOPS), other));
 }
 
 #[track_caller]
@@ -404,6 +459,13 @@ fn early_targets_are_found() {
 #[test]
 fn a_frame_freed_before_the_answers_is_found() {
     fails(Mistake::NoWait, Weakness::None, &[comes], STALE);
+}
+
+#[test]
+fn a_user_half_that_is_not_flushed_is_found() {
+    for (features, mistake) in [(WITH_MARKS, Mistake::NoMark), (WITH_INVPCID, Mistake::NoInvpcid)] {
+        found(Weakness::None, STALE, || run(features, mistake, Some(STOPS), &[comes]));
+    }
 }
 
 #[test]

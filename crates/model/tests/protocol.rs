@@ -42,6 +42,13 @@ fn a_page_and_a_page_table() {
 }
 
 #[test]
+fn a_page_while_isolation_is_switched_off_and_on() {
+    for settings in [WITHOUT_INVPCID, WITHOUT_PCID] {
+        holds(Settings { items: item::PAGE | item::OPEN, ..settings });
+    }
+}
+
+#[test]
 fn more_spaces_than_slots() {
     holds(Settings { reuse: true, ..WITHOUT_INVPCID });
 }
@@ -76,6 +83,26 @@ fn a_user_half_that_is_not_flushed() {
     fails(WITHOUT_INVPCID, Break::UserHalf, STALE);
     fails(WITHOUT_INVPCID, Break::ForgottenDue, STALE);
     fails(Settings { reuse: true, ..PCID }, Break::UsedSlot, "reaches");
+}
+
+#[test]
+fn a_user_half_that_is_not_flushed_while_ring_3_uses_the_other() {
+    let open = item::PAGE | item::OPEN;
+    fails(Settings { items: open, ..WITHOUT_INVPCID }, Break::OpenTakesMark, STALE);
+    for settings in [PCID, WITHOUT_INVPCID] {
+        fails(Settings { items: open, ..settings }, Break::OpenSkipsUserHalf, STALE);
+        fails(Settings { items: open, ..settings }, Break::WholeKernelHalf, STALE);
+    }
+}
+
+#[test]
+fn a_right_that_is_taken_back_and_kept() {
+    for settings in [PCID, WITHOUT_INVPCID, WITHOUT_PCID] {
+        for broken in [Break::LostMessage, Break::FreeEarly, Break::EarlyTargets] {
+            let right = "reaches ring 3's right to the kernel root, which is free";
+            fails(Settings { items: item::OPEN, ..settings }, broken, right);
+        }
+    }
 }
 
 #[test]

@@ -242,3 +242,6 @@ fn invalidate(kind: u64, descriptor: [u64; 2]) {
         );
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests;

@@ -30,6 +30,11 @@ extern crate self as ringwall;
 #[cfg(test)]
 extern crate std;
 
+#[cfg(test)]
+#[allow(dead_code, reason = "others use the rest of it")]
+#[path = "../tests/host/mod.rs"]
+mod host;
+
 pub mod address_space;
 pub mod breaks;
 pub mod counters;

@@ -107,4 +107,7 @@ fn only_an_open_address_space_is_executable_under_the_kernel_root() {
     assert!(!space.is_open());
     let [kernel, after] = halves(&memory, &space);
     assert_eq!((kernel, after), (user.map(|entry| entry | NO_EXECUTE), user));
+    // SAFETY: as above.
+    let stale = unsafe { space.set_user_table(0, None) };
+    assert!(stale.tables(), "not a page of it: the table is gone");
 }

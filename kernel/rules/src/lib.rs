@@ -13,6 +13,7 @@ pub mod cpus;
 pub mod futex;
 pub mod isolation;
 pub mod machine_check;
+pub mod memory_map;
 pub mod places;
 pub mod ports;
 pub mod processors;

@@ -4,9 +4,11 @@
 //! root pointer has to be followed before that).
 
 use super::{multiboot2, pvh};
+use crate::BOOT_MAPPED;
 use crate::mm::layout::{DIRECT_MAP_BYTES, direct};
 use core::fmt;
 use core::ops::Range;
+use ringwall_rules::memory_map::{MemoryMap, TooMany};
 use zerocopy::FromBytes;
 
 /// Memory type of a map: usable RAM, as ACPI counts them; both protocols do.
@@ -15,8 +17,6 @@ pub const RAM: u32 = 1;
 const COMMAND_LINE: usize = 2048;
 /// Most ranges of RAM that are used; firmware gives about ten.
 const RANGES: usize = 64;
-/// The boot root's direct map ends here.
-const BOOT_MAPPED: u64 = 4 << 30;
 
 /// What the loader said.
 #[derive(Debug)]
@@ -74,16 +74,27 @@ impl BootInfo {
         }
     }
 
-    /// Notes a range of the memory map. What is no RAM, or beyond the direct map, is left out.
-    pub(super) fn add_memory(&mut self, address: u64, size: u64, kind: u32) {
-        let end = address.saturating_add(size).min(DIRECT_MAP_BYTES);
-        if kind != RAM || address >= end {
-            return;
+    /// Notes what the memory map says: entries of address, size and kind. What is beyond the direct map is left out.
+    ///
+    /// # Errors
+    /// A sentence for the console.
+    pub(super) fn set_memory(
+        &mut self,
+        entries: impl Iterator<Item = (u64, u64, u32)>,
+    ) -> Result<(), &'static str> {
+        let mut map = MemoryMap::new();
+        for (address, size, kind) in entries {
+            let end = address.saturating_add(size).min(DIRECT_MAP_BYTES);
+            map.add(address..end, kind == RAM)
+                .map_err(|TooMany| "the boot loader's memory map has too many entries")?;
         }
-        if let Some(place) = self.ram.get_mut(self.ranges) {
-            *place = address..end;
-            self.ranges += 1;
-        }
+        map.for_each_usable(|range| {
+            if let Some(place) = self.ram.get_mut(self.ranges) {
+                *place = range;
+                self.ranges += 1;
+            }
+        });
+        Ok(())
     }
 
     /// Notes the initramfs.
@@ -102,7 +113,7 @@ impl BootInfo {
         self.rsdp = address;
     }
 
-    /// Ranges of usable RAM, in the loader's order.
+    /// Ranges of usable RAM, ascending and apart.
     pub fn ram(&self) -> &[Range<u64>] {
         &self.ram[..self.ranges]
     }

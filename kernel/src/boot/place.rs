@@ -16,14 +16,12 @@
 use super::info::BootInfo;
 use crate::arch::random;
 use crate::mm::layout::{self, IMAGE};
-use crate::println;
+use crate::{BOOT_MAPPED, println};
 use core::cell::UnsafeCell;
 use core::ops::Range;
 use ringwall::core::paging::{HUGE, PRESENT, WRITABLE, index};
 use ringwall_rules::places::{self, Places};
 
-/// Bytes that the boot roots' direct map covers.
-const MAPPED: u64 = 4 << 30;
 const LARGE: u64 = 2 << 20;
 const SMALL: u64 = 4096;
 /// Room for the list of addresses: 4 bytes each.
@@ -129,7 +127,7 @@ pub extern "sysv64" fn place(magic: u32, address: u64, identity: u64) -> Placed 
         let leaf = (linked - IMAGE) | PRESENT | WRITABLE;
         maker.map(linked.wrapping_add(places.slide), leaf, 1);
     }
-    for physical in (0..MAPPED).step_by(LARGE as usize) {
+    for physical in (0..BOOT_MAPPED).step_by(LARGE as usize) {
         maker.map(places.direct_map + physical, physical | PRESENT | WRITABLE | HUGE, 2);
     }
     let root = maker.physical(0);

@@ -56,11 +56,10 @@ pub fn read(address: u64) -> Result<BootInfo, &'static str> {
         return Err("the boot loader gave no memory map (PVH version 0)");
     }
     let mut info = BootInfo::empty();
-    for index in 0..u64::from(start.memory_map_entries) {
-        let place = start.memory_map.saturating_add(index * size_of::<MemoryRange>() as u64);
-        let Some(MemoryRange { address, size, kind, .. }) = read_physical(place) else { break };
-        info.add_memory(address, size, kind);
-    }
+    let places = (0..u64::from(start.memory_map_entries))
+        .map(|index| start.memory_map.saturating_add(index * size_of::<MemoryRange>() as u64));
+    let entries = places.map_while(read_physical::<MemoryRange>);
+    info.set_memory(entries.map(|entry| (entry.address, entry.size, entry.kind)))?;
     if start.modules > 0
         && let Some(Module { address, size, .. }) = read_physical(start.module_list)
     {

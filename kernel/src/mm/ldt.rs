@@ -8,8 +8,10 @@
 
 use super::frame;
 use super::space::Mm;
+use crate::arch::cpu;
 use crate::arch::frames::KernelFrames;
 use crate::arch::selectors::Selectors;
+use crate::breaks::Break;
 use crate::errno::{Errno, Result};
 use crate::sync::cross;
 use alloc::vec::Vec;
@@ -35,10 +37,14 @@ impl Mm {
         // SAFETY: as above; the lock is held to the end.
         let retired = unsafe { roots.set_ldt(Some(table), &mut frames) };
         let retired = retired.map_err(|_| Errno::ENOMEM)?;
-        cross::call(retired.targets(roots), &|| {
+        let here = cpu::index();
+        let targets = retired.targets(roots).filter(|cpu| *cpu == here || !Break::LdtHere.is_on());
+        cross::call(targets, &|| {
             // SAFETY: interrupts are off in the kernel.
             unsafe { ringwall::reload_ldt(roots) };
-            Selectors::refresh_data();
+            if cpu::index() == here || !Break::LdtRegisters.is_on() {
+                Selectors::refresh_data();
+            }
         });
         // SAFETY: every CPU that has it loaded has reloaded LDTR.
         let unmapped = unsafe { retired.unmap(roots, &frames) };

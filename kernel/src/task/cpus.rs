@@ -94,6 +94,12 @@ pub fn runnable() -> u32 {
     sum.clamp(0, i32::MAX as isize) as u32
 }
 
+impl Default for Scheduling {
+    fn default() -> Scheduling {
+        Scheduling::new()
+    }
+}
+
 impl Scheduling {
     /// Of a CPU that does not run threads yet.
     pub const fn new() -> Scheduling {

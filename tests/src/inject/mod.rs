@@ -14,6 +14,7 @@
 //!                                     └── nested: an event after each of these, too
 //! ```
 
+mod held;
 mod nested;
 mod text;
 mod trip;
@@ -99,6 +100,10 @@ pub struct Watch {
     text: Text,
     way: String,
     start: u64,
+    /// The CPU that goes the way.
+    cpu: usize,
+    /// Where the program counts what its other thread does, if there is one.
+    counter: Option<u64>,
     isolated: bool,
     /// Registers that the program gets before it goes in, by the stub's names.
     overrides: Vec<(&'static str, u64)>,
@@ -111,31 +116,41 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Boots `windows WAY` and stops it in ring 3, just before it goes in.
+    /// Boots `windows WAY` and stops it in ring 3, just before it goes in. `way` may say more: `open`, and on which CPU.
     ///
     /// # Panics
     ///
     /// When the guest does not get there.
     pub fn new(boot: Boot, way: &str) -> Watch {
         let boot = boot.stub().arguments(way);
+        let cpu = way.split(' ').find_map(|word| word.parse().ok()).unwrap_or(0);
         let way = way.split(' ').next().unwrap_or(way);
         let mut running = boot.init(program(Library::Glibc, "windows")).start();
         let ready = format!("READY {way} 0x");
         running.wait_for(&ready, Duration::from_secs(40));
         let mut lines = std::iter::from_fn(|| running.guest.console.next_line(STRETCH));
         let line = lines.find_map(|line| line.strip_prefix(&ready).map(str::to_owned));
-        let start = line.and_then(|digits| u64::from_str_radix(&digits, 16).ok());
-        let start = start.expect("an address in the line that says that it is ready");
-        if let Err(error) = stub(&mut running).stop() {
+        let line = line.expect("a line that says that it is ready");
+        let words = line.split(" 0x").map(|digits| u64::from_str_radix(digits, 16).ok());
+        let mut addresses = words.map(|word| word.expect("an address"));
+        let start = addresses.next().expect("the address of the instruction that goes in");
+        let counter = addresses.next();
+        let stopped = stub(&mut running).stop().and_then(|()| match cpu {
+            0 => Ok(()),
+            cpu => stub(&mut running).look_at(cpu),
+        });
+        if let Err(error) = stopped {
             panic!("way {way}: {error}; its log:\n{}", running.guest.console.text());
         }
         let isolated = running.guest.console.text().contains(ISOLATED);
-        let text = Text::find(&mut running.guest);
+        let text = Text::find(&mut running.guest, cpu);
         let mut watch = Watch {
             running,
             text,
             way: way.into(),
             start,
+            cpu,
+            counter,
             isolated,
             overrides: Vec::new(),
             breakpoints: BTreeSet::new(),
@@ -144,7 +159,7 @@ impl Watch {
         };
         watch.run_to(&[start], "the beginning of a round");
         // A way that changes its text begins with this one.
-        watch.text = Text::find(&mut watch.running.guest);
+        watch.text = Text::find(&mut watch.running.guest, cpu);
         // A fault goes back to where the beginning is, and that is not the beginning of another round.
         for _ in 0..2 {
             let goes_in = watch.step().level() == 0;
@@ -210,8 +225,8 @@ impl Watch {
         self.last.clone()
     }
 
-    /// Runs until the next instruction is at one of these addresses, which it may be already.
-    fn run_to(&mut self, addresses: &[u64], what: &str) -> CpuState {
+    /// Makes these all breakpoints that there are.
+    fn break_at(&mut self, addresses: &[u64]) {
         let wanted: BTreeSet<u64> = addresses.iter().copied().collect();
         // Most of them stay the same from one stretch to the next.
         let present = std::mem::replace(&mut self.breakpoints, wanted.clone());
@@ -221,19 +236,27 @@ impl Watch {
         for address in wanted.difference(&present) {
             self.stub().set_breakpoint(*address).expect("a stub that answers");
         }
-        let arrived = self.stub().run(STRETCH);
-        match arrived {
-            Ok(true) => {}
-            Ok(false) => {
-                let state = self.state();
-                panic!("{}", self.lost(what, &state));
-            }
-            Err(error) => {
-                let log = self.running.guest.console.text();
-                panic!("way {}: {what} never came: {error}; its log:\n{log}", self.way);
-            }
+    }
+
+    /// Runs until the next instruction is at one of these addresses, which it may be already.
+    fn run_to(&mut self, addresses: &[u64], what: &str) -> CpuState {
+        self.break_at(addresses);
+        if !self.run(STRETCH, what) {
+            let state = self.state();
+            panic!("{}", self.lost(what, &state));
         }
         self.state()
+    }
+
+    /// Runs to a breakpoint; false if none comes in time.
+    fn run(&mut self, limit: Duration, what: &str) -> bool {
+        let arrived = self.stub().run(limit);
+        arrived.unwrap_or_else(|error| {
+            // A kernel that stopped the machine has said why.
+            self.running.guest.console.wait_for_end(Duration::from_secs(2));
+            let log = self.running.guest.console.text();
+            panic!("way {}: {what} never came: {error}; its log:\n{log}", self.way);
+        })
     }
 
     fn lost(&self, what: &str, state: &CpuState) -> String {
@@ -257,12 +280,13 @@ impl Watch {
     /// Delivers `event` before the next instruction; [`Event::Debug`] after it. Returns the state at the event's first
     /// instruction.
     fn deliver(&mut self, event: Event) -> CpuState {
+        let cpu = self.cpu;
         let monitor = &mut self.running.guest.monitor;
         let sent = match event {
             Event::Nmi => monitor.inject_nmi(),
             Event::MachineCheck => {
                 let (bank, status, global) = HARMLESS;
-                monitor.inject_machine_check(bank, status, global)
+                monitor.inject_machine_check_on(cpu, bank, status, global)
             }
             Event::Debug => {
                 let flags = self.last.rflags | TRAP_FLAG;

@@ -39,14 +39,14 @@ pub struct Text {
 }
 
 impl Text {
-    /// Looks at a guest that is stopped under a user root: there, only the windows' bytes show, so `kernel_view`
+    /// Looks at a guest whose `cpu` is stopped under a user root: there, only the windows' bytes show, so `kernel_view`
     /// says what else the page holds.
     ///
     /// # Panics
     ///
     /// When the guest has no IDT in its entry text.
-    pub fn find(guest: &mut Guest) -> Text {
-        let registers = guest.monitor.registers(0).expect("a monitor that answers");
+    pub fn find(guest: &mut Guest, cpu: usize) -> Text {
+        let registers = guest.monitor.registers(cpu).expect("a monitor that answers");
         let gates = read_gates(guest, registers.idt.base).expect("the IDT is mapped in ring 3");
         let base = gates[NMI] & !(PAGE - 1);
         Text { base, gates, partner: None, ends: Vec::new(), loads_flags: Vec::new() }
@@ -97,10 +97,13 @@ impl Text {
         self.gates(vector).contains(&address)
     }
 
-    /// Where the gates of interrupts lead.
+    /// Where the gates of interrupts lead, in either text.
     pub fn interrupt_gates(&self) -> impl Iterator<Item = u64> {
-        let interrupts = self.gates.iter().enumerate().skip(FIRST_INTERRUPT);
-        interrupts.filter(|(vector, _)| *vector != CALL_GATE).map(|(_, gate)| *gate)
+        let texts = [Some(&self.gates), self.partner.as_ref().map(|(_, gates)| gates)];
+        let gates = texts.into_iter().flatten().flat_map(|gates| gates.iter().enumerate());
+        let interrupts =
+            gates.filter(|(vector, _)| *vector >= FIRST_INTERRUPT && *vector != CALL_GATE);
+        interrupts.map(|(_, gate)| *gate)
     }
 
     /// Whether an address is in the entry text.

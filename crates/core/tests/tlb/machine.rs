@@ -192,6 +192,8 @@ impl Hardware for Machine {
     }
 
     fn set_exit_cr3(&mut self, cr3: u64) {
+        assert_eq!(is_user(cr3), self.features.isolated, "ring 3 is to run under {cr3:#x}");
+        assert_eq!(Memory::space(cr3), Memory::space(self.cr3), "ring 3 of another space");
         let marks = cr3 == self.exit_cr3 & !NO_FLUSH;
         let lost = self.broken == Break::MarkLost || self.skips_user_half();
         if !(marks && lost) {

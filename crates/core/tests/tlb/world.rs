@@ -99,6 +99,9 @@ impl World {
                 let Cpu { machine, tlb, loaded } = &mut self.cpus[cpu];
                 if let Some(space) = *loaded {
                     machine.enter();
+                    // Of a space that is not loaded it means nothing.
+                    tlb.rest(&self.spaces[(space + 1) % SPACES]);
+                    assert!(machine.resting || tlb.is_current(&self.spaces[space]));
                     tlb.rest(&self.spaces[space]);
                     machine.resting = true;
                 }

@@ -10,6 +10,7 @@
 //! - Breakpoints match an address, mapped or not, under any root. Going on from one stops there
 //!   again: step off it first.
 //! - The description must have been read, or the stub leaves out the control registers.
+//! - Every stop stops all CPUs. A step that names one CPU leaves the others where they are.
 
 mod packet;
 mod state;
@@ -33,17 +34,22 @@ const CHUNK: usize = 0x700;
 /// What interrupts a running guest.
 const BREAK_IN: &[u8] = b"\x03";
 
-/// A connection to the gdb stub of one guest. One CPU is looked at: the first.
+/// A connection to the gdb stub of one guest. One CPU is looked at: the first, unless [`Stub::look_at`] says otherwise.
 #[derive(Debug)]
 pub struct Stub {
     stream: Connection,
     received: Vec<u8>,
     layout: Layout,
+    /// The CPU that was asked for. Without one, a step is one of all CPUs.
+    cpu: Option<usize>,
+    /// The CPU that the last stop was about.
+    stopped: usize,
 }
 
 impl Stub {
     pub(crate) fn new(stream: impl Into<Connection>) -> Stub {
-        Stub { stream: stream.into(), received: Vec::new(), layout: Layout::parse("") }
+        let layout = Layout::parse("");
+        Stub { stream: stream.into(), received: Vec::new(), layout, cpu: None, stopped: 0 }
     }
 
     /// Takes over a connection to the stub of a guest that runs. The stub stops it and says so by itself.
@@ -87,6 +93,33 @@ impl Stub {
         Ok(())
     }
 
+    /// From now on it is about this CPU of the stopped guest: registers, memory as it sees it, breakpoints, single
+    /// steps. While it makes a step the others stand still.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stub::stop`], and [`Error::Refused`] if there is no such CPU.
+    pub fn look_at(&mut self, cpu: usize) -> Result<(), Error> {
+        self.cpu = Some(cpu);
+        self.select(cpu)
+    }
+
+    fn select(&mut self, cpu: usize) -> Result<(), Error> {
+        self.succeed(&format!("Hg{:x}", cpu + 1))
+    }
+
+    /// Lets one CPU run alone, for this long, and stops it wherever it is.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stub::stop`].
+    pub fn run_alone(&mut self, cpu: usize, time: Duration) -> Result<(), Error> {
+        self.send(&format!("vCont;c:{:x}", cpu + 1))?;
+        std::thread::sleep(time);
+        self.write("stop", BREAK_IN)?;
+        self.wait_for_stop(ANSWER_LIMIT)
+    }
+
     /// Whether steps hold interrupts, NMIs and machine checks back, which is how the stub begins.
     ///
     /// # Errors
@@ -103,26 +136,37 @@ impl Stub {
     ///
     /// As [`Stub::stop`].
     pub fn step(&mut self) -> Result<(), Error> {
-        self.send("vCont;s")?;
+        match self.cpu {
+            None => self.send("vCont;s")?,
+            Some(cpu) => self.send(&format!("vCont;s:{:x}", cpu + 1))?,
+        }
         self.wait_for_stop(ANSWER_LIMIT)
     }
 
-    /// Lets the guest run until it stops at a breakpoint; false if it has not within `limit`, and it is
-    /// stopped then wherever it is.
+    /// Lets the guest run until the CPU that is looked at stops at a breakpoint; false if it has not within `limit`, and
+    /// it is stopped then wherever it is. Other CPUs pass breakpoints.
     ///
     /// # Errors
     ///
     /// As [`Stub::stop`]. The guest's end is [`Error::Silent`].
     pub fn run(&mut self, limit: Duration) -> Result<bool, Error> {
-        self.resume()?;
-        match self.wait_for_stop(limit) {
-            Ok(()) => Ok(true),
-            Err(Error::Silent { source, .. }) if is_late(&source) => {
-                self.write("stop", BREAK_IN)?;
-                self.wait_for_stop(ANSWER_LIMIT)?;
-                Ok(false)
+        let deadline = Instant::now() + limit;
+        loop {
+            self.resume()?;
+            match self.wait_for_stop(deadline.saturating_duration_since(Instant::now())) {
+                Ok(()) if self.cpu.is_none_or(|cpu| cpu == self.stopped) => return Ok(true),
+                Ok(()) => {
+                    let other = self.stopped;
+                    self.send(&format!("vCont;s:{:x}", other + 1))?;
+                    self.wait_for_stop(ANSWER_LIMIT)?;
+                }
+                Err(Error::Silent { source, .. }) if is_late(&source) => {
+                    self.write("stop", BREAK_IN)?;
+                    self.wait_for_stop(ANSWER_LIMIT)?;
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => Err(error),
         }
     }
 
@@ -242,7 +286,14 @@ impl Stub {
     fn wait_for_stop(&mut self, limit: Duration) -> Result<(), Error> {
         let answer = self.receive("vCont", limit)?;
         match answer.first() {
-            Some(b'T' | b'S') => Ok(()),
+            Some(b'T' | b'S') => {
+                self.stopped = packet::stopped_cpu(&answer).unwrap_or(0);
+                // The stub looks at whoever stopped.
+                match self.cpu {
+                    Some(cpu) if cpu != self.stopped => self.select(cpu),
+                    _ => Ok(()),
+                }
+            }
             // The guest has ended.
             Some(b'W' | b'X') => {
                 let source = io::ErrorKind::UnexpectedEof.into();

@@ -38,6 +38,13 @@ pub(super) fn take(stream: &[u8]) -> Taken {
     Taken::Whole(unescape(data), start + 1 + length + 1 + digits.len())
 }
 
+/// The CPU that a stop is about: `T05thread:02;`, threads being counted from 1.
+pub(super) fn stopped_cpu(answer: &[u8]) -> Option<usize> {
+    let text = std::str::from_utf8(answer).ok()?;
+    let digits = text.split_once("thread:")?.1.split(';').next()?;
+    usize::from_str_radix(digits.rsplit('.').next()?, 16).ok()?.checked_sub(1)
+}
+
 /// The bytes that a text of hexadecimal digits stands for; `None` if it is no such text.
 pub(super) fn bytes(text: &[u8]) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).map(|digit| digit as u8);
@@ -70,6 +77,14 @@ fn unescape(data: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_stop_names_its_cpu() {
+        assert_eq!(stopped_cpu(b"T05thread:02;"), Some(1));
+        assert_eq!(stopped_cpu(b"T05thread:p1.0a;swbreak:;"), Some(9));
+        assert_eq!(stopped_cpu(b"S05"), None);
+        assert_eq!(stopped_cpu(b"T05thread:0;"), None);
+    }
 
     #[test]
     fn what_is_framed_is_taken() {

@@ -44,7 +44,8 @@ impl Steps<'_> {
         let letter = self.mailbox().letter;
         if left == 0 {
             self.step("flushes", At::Waiting, |state, cpu| {
-                if state.cpus[cpu].flush(letter, &settings) {
+                let open = state.is_open();
+                if state.cpus[cpu].flush(letter, open, &settings) {
                     state.cpus[cpu].at = At::Reading(Then::Wait);
                 }
             });
@@ -53,7 +54,7 @@ impl Steps<'_> {
         let target = lowest(left);
         let at = At::Sending(left & !bit(target));
         let told = match letter.item {
-            item::SHARED => true,
+            item::SHARED | item::OPEN => true,
             item::TABLE if !self.is(Break::IdleTables) => true,
             _ => self.state.resting & bit(target) == 0,
         };

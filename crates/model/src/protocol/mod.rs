@@ -25,9 +25,11 @@
 
 mod mapper;
 mod same;
+mod serving;
 mod settings;
 mod state;
 mod steps;
+mod switching;
 mod tlb;
 
 pub use settings::{Break, Settings, item};

@@ -111,10 +111,19 @@ impl Cpu {
 
 /// Whether a PCID may be used without a flush that was due.
 fn forgets_to_flush(broken: Break) -> bool {
-    use Break::{AlwaysKeep, ForgottenDue, LateJoin, LateOnline, OnePcid, UsedSlot, UserHalf};
+    use Break::{
+        AlwaysKeep, ForgottenDue, LateJoin, LateOnline, OnePcid, OpenTakesMark, UsedSlot, UserHalf,
+    };
     matches!(
         broken,
-        AlwaysKeep | ForgottenDue | LateJoin | LateOnline | OnePcid | UsedSlot | UserHalf
+        AlwaysKeep
+            | ForgottenDue
+            | LateJoin
+            | LateOnline
+            | OnePcid
+            | OpenTakesMark
+            | UsedSlot
+            | UserHalf
     )
 }
 

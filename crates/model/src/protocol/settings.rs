@@ -10,6 +10,11 @@ pub mod item {
     pub const TABLE: u8 = 4;
     /// A page of the kernel half that user roots map as well.
     pub const SHARED: u8 = 8;
+    /// That ring 3 may run under space A's kernel root, which only that root says: A is open. It is given once, and taken
+    /// back as anything else is.
+    pub const OPEN: u8 = 16;
+    /// What there is not before somebody makes it.
+    pub const LATER: u8 = AGAIN | OPEN;
 
     /// In words.
     pub fn name(item: u8) -> &'static str {
@@ -17,6 +22,7 @@ pub mod item {
             PAGE => "the page",
             AGAIN => "the page's second frame",
             TABLE => "the page table",
+            OPEN => "ring 3's right to the kernel root",
             _ => "the kernel's page",
         }
     }
@@ -83,6 +89,12 @@ pub enum Break {
     TableByPage,
     /// That the user half has to be flushed is forgotten at the next switch.
     ForgottenDue,
+    /// A flush of everything leaves the user half.
+    WholeKernelHalf,
+    /// The way out under the kernel root takes the mark of the user half away, and flushes nothing.
+    OpenTakesMark,
+    /// As long as A is open, its user half is not flushed.
+    OpenSkipsUserHalf,
     /// A page of the kernel half is flushed in the PCID that is loaded only.
     OnePcid,
     /// A CPU that comes up flushes, then says that it is there.

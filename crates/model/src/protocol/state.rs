@@ -192,6 +192,11 @@ pub enum Late {
 }
 
 impl State {
+    /// Whether ring 3 may run under space A's kernel root.
+    pub(super) fn is_open(&self) -> bool {
+        self.mapped & item::OPEN != 0
+    }
+
     /// The CPUs run in the kernel on space 2.
     pub(super) fn start(settings: &Settings) -> State {
         let cpu = Cpu {
@@ -212,7 +217,7 @@ impl State {
             online &= !(1 << (CPUS - 1));
         }
         State {
-            mapped: settings.items & !item::AGAIN,
+            mapped: settings.items & !item::LATER,
             taken: 0,
             free: 0,
             generation: 0,

@@ -4,8 +4,9 @@ use std::fmt::{self, Display};
 
 use super::mapper::take_out;
 use super::same::matters;
+use super::serving::{finish, follows, serving};
 use super::settings::{Break, Settings, item};
-use super::state::{A, At, Back, CPUS, Cpu, Late, Mailbox, Slot, State, Then};
+use super::state::{A, At, Back, CPUS, Cpu, Late, Mailbox, State, Then};
 use crate::explore::Machine;
 
 /// The machine.
@@ -206,6 +207,11 @@ impl Steps<'_> {
         self.switches();
         if matters(self.me().space, &settings) {
             self.step("goes to ring 3", At::User, |state, cpu| state.cpus[cpu].exit(&settings));
+            if self.me().space == A && self.state.is_open() {
+                self.step("goes to ring 3 under the kernel root", At::User, |state, cpu| {
+                    state.cpus[cpu].exit_open(&settings);
+                });
+            }
             self.step("idles", At::Idle, |state, cpu| {
                 state.cpus[cpu].resting = true;
                 if state.cpus[cpu].space == A {
@@ -223,7 +229,10 @@ impl Steps<'_> {
         {
             self.step_with("maps", item::AGAIN, At::Kernel, |state, _| state.mapped |= item::AGAIN);
         }
-        for item in [item::PAGE, item::AGAIN, item::TABLE, item::SHARED] {
+        if settings.items & item::OPEN & !(self.state.mapped | self.state.taken) != 0 {
+            self.step_with("gives", item::OPEN, At::Kernel, |state, _| state.mapped |= item::OPEN);
+        }
+        for item in [item::PAGE, item::AGAIN, item::TABLE, item::SHARED, item::OPEN] {
             if self.state.mapped & item & !self.state.taken == 0 {
                 continue;
             }
@@ -238,137 +247,6 @@ impl Steps<'_> {
                     take_out(state, cpu, item, &settings);
                 });
             }
-        }
-    }
-
-    /// To any space that is not in use already.
-    fn switches(&mut self) {
-        let me = *self.me();
-        if self.protocol.0.reuse && me.space == 2 {
-            self.reuse();
-        }
-        let first = if self.protocol.0.items == item::SHARED { A + 1 } else { A };
-        for space in first..=self.protocol.0.spaces {
-            if space == me.space {
-                if me.resting {
-                    self.wake(space);
-                }
-            } else if space != A {
-                self.load(space, 0);
-            } else if self.is(Break::LateJoin) {
-                let generation = self.state.generation;
-                self.step("reads the generation", At::Late(Late::Join(generation)), |_, _| ());
-            } else {
-                self.step("joins A", At::Joined, |state, cpu| state.loaded |= bit(cpu));
-            }
-        }
-    }
-
-    /// A further space gets A's slot; in the model it is called 2 from then on, and the one that was is forgotten.
-    fn reuse(&mut self) {
-        let settings = self.protocol.0;
-        let Some(slot) = self.me().slots.iter().position(|slot| slot.space == A) else { return };
-        self.step("gives A's slot away", At::Kernel, |state, cpu| {
-            let cpu = &mut state.cpus[cpu];
-            let before = usize::from(cpu.loaded);
-            cpu.next = slot as u8;
-            cpu.load(3, 0, &settings);
-            (cpu.space, cpu.slots[slot].space) = (2, 2);
-            (cpu.slots[before], cpu.cached[before]) = (Slot::default(), [0; 2]);
-            (cpu.next, cpu.resting) = (0, false);
-        });
-    }
-
-    fn load(&mut self, space: u8, generation: u8) {
-        let settings = self.protocol.0;
-        let from_a = self.me().space == A;
-        if from_a && self.is(Break::EarlyLeave) && self.me().at != At::Late(Late::Load(space)) {
-            self.step("leaves A", At::Late(Late::Load(space)), |state, cpu| {
-                state.loaded &= !bit(cpu);
-                state.resting &= !bit(cpu);
-            });
-            return;
-        }
-        let leaves = from_a && !self.is(Break::EarlyLeave);
-        let at = if leaves { At::Leaving } else { At::Kernel };
-        let what = if space == A { "loads A" } else { "loads another space" };
-        self.step(what, at, |state, cpu| {
-            state.cpus[cpu].load(space, generation, &settings);
-            if !leaves {
-                state.cpus[cpu].resting = false;
-            }
-        });
-    }
-
-    fn leave(&mut self) {
-        if self.me().resting {
-            self.step("is at rest no more", At::Leaving, |state, cpu| {
-                state.resting &= !bit(cpu);
-                state.cpus[cpu].resting = false;
-            });
-        } else {
-            self.step("leaves A", At::Kernel, |state, cpu| state.loaded &= !bit(cpu));
-        }
-    }
-
-    fn wake(&mut self, space: u8) {
-        if space != A {
-            self.step("wakes", At::Kernel, |state, cpu| state.cpus[cpu].resting = false);
-        } else if self.is(Break::LateWake) {
-            let same = self.state.generation == self.me().seen();
-            self.step("reads the generation", At::Late(Late::Wake(same)), |_, _| ());
-        } else {
-            self.step("is at rest no more", At::Woken, |state, cpu| state.resting &= !bit(cpu));
-        }
-    }
-
-    fn compare(&mut self) {
-        let same = self.state.generation == self.me().seen();
-        let at = if same { At::Kernel } else { At::Reading(Then::Kernel) };
-        self.step("reads the generation", at, |state, cpu| state.cpus[cpu].resting = !same);
-    }
-
-    /// An inter-processor interrupt, where interrupts are on.
-    fn interrupt(&mut self, back: Back) {
-        let settings = self.protocol.0;
-        if self.mailbox().interrupt {
-            let left = self.mailbox().asked_by;
-            self.step("is interrupted", serving(left, back), |state, cpu| {
-                state.cpus[cpu].enter(&settings);
-                state.boxes[cpu].interrupt = false;
-                state.boxes[cpu].asked_by = 0;
-            });
-        }
-    }
-
-    /// Without an interrupt; one may still come, and find nothing.
-    pub(super) fn serve(&mut self, what: &'static str, back: Back) {
-        let left = self.mailbox().asked_by;
-        if left != 0 {
-            self.step(what, serving(left, back), |state, cpu| state.boxes[cpu].asked_by = 0);
-        }
-    }
-
-    fn flush_for(&mut self, left: u8, back: Back) {
-        let settings = self.protocol.0;
-        let sender = lowest(left);
-        let left = left & !bit(sender);
-        let letter = self.state.boxes[sender].letter;
-        if self.is(Break::AnswerFirst) {
-            let at = At::Late(Late::Flush(letter, left, back));
-            self.step("answers", at, |state, cpu| state.boxes[sender].waits_for &= !bit(cpu));
-            return;
-        }
-        if let At::Serving { .. } = self.me().at {
-            let then = Then::Answer { sender: sender as u8, left, back };
-            self.step("flushes and answers", At::Kernel, |state, cpu| {
-                if state.cpus[cpu].flush(letter, &settings) {
-                    state.cpus[cpu].at = At::Reading(then);
-                } else {
-                    state.cpus[cpu].at = follows(then);
-                    finish(state, cpu, then);
-                }
-            });
         }
     }
 
@@ -394,7 +272,8 @@ impl Steps<'_> {
             }),
             Late::Flush(letter, left, back) => {
                 self.step("flushes", serving(left, back), |state, cpu| {
-                    if state.cpus[cpu].flush(letter, &settings) {
+                    let open = state.is_open();
+                    if state.cpus[cpu].flush(letter, open, &settings) {
                         state.cpus[cpu].see(state.generation);
                         state.cpus[cpu].flush_whole(&settings);
                     }
@@ -404,34 +283,5 @@ impl Steps<'_> {
                 self.step("says that it is up", At::Kernel, |state, cpu| state.online |= bit(cpu));
             }
         }
-    }
-}
-
-fn serving(left: u8, back: Back) -> At {
-    if left != 0 {
-        return At::Serving { left, back };
-    }
-    match back {
-        Back::Kernel => At::Kernel,
-        Back::Idle => At::Idle,
-        Back::Waiting => At::Waiting,
-        Back::Locking(item) => At::Locking(item),
-    }
-}
-
-fn follows(then: Then) -> At {
-    match then {
-        Then::Answer { left, back, .. } => serving(left, back),
-        Then::Wait => At::Waiting,
-        Then::Kernel => At::Kernel,
-    }
-}
-
-/// What comes with the last step of a flush, because nobody else could tell the two apart.
-fn finish(state: &mut State, cpu: usize, then: Then) {
-    match then {
-        Then::Answer { sender, .. } => state.boxes[usize::from(sender)].waits_for &= !bit(cpu),
-        Then::Wait => (),
-        Then::Kernel => state.cpus[cpu].resting = false,
     }
 }

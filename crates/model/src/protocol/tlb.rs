@@ -21,7 +21,8 @@ impl Cpu {
     /// there may have been a time.
     pub(super) fn fill(&mut self, mapped: u8, settings: &Settings) {
         if self.space == A {
-            *self.tag(settings) |= mapped;
+            let shown = if self.user { mapped & !item::OPEN } else { mapped };
+            *self.tag(settings) |= shown;
         }
         if mapped & item::SHARED != 0 {
             let tags = self.cached.as_flattened_mut();
@@ -39,7 +40,7 @@ impl Cpu {
 
     /// Ring 3 to ring 0.
     pub(super) fn enter(&mut self, settings: &Settings) {
-        if settings.isolated {
+        if self.user {
             self.user = false;
             self.write_cr3(false, settings);
         }
@@ -52,6 +53,13 @@ impl Cpu {
             let flush = self.exit_flush && settings.broken != Some(Break::UserHalf);
             self.exit_flush = false;
             self.write_cr3(flush, settings);
+        }
+    }
+
+    /// The same under the kernel root, which is not written.
+    pub(super) fn exit_open(&mut self, settings: &Settings) {
+        if settings.broken == Some(Break::OpenTakesMark) {
+            self.exit_flush = false;
         }
     }
 
@@ -97,7 +105,8 @@ impl Cpu {
     }
 
     /// Flushes a change; `CpuTlb::flush`. Gives whether that takes a flush of everything, which takes more steps.
-    pub(super) fn flush(&mut self, letter: Letter, settings: &Settings) -> bool {
+    /// `open` is whether ring 3 may use the kernel root.
+    pub(super) fn flush(&mut self, letter: Letter, open: bool, settings: &Settings) -> bool {
         if letter.item == item::SHARED {
             match settings.pcid && settings.broken != Some(Break::OnePcid) {
                 true => self.flush_all(),
@@ -109,10 +118,14 @@ impl Cpu {
         let skips = settings.broken == Some(Break::SkippedGeneration);
         if slot.space != A || slot.seen >= letter.generation {
             false
+        } else if letter.item == item::OPEN {
+            // Any page of the space, and there are many.
+            true
         } else if slot.seen + 1 == letter.generation || skips {
             slot.seen = letter.generation;
             self.flush_page(letter.item, settings);
-            if settings.pcid && settings.isolated && !self.exit_flush {
+            let skips = open && settings.broken == Some(Break::OpenSkipsUserHalf);
+            if settings.pcid && settings.isolated && !self.exit_flush && !skips {
                 let table =
                     letter.item == item::TABLE && settings.broken != Some(Break::TableByPage);
                 if settings.invpcid && !table {
@@ -132,7 +145,8 @@ impl Cpu {
     /// The second half of `CpuTlb::flush_whole`.
     pub(super) fn flush_whole(&mut self, settings: &Settings) {
         self.write_cr3(true, settings);
-        self.exit_flush |= settings.pcid && settings.isolated;
+        let forgets = settings.broken == Some(Break::WholeKernelHalf);
+        self.exit_flush |= settings.pcid && settings.isolated && !forgets;
     }
 
     /// Its first half.

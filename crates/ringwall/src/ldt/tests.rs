@@ -1,14 +1,10 @@
 //! What an LDT's process sees of the stack pages, read back from the tables.
 
 use super::*;
+use crate::host::Memory;
 use crate::{Isolation, Setup};
-use host::Memory;
 use private::{DEFAULT_SLOT, GROUP_CPUS, LEAF, espfix_page};
 use x86_64::structures::paging::FrameAllocator;
-
-#[allow(dead_code, reason = "others use the rest of it")]
-#[path = "../../tests/host/mod.rs"]
-mod host;
 
 fn space(memory: &mut Memory) -> (Isolation, AddressSpace) {
     let setup = Setup {

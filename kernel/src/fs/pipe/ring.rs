@@ -40,7 +40,7 @@ impl Ring {
     /// The slot of a position.
     #[inline]
     fn slot(&self, position: usize) -> usize {
-        position / PAGE & (self.slots.len() - 1)
+        (position / PAGE) & (self.slots.len() - 1)
     }
 
     /// Bytes in it.
