@@ -68,7 +68,7 @@ fn an_interrupt_that_gets_lost_is_noticed() {
 
 /// The invariant's million.
 #[test]
-#[ignore = "half an hour: part of the campaign"]
+#[ignore = "two hours: part of the campaign"]
 fn a_million_rounds() {
     let limit = Duration::from_secs(4 * 3600);
     let output = remap(Boot::new().limit(limit), 1_000_000);
