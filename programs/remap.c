@@ -28,7 +28,7 @@
 #include <sys/prctl.h>
 
 enum { PAGE = 4096, WORDS = PAGE / 8, OBJECTS = 8, MOST_CHECKERS = 63, BESIDE = 200, FIRST_SLOT = 8, FORK_EVERY = 64 };
-enum { SAY_EVERY = 10000 };
+enum { SAY_EVERY = 10000, NOBODY = -1 };
 
 /* What a checker may do in an epoch. */
 enum mode { WRITABLE, READABLE, ABSENT };
@@ -49,6 +49,7 @@ static atomic_long wrong_count;
 static uint64_t (*alias)[WORDS]; /* the objects, where nobody takes them away */
 static int file;
 static long rounds_done;
+static atomic_int storer = NOBODY; /* the checker that is to store to the page while it is being changed */
 
 struct checker {
     pthread_t thread;
@@ -165,14 +166,20 @@ static void check_copy_to(struct checker *me, uint64_t at, const int *pipes)
     me->copies_to++;
 }
 
-/* Uses the page while it is being changed: what the TLB learns now is what was there before, or what comes. */
-static void touch(void)
+/* Uses the page while it is being changed: what the TLB learns now is what was there before, or what comes. One may be
+ * told to store, once. */
+static void touch(struct checker *me)
 {
     if (sigsetjmp(after_fault, 0) != 0)
         return;
     may_fault = true;
-    while (atomic_load(&epoch) & BUSY)
+    while (atomic_load(&epoch) & BUSY) {
         (void)window[0];
+        if (atomic_load(&storer) == me->number) {
+            atomic_store(&storer, NOBODY);
+            window[FIRST_SLOT + me->number] = POISON;
+        }
+    }
     may_fault = false;
 }
 
@@ -196,7 +203,7 @@ static void *check(void *argument)
         if (at & BUSY) {
             if (cpus == 1)
                 sched_yield();
-            touch();
+            touch(me);
             /* From here to the first check in ring 3: an emulator's TLB may lose everything in the kernel. */
             while ((at = atomic_load(&epoch)) & BUSY && cpus > 1)
                 ;
@@ -410,9 +417,14 @@ static void stamp(uint64_t at)
 {
     if (now.object >= 0)
         alias[now.object][0] = at;
-    else if (now.mode == WRITABLE)
+    else if (now.mode == WRITABLE) {
+        /* At about the same time as a checker, and while others load: of what they all touch first, each gets its own. */
+        atomic_store(&storer, (int)pick((unsigned)count));
+        for (volatile unsigned turns = pick(1024); turns > 0; turns--)
+            ;
         window[0] = at;
-    else if (now.mode == READABLE) {
+        atomic_store(&storer, NOBODY);
+    } else if (now.mode == READABLE) {
         mprotect((void *)window, PAGE, PROT_READ | PROT_WRITE);
         window[0] = at;
         mprotect((void *)window, PAGE, PROT_READ);

@@ -20,6 +20,8 @@ ringwall::breaks! {
     EmptyAnswer = "empty-answer",
     /// Pages are flushed before they leave the tables, not after.
     FlushBeforeUnmap = "flush-before-unmap",
+    /// A copy on write is there before the others have flushed what it is a copy of.
+    NewFirst = "new-first",
     /// Now and then the interrupt that asks another CPU gets lost.
     LostIpi = "lost-ipi",
     /// Other CPUs are not told of a changed LDT.

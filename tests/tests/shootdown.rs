@@ -59,6 +59,14 @@ fn a_flush_that_comes_too_early_is_noticed() {
     });
 }
 
+/// One CPU copies on write, a second stores to the copy and says so, a third still loads from what was before.
+#[test]
+fn a_copy_that_is_there_too_early_is_noticed() {
+    expect_broken("new-first", "a load from another page: round", |boot| {
+        remap(boot.limit(LIMIT), 20_000).passed("remap");
+    });
+}
+
 #[test]
 fn an_interrupt_that_gets_lost_is_noticed() {
     expect_broken("lost-ipi", "was not answered: Mailbox", |boot| {

@@ -113,6 +113,10 @@ fn what_is_done_too_early() {
         fails(settings, Break::EarlyGeneration, STALE);
         fails(settings, Break::FreeEarly, STALE);
     }
+    for settings in [PCID, WITHOUT_PCID, WITHOUT_ISOLATION, PLAIN] {
+        let two = Settings { items: item::PAGE | item::AGAIN, ..settings };
+        fails(two, Break::NewFirst, "reaches the page, which others have a second frame for");
+    }
     // Without PCID, but with isolation, the interrupt's own write of CR3 flushes.
     fails(PCID, Break::AnswerFirst, STALE);
     fails(PLAIN, Break::AnswerFirst, STALE);
@@ -150,7 +154,7 @@ fn a_flush_that_is_too_small() {
 
 #[test]
 fn who_waits_and_does_not_serve() {
-    let all = item::PAGE | item::AGAIN | item::TABLE;
+    let all = item::PAGE | item::TABLE | item::SHARED;
     fails(Settings { items: all, ..PLAIN }, Break::DeafWaiter, "nothing can go on");
     fails(Settings { items: all, lock: true, ..PLAIN }, Break::DeafLock, "nothing can go on");
 }

@@ -14,7 +14,7 @@ use super::mapping::{Mapping, Protection, RegionFlags, STACK_GAP};
 use super::page::{self, PAGE, Page};
 use super::space::Space;
 use super::table::{self, Entry, leaf};
-use super::tlb::flush_page;
+use super::tlb::replace;
 use crate::errno::Errno;
 use crate::task;
 use core::ops::Range;
@@ -214,8 +214,7 @@ fn unshare(
         // SAFETY: as above.
         unsafe { Page::of_entry(frame) }.copied()?
     };
-    slot.store(leaf(new.into_entry(), mapping.protection, true), Release);
-    flush_page(roots, address);
+    replace(roots, address, slot, leaf(new.into_entry(), mapping.protection, true));
     // SAFETY: the entry held it and holds another now; the TLB has forgotten it.
     drop(unsafe { Page::from_entry(frame) });
     Ok(usize::from(from_zeros))

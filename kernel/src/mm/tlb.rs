@@ -17,11 +17,13 @@
 
 use super::page::{PAGE, Page};
 use super::roots;
+use super::table::Entry;
 use crate::arch::cpu;
 use crate::breaks::Break;
 use crate::sync::cross;
 use core::mem::MaybeUninit;
 use core::ops::Range;
+use core::sync::atomic::Ordering::{Relaxed, Release};
 use ringwall::core::tlb::Pages;
 use ringwall::{AddressSpace, Shootdown};
 
@@ -84,12 +86,24 @@ pub fn serve_requests() {
     cross::serve();
 }
 
-/// Flushes one page.
+/// Puts another page, `new`, where one is: into `slot`, the leaf of `address`.
+///
+/// The leaf is empty until all have forgotten the old page. Were the new one there at once, a CPU that knew of neither
+/// could store to it, and say so, while another still loads from the old one.
 #[inline]
-pub(super) fn flush_page(roots: &AddressSpace, address: u64) {
+pub(super) fn replace(roots: &AddressSpace, address: u64, slot: &Entry, new: u64) {
     let mut pages = Pages::NONE;
     pages.add(address);
+    if Break::NewFirst.is_on() {
+        slot.store(new, Release);
+        let start = cpu::nanoseconds();
+        while roots.loaded().nth(1).is_some() && cpu::nanoseconds() - start < 2_000_000 {}
+    } else {
+        slot.store(0, Relaxed);
+    }
     retire(roots, pages);
+    // Release: the CPU may use it at once, and must find it filled.
+    slot.store(new, Release);
 }
 
 /// Translations that were taken away or weakened, and the frames they lead to.

@@ -30,6 +30,8 @@ pub enum Break {
     AlwaysKeep,
     /// Frames are free before the others have answered.
     FreeEarly,
+    /// A copy is there before the others have forgotten the page that it is of.
+    NewFirst,
     /// A flush of everything leaves the other PCIDs as they are.
     OnePcid,
     /// Flushing a page leaves its global translation.
@@ -151,6 +153,17 @@ fn a_pcid_taken_for_up_to_date_is_found() {
 fn frames_freed_before_the_answers_are_found() {
     is_told(Break::FreeEarly, INVPCID, &UNMAP_ELSEWHERE, FREE_FRAME);
     is_found(Break::FreeEarly, INVPCID, "free", Half::Any);
+}
+
+/// One CPU copies what the last one uses, and it may store to the copy while the other loads what was before.
+#[test]
+fn a_copy_that_is_there_before_the_answers_is_found() {
+    let [map, switch, exit, _] = UNMAP_ELSEWHERE;
+    let story = [map, switch, exit, Step::Copy { cpu: 0, space: 0, page: 0 }];
+    for features in [PCID, INVPCID, NO_PCID, PLAIN] {
+        is_told(Break::NewFirst, features, &story, "reaches frame 2 at 0x0, where 3 is by now");
+        is_found(Break::NewFirst, features, "is by now", Half::Any);
+    }
 }
 
 #[test]

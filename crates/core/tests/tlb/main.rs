@@ -4,7 +4,8 @@
 //! Three CPUs map and unmap (programs' pages, the table that they share, pages of the kernel half that are global
 //! without PCID), switch, rest, go to user mode and come back, isolated and open, in any order; spaces end; messages to
 //! other CPUs arrive whenever they like. A frame is free once every CPU that was told has answered. From then on no CPU
-//! may run with a way to it. What is broken on purpose has to be found.
+//! may run with a way to it; nor to any page in whose place there is another one now. What is broken on purpose has to be
+//! found.
 
 mod breaks;
 mod machine;

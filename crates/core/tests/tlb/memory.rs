@@ -106,6 +106,19 @@ impl Memory {
         pages.expect("a table is there")[page] = frame;
     }
 
+    /// Maps `frame`, if there still is a table, and nothing there.
+    pub fn put(&mut self, space: usize, page: usize, frame: u64) {
+        if self.roots[space].table.is_some() && self.pages(space)[page].is_none() {
+            self.set(space, page, Some(frame));
+        }
+    }
+
+    /// What is at an address of the user half now.
+    fn present(&self, space: usize, at: u64) -> Option<u64> {
+        let page = ALL_PAGES.into_iter().find(|page| address(*page) == at)?;
+        self.pages(space)[page]
+    }
+
     /// The space that a value of CR3 belongs to.
     pub fn space(cr3: u64) -> Option<usize> {
         let number = (RootPair::of_cr3(cr3).kernel_root() >> 13) as usize;
@@ -157,7 +170,9 @@ impl Memory {
         } else if address == KERNEL_ONLY && is_user(cr3) {
             Some("reaches the kernel's own page under a user root".to_owned())
         } else {
-            None
+            // Others store to that one already.
+            let other = self.present(owner?, address).filter(|present| *present != frame);
+            other.map(|other| format!("reaches frame {frame} at {address:#x}, where {other} is by now"))
         }
     }
 

@@ -11,6 +11,12 @@ pub enum Step {
         space: usize,
         page: usize,
     },
+    /// Copy on write.
+    Copy {
+        cpu: usize,
+        space: usize,
+        page: usize,
+    },
     /// Pages `first` to `last`, those that are mapped.
     Unmap {
         cpu: usize,
@@ -72,6 +78,8 @@ pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     let (cpu, space) = (0..CPUS, spaces());
     let step = prop_oneof![
         8 => (space.clone(), 0..PAGES).prop_map(|(space, page)| Step::Map { space, page }),
+        2 => (cpu.clone(), space.clone(), 0..PAGES)
+            .prop_map(|(cpu, space, page)| Step::Copy { cpu, space, page }),
         5 => (cpu.clone(), space.clone(), 0..PAGES, 0..2_usize)
             .prop_map(|(cpu, space, first, more)| Step::Unmap { cpu, space, first, last: first + more }),
         2 => (cpu.clone(), space.clone()).prop_map(|(cpu, space)| Step::UnmapTable { cpu, space }),

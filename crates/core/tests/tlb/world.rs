@@ -31,9 +31,18 @@ struct Cpu {
 #[derive(Debug)]
 struct Shootdown {
     space: usize,
-    frames: Vec<u64>,
+    taken: Taken,
     told: Told,
     waits_for: BTreeSet<usize>,
+}
+
+#[derive(Debug, Default)]
+struct Taken {
+    frames: Vec<u64>,
+    /// Pages of the space that stay empty until then.
+    places: Vec<usize>,
+    /// What comes to the first of them after that.
+    copy: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +92,8 @@ impl World {
     /// What a CPU can reach and must not.
     pub fn step(&mut self, step: Step) -> Result<(), String> {
         match step {
-            Step::Map { space, page } => self.memory().map(space, page),
+            Step::Map { space, page } => self.map(space, page),
+            Step::Copy { cpu, space, page } => self.copy(cpu, space, page),
             Step::Unmap { cpu, space, first, last } => self.unmap(cpu, space, first, last, false),
             Step::UnmapTable { cpu, space } => self.unmap(cpu, space, 0, PAGES - 1, true),
             Step::MapShared { page } => {
@@ -160,16 +170,46 @@ impl World {
         }
     }
 
+    /// Nothing comes where something is still being taken out.
+    fn map(&mut self, space: usize, page: usize) {
+        let mut of_space = self.shootdowns.iter().filter(|shootdown| shootdown.space == space);
+        if !of_space.any(|shootdown| shootdown.taken.places.contains(&page)) {
+            self.memory().map(space, page);
+        }
+    }
+
+    /// Whether a frame is on its way out already.
+    fn is_taken(&self, frame: u64) -> bool {
+        self.shootdowns.iter().any(|other| other.taken.frames.contains(&frame))
+    }
+
+    /// A copy takes the place of a page: copy on write.
+    fn copy(&mut self, cpu: usize, space: usize, page: usize) {
+        let old = self.memory().pages(space)[page];
+        let Some(old) = old.filter(|frame| !self.is_taken(*frame)) else { return };
+        let mut pages = Pages::NONE;
+        pages.add(address(page));
+        let before = self.spaces[space].loaded().iter().collect();
+        let new = self.memory().allocate(Some(space));
+        if self.broken != Break::FlushFirst {
+            let shown = (self.broken == Break::NewFirst).then_some(new);
+            self.memory().set(space, page, shown);
+        }
+        let taken = Taken { frames: vec![old], places: vec![page], copy: Some(new) };
+        self.shoot_down(cpu, space, taken, pages, before);
+    }
+
     fn unmap(&mut self, cpu: usize, space: usize, first: usize, last: usize, table: bool) {
         let mut pages = Pages::NONE;
-        let mut frames = Vec::new();
-        let begun = |frame: &u64| self.shootdowns.iter().any(|other| other.frames.contains(frame));
+        let (mut frames, mut places) = (Vec::new(), Vec::new());
+        let begun = |frame: &u64| self.is_taken(*frame);
         for (page, frame) in ALL_PAGES.zip(self.memory().pages(space)) {
             if (first..=last).contains(&page)
                 && let Some(frame) = frame.filter(|frame| !begun(frame))
             {
                 pages.add(address(page));
                 frames.push(frame);
+                places.push(page);
             }
         }
         let taken = self.memory().roots[space].table.filter(|frame| table && !begun(frame));
@@ -179,6 +219,9 @@ impl World {
             None => {}
         }
         frames.extend(taken);
+        if taken.is_some() {
+            places = ALL_PAGES.collect();
+        }
         if frames.is_empty() {
             return;
         }
@@ -190,7 +233,7 @@ impl World {
             // Another CPU comes in between.
             self.switch((cpu + 1) % CPUS, space);
         }
-        self.shoot_down(cpu, space, frames, pages, before);
+        self.shoot_down(cpu, space, Taken { frames, places, copy: None }, pages, before);
     }
 
     fn take_out(&mut self, space: usize, frames: &[u64]) {
@@ -211,7 +254,7 @@ impl World {
         &mut self,
         cpu: usize,
         space: usize,
-        frames: Vec<u64>,
+        taken: Taken,
         pages: Pages,
         before: BTreeSet<usize>,
     ) {
@@ -228,7 +271,7 @@ impl World {
         if self.broken == Break::IdleTables {
             waits_for.retain(|cpu| !self.cpus[*cpu].machine.resting);
         }
-        self.begin(cpu, space, frames, Told::Change(change), waits_for);
+        self.begin(cpu, space, taken, Told::Change(change), waits_for);
     }
 
     /// Flushes on `cpu`; the others are on their way.
@@ -236,7 +279,7 @@ impl World {
         &mut self,
         cpu: usize,
         space: usize,
-        frames: Vec<u64>,
+        taken: Taken,
         told: Told,
         mut waits_for: BTreeSet<usize>,
     ) {
@@ -245,7 +288,7 @@ impl World {
             waits_for.remove(&(CPUS - 1));
         }
         self.cpus[cpu].machine.enter();
-        self.shootdowns.push(Shootdown { space, frames, told, waits_for });
+        self.shootdowns.push(Shootdown { space, taken, told, waits_for });
         self.flush(cpu, self.shootdowns.len() - 1);
     }
 
@@ -260,7 +303,8 @@ impl World {
             }
         }
         if !frames.is_empty() {
-            self.begin(cpu, 0, frames, Told::Shared(pages), (0..CPUS).collect());
+            let taken = Taken { frames, ..Taken::default() };
+            self.begin(cpu, 0, taken, Told::Shared(pages), (0..CPUS).collect());
         }
     }
 
@@ -272,7 +316,8 @@ impl World {
             self.memory().free(open);
         } else {
             let before = self.spaces[space].loaded().iter().collect();
-            self.shoot_down(cpu, space, vec![open], Pages::ALL, before);
+            let taken = Taken { frames: vec![open], ..Taken::default() };
+            self.shoot_down(cpu, space, taken, Pages::ALL, before);
         }
     }
 
@@ -331,8 +376,12 @@ impl World {
     fn free_what_all_have_flushed(&mut self) {
         let done = self.shootdowns.extract_if(.., |shootdown| shootdown.waits_for.is_empty());
         for done in done.collect::<Vec<_>>() {
-            self.take_out(done.space, &done.frames);
-            done.frames.into_iter().for_each(|frame| self.memory().free(frame));
+            let Taken { frames, places, copy } = done.taken;
+            self.take_out(done.space, &frames);
+            frames.into_iter().for_each(|frame| self.memory().free(frame));
+            if let Some(copy) = copy {
+                self.memory().put(done.space, places[0], copy);
+            }
         }
     }
 }

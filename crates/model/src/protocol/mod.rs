@@ -19,7 +19,9 @@
 //!
 //! 1. a CPU that runs a program, or the kernel on a program's behalf, has no translation to a freed frame;
 //! 2. no CPU at all, idle ones included, can walk through a freed page table;
-//! 3. somebody can always go on.
+//! 3. no CPU that runs has a translation to a page's first frame once the tables show the second: or what one CPU stores,
+//!    and says that it has, another does not find;
+//! 4. somebody can always go on.
 //!
 //! Intel SDM vol. 3, 4.10.2 (TLBs), 4.10.3 (paging-structure caches), 4.10.4.1 (what flushes what).
 

@@ -4,7 +4,7 @@
 pub mod item {
     /// The first frame of a page of space A.
     pub const PAGE: u8 = 1;
-    /// The second frame of that page, mapped when the first one is taken out.
+    /// The second frame of that page, mapped when the first one is free.
     pub const AGAIN: u8 = 2;
     /// A page table of space A.
     pub const TABLE: u8 = 4;
@@ -77,6 +77,8 @@ pub enum Break {
     LateRead,
     /// Frames are free before the others have answered.
     FreeEarly,
+    /// The second frame is mapped before the others have answered: a copy on write that is stored, then flushed.
+    NewFirst,
     /// A CPU answers, then flushes.
     AnswerFirst,
     /// Idle CPUs are not told of page tables either.

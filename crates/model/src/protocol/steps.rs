@@ -64,8 +64,14 @@ impl Machine for Protocol {
             if stale & item::TABLE != 0 {
                 return Some(format!("CPU {number} walks through a freed page table"));
             }
-            let used = stale != 0 && !cpu.resting && cpu.at != At::Off && cpu.at != At::Online;
-            used.then(|| format!("CPU {number} reaches {}, which is free", item::name(stale)))
+            if cpu.resting || cpu.at == At::Off || cpu.at == At::Online {
+                return None;
+            }
+            if stale != 0 {
+                return Some(format!("CPU {number} reaches {}, which is free", item::name(stale)));
+            }
+            let two = cpu.usable(&self.0) & item::PAGE != 0 && state.mapped & item::AGAIN != 0;
+            two.then(|| format!("CPU {number} reaches the page, which others have a second frame for"))
         })
     }
 
@@ -222,7 +228,9 @@ impl Steps<'_> {
             // It goes to ring 3 and comes back.
             self.interrupt(Back::Kernel);
         }
-        if self.state.taken & item::PAGE != 0
+        let gone =
+            if self.is(Break::NewFirst) { self.state.taken } else { self.state.free } & item::PAGE;
+        if gone != 0
             && self.state.mapped & item::PAGE == 0
             && settings.items & item::AGAIN != 0
             && (self.state.mapped | self.state.taken) & item::AGAIN == 0
