@@ -147,7 +147,7 @@ fn a_cpu_that_is_not_told() {
 fn a_flush_that_is_too_small() {
     let two = item::PAGE | item::TABLE;
     fails(PCID, Break::AlwaysKeep, STALE);
-    fails(Settings { items: two, ..PCID }, Break::SkippedGeneration, "");
+    fails(Settings { items: two, ..PCID }, Break::SkippedGeneration, STALE);
     fails(Settings { items: item::TABLE, ..PCID }, Break::TableByPage, "walks through");
     fails(SHARED, Break::OnePcid, "reaches the kernel's page");
 }
