@@ -55,7 +55,7 @@ fn a_cpu_that_comes_late_runs_threads() {
 
 #[test]
 fn affinity_that_stealing_ignores_is_noticed() {
-    expect_broken("any-cpu", "FAIL ", |boot| {
+    expect_broken("any-cpu", "FAIL it stays after yields and sleeps", |boot| {
         boot.limit(SHORT).cpus(4).program(Library::Glibc, "affinity").run().passed("affinity");
     });
 }
