@@ -171,8 +171,7 @@ impl Expire for Timer {
             Notify::Thread(tid, signal) => {
                 // The thread may have ended, and another process's have its identifier.
                 let thread = task::find_thread(tid);
-                if let Some(thread) =
-                    thread.filter(|thread| Arc::ptr_eq(&thread.process, &process))
+                if let Some(thread) = thread.filter(|thread| Arc::ptr_eq(&thread.process, &process))
                 {
                     signal::send_to_thread(&thread, info(signal));
                 }
