@@ -215,7 +215,14 @@ static void on_signal(int number, siginfo_t *info, void *context)
     (void)info;
     if (number == SIGUSR1)
         return;
-    if (offset >= sizeof visits || offset % sizeof *visits != 0) {
+    bool is_visit = offset < sizeof visits && offset % sizeof *visits == 0;
+    uint64_t selectors = (uint64_t)registers[REG_CSGSFS];
+    /* SIGUSR1's handler has the stack segment that was there, until a change takes that away. Its sigreturn will fault. */
+    if (!is_visit && (selectors & 0xffff) == FLAT_CODE && selectors >> 48 & 4) {
+        registers[REG_CSGSFS] = (greg_t)(selectors << 16 >> 16 | (uint64_t)FLAT_DATA << 48);
+        return;
+    }
+    if (!is_visit) {
         static const char text[] = "FAIL a fault outside of a visit\n";
         long written = SYS_write;
         __asm__ volatile("syscall" : "+a"(written) : "D"(1L), "S"(text), "d"(sizeof text - 1) : "rcx", "r11", "memory");
