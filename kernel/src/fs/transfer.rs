@@ -25,7 +25,9 @@ pub fn check_range(address: u64, length: usize) -> Result<()> {
     }
 }
 
-/// Takes bytes.
+/// Takes bytes. With the fields in order, how many are left is in the same place whatever it is: asked for most, it takes
+/// no branch.
+#[repr(u32)]
 pub enum Sink<'a> {
     /// A program's buffer: address and bytes left.
     User(u64, usize),
@@ -140,7 +142,8 @@ impl Sink<'_> {
     }
 }
 
-/// Gives bytes.
+/// Gives bytes. Laid out as [`Sink`] is.
+#[repr(u32)]
 pub enum Source<'a> {
     /// A program's buffer: address and bytes left.
     User(u64, usize),
