@@ -3,7 +3,7 @@
  * several buffers, a hole made in a file that is mapped, the events of a pipe, the seals of a file in memory. Writers on
  * other CPUs try to come between.
  *
- * `whole lines` has four processes write long lines to the terminal instead: whether they stay whole, its reader sees.
+ * `whole lines` has eight processes write long lines to the terminal instead: whether they stay whole, its reader sees.
  *
  * Sources: pipe(7), readv(2), fallocate(2), epoll(7), F_ADD_SEALS in fcntl(2).
  */
@@ -20,7 +20,7 @@
 #include <sys/uio.h>
 #include <time.h>
 
-enum { PAGE = 4096, OFFSET = 2096, FILLS = 200, RECORD = 1000, WRITERS = 3, BLOCKS = 500, ROUNDS = 6, HOLES = 2000, SECONDS = 2, LINES = 8 };
+enum { PAGE = 4096, OFFSET = 2096, FILLS = 200, RECORD = 1000, WRITERS = 3, BLOCKS = 500, ROUNDS = 6, HOLES = 2000, SECONDS = 2, TALKERS = 8, LINES = 5, LINE = 3000 };
 
 static int collected(const pid_t *children, int count)
 {
@@ -120,7 +120,7 @@ static void write_blocks(int to, pid_t *children)
     for (int i = 0; i < WRITERS; i++) {
         if ((children[i] = fork()) != 0)
             continue;
-        alarm(60);
+        alarm(120);
         unsigned char block[RECORD];
         memset(block, 'a' + i, sizeof block);
         struct iovec parts[3] = {{block, 10}, {block, 400}, {block, RECORD - 410}};
@@ -190,7 +190,7 @@ static void readers(void)
             if ((children[i] = fork()) != 0)
                 continue;
             close(ends[1]);
-            alarm(60);
+            alarm(120);
             struct iovec parts[2] = {{block, 30}, {block + 30, 34}};
             ssize_t n;
             while ((n = readv(ends[0], parts, 2)) == sizeof block && is_same(block, sizeof block))
@@ -324,21 +324,29 @@ static void seals(void)
     close(file);
 }
 
+/* More writers than there are CPUs, and lines that take a good part of a turn on one. */
 static void lines(void)
 {
-    pid_t children[4];
-    for (int i = 0; i < 4; i++) {
+    pid_t children[TALKERS];
+    int gate[2];
+    check_long("pipe", pipe(gate), 0);
+    for (int i = 0; i < TALKERS; i++) {
         if ((children[i] = fork()) != 0)
             continue;
-        char line[400];
-        memset(line, 'a' + i, sizeof line);
-        line[sizeof line - 1] = '\n';
+        static char line[LINE];
+        close(gate[1]);
+        if (read(gate[0], line, 1) != 0)
+            _exit(1);
+        memset(line, 'a' + i, LINE);
+        line[LINE - 1] = '\n';
         for (int k = 0; k < LINES; k++)
-            if (write(1, line, sizeof line) != sizeof line)
+            if (write(1, line, LINE) != LINE)
                 _exit(1);
         _exit(0);
     }
-    check_long("writers of lines", collected(children, 4), 0);
+    close(gate[0]);
+    close(gate[1]);
+    check_long("writers of lines", collected(children, TALKERS), 0);
 }
 
 int main(int count, char **arguments)

@@ -41,7 +41,7 @@ fn programs_on_two_cpus_without_isolation() {
     output.powered_off();
 }
 
-/// Lines longer than what the terminal takes at a time, from four processes: `programs/whole.c`.
+/// Lines longer than what the terminal takes at a time, from eight processes: `programs/whole.c`.
 #[test]
 fn long_lines_of_several_writers_stay_whole() {
     let whole = program(Library::Glibc, "whole");
@@ -49,11 +49,11 @@ fn long_lines_of_several_writers_stay_whole() {
     let output = boot.script("/bin/whole lines").run();
     output.says("PASS whole\n").powered_off();
     let is_whole = |line: &&str| {
-        let first = line.chars().next().filter(|first| ('a'..='d').contains(first));
-        line.len() == 399 && first.is_some_and(|first| line.chars().all(|letter| letter == first))
+        let first = line.chars().next().filter(|first| ('a'..='h').contains(first));
+        line.len() == 2999 && first.is_some_and(|first| line.chars().all(|letter| letter == first))
     };
     let whole = output.serial.lines().filter(is_whole).count();
-    assert_eq!(whole, 32, "some lines have mixed; {output}");
+    assert_eq!(whole, 40, "some lines have mixed; {output}");
 }
 
 /// A CPU that is added after boot gets threads, those that were there before included.
