@@ -232,7 +232,7 @@ static void *check(void *argument)
  * long runs less often: where there are more CPUs than the host has, that takes fifteen times as long. */
 static bool is_to_work(int checker, long round)
 {
-    long block = round / 32, all = block < 1024 ? 4 : 16;
+    long block = round / 32, all = block < 1024 ? 4 : 64;
     return round < 0 || block % all == all - 1 || checker == block % count;
 }
 
