@@ -62,5 +62,6 @@ programs!(
     traced,
     tracestorm,
     usercopy,
+    whole,
     wildcalls,
 );
