@@ -63,7 +63,6 @@ pub fn try_send(process: &Process, thread: Option<&Thread>, info: Info) -> Resul
     if signal == raw::SIGCONT {
         forget(process, STOPS);
         stop::go_on(process);
-        task::ptrace::group_goes_on(process);
     } else if bit(signal) & STOPS != 0 {
         forget(process, bit(raw::SIGCONT));
     }

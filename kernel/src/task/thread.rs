@@ -90,6 +90,9 @@ pub struct Thread {
     /// Signals that are blocked but for the time that the thread waits for them (sigtimedwait): kept for it whatever
     /// their action is. Written by the thread alone.
     pub(crate) awaited: AtomicU64,
+    /// Number of the stop that it was last counted in among the stopped threads of its process; changes with that one's
+    /// signals locked.
+    pub(crate) counted_in: AtomicU32,
     /// The mask to come back to when [`work::RESTORE_MASK`] is set.
     pub(crate) saved_mask: AtomicU64,
     /// Signals sent to this thread.
@@ -163,6 +166,7 @@ impl Thread {
             name: Mutex::new([0; 16]),
             blocked: AtomicU64::new(0),
             awaited: AtomicU64::new(0),
+            counted_in: AtomicU32::new(0),
             saved_mask: AtomicU64::new(0),
             pending: Mutex::new(Pending::new()),
             alternate_stack: AlternateStack::new(),
