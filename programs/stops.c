@@ -3,7 +3,7 @@
  * traced, one ends. A group has stopped when each of its threads has, which is told once; and each tracer hears of its
  * tracees' part.
  *
- * Sources: signal(7), waitpid(2), ptrace(2) (group-stop).
+ * Sources: signal(7), waitpid(2), ptrace(2) (group-stop, PTRACE_LISTEN).
  */
 #include "tracing.h"
 
@@ -18,7 +18,7 @@ enum { PATIENCE = 20 }; /* seconds for what has to come */
 static struct {
     volatile pid_t threads[3];
     volatile int in_vfork;
-    volatile int begin;
+    volatile int begin, end;
 } *shared;
 
 /* Pipes: a byte lets who reads go on. */
@@ -289,6 +289,71 @@ static void stop_behind_another(bool seized)
     end_child(pid, thread);
 }
 
+/* Sends a signal whenever it is told to. */
+static pid_t sender(pid_t target, int signal)
+{
+    pid_t pid = fork();
+    if (pid != 0)
+        return pid;
+    for (int sent = 0; !shared->end;) {
+        if (shared->begin == sent) {
+            sched_yield();
+            continue;
+        }
+        sent = shared->begin;
+        kill(target, signal);
+    }
+    _exit(0);
+}
+
+static void only_rests(void)
+{
+    shared->threads[0] = own_tid();
+    for (;;)
+        pause();
+}
+
+/* SIGCONT comes while the tracer asks in vain for something about a tracee that listens. */
+static void goes_on_while_asked(void)
+{
+    fresh();
+    pid_t pid = child_that(only_rests);
+    comes(&shared->threads[0]);
+    trace(SEIZE, pid, 0, 0);
+    pid_t helper = sender(pid, SIGCONT);
+    enum { ROUNDS = 200 };
+    long good = 0;
+    for (int i = 0; i < ROUNDS; i++) {
+        kill(pid, SIGSTOP);
+        if (event_in_time(pid, ANY_CHILD) != stopped_by(SIGSTOP))
+            break;
+        trace(CONT, pid, 0, SIGSTOP);
+        if (event_in_time(pid, ANY_CHILD) != group_stop(SIGSTOP))
+            break;
+        shared->begin = i + 1;
+        trace(LISTEN, pid, 0, 0);
+        long status = 0;
+        for (time_t end = time(NULL) + PATIENCE; status == 0 && time(NULL) <= end;) {
+            for (int asked = 0; asked < 20; asked++)
+                peek_user(pid, 0);
+            int told;
+            if (waitpid(pid, &told, ANY_CHILD | WNOHANG) == pid)
+                status = told;
+        }
+        if (status != group_stop(SIGTRAP))
+            break;
+        trace(CONT, pid, 0, 0);
+        if (event_in_time(pid, ANY_CHILD) != stopped_by(SIGCONT))
+            break;
+        trace(CONT, pid, 0, 0);
+        good++;
+    }
+    check_long("goes on while it is asked", good, ROUNDS);
+    shared->end = 1;
+    waitpid(helper, NULL, 0);
+    dispose(pid);
+}
+
 int main(void)
 {
     shared = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -298,5 +363,6 @@ int main(void)
     counted_one_ends();
     stop_behind_another(false);
     stop_behind_another(true);
+    goes_on_while_asked();
     return check_end("stops");
 }

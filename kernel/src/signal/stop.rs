@@ -110,9 +110,7 @@ pub(crate) fn thread_ended(process: &Process) {
     let last = {
         let threads = process.threads.lock();
         let mut shared = process.signals.lock();
-        !threads.is_empty()
-            && shared.stopped_by.is_some()
-            && shared.note_if_complete(threads.len())
+        !threads.is_empty() && shared.stopped_by.is_some() && shared.note_if_complete(threads.len())
     };
     if last {
         tell_parent(process, raw::CLD_STOPPED);

@@ -39,8 +39,8 @@ pub(crate) use step::leave_for_handler;
 pub(super) use step::without_forced_trap;
 pub(super) use stop::executed;
 pub(crate) use stop::{
-    event, group_goes_on, group_stops, is_due, notify, signal_arrives,
-    stop_is_meant, takes_part, trap_if_due,
+    event, group_goes_on, group_stops, is_due, notify, signal_arrives, stop_is_meant, takes_part,
+    trap_if_due,
 };
 
 use super::Thread;

@@ -65,8 +65,11 @@ fn stop(
     if thread.pending_work() & work::KILL != 0 {
         return (code, info);
     }
-    *tracee.stop.lock() = Some(Stop { info, message, frame });
-    tracee.resume.store(STAY, Ordering::Release);
+    {
+        let mut stop = tracee.stop.lock();
+        *stop = Some(Stop { info, message, frame });
+        tracee.resume.store(STAY, Ordering::Relaxed);
+    }
     // PTRACE_INTERRUPT asks for any stop; that of a group is still to come after another. The group of a seized one has
     // set TRAP_NOTIFY as well.
     if why == Why::Trapped && tracee.is(mode::SEIZED) {
@@ -88,8 +91,11 @@ fn stop(
     }
     thread.stay_awake();
     let unheard = tracee.report.swap(0, Ordering::AcqRel) & 0x7f;
-    tracee.clear(mode::LISTENING);
-    let info = tracee.stop.lock().take().and_then(|stop| stop.info);
+    let info = {
+        let mut stop = tracee.stop.lock();
+        tracee.clear(mode::LISTENING);
+        stop.take().and_then(|stop| stop.info)
+    };
     signal::recalculate(thread);
     match tracee.resume.load(Ordering::Acquire) {
         // Without a tracer, a signal that it was stopped at, and that nobody asked about, is delivered.
@@ -247,8 +253,19 @@ pub(crate) fn group_goes_on(threads: &[Arc<Thread>]) {
 
 /// A tracee that listens stops anew, so that its tracer hears what has changed.
 pub(super) fn listen_again(thread: &Thread, tracee: &Tracee) {
+    // It does not leave this stop, and none that comes later is ended, while the lock is held.
+    let _stop = tracee.stop.lock();
     if tracee.is(mode::LISTENING) {
-        tracee.resume.store(0, Ordering::Release);
+        tracee.resume.store(0, Ordering::SeqCst);
+        thread.wake(Sleep::TRACED);
+    }
+}
+
+/// Undoes [`Thread::freeze`]. What ended the stop meanwhile could not wake the thread.
+pub(super) fn thaw(thread: &Thread, tracee: &Tracee) {
+    let _stop = tracee.stop.lock();
+    thread.thaw();
+    if tracee.resume.load(Ordering::SeqCst) != STAY {
         thread.wake(Sleep::TRACED);
     }
 }
