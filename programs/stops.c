@@ -120,9 +120,9 @@ static void becomes(pid_t pid, pid_t thread, char letter)
 static void end_child(pid_t pid, pid_t tracee)
 {
     kill(pid, SIGKILL);
-    if (tracee)
-        for (long status = 0; status >= 0 && !WIFSIGNALED((int)status) && !WIFEXITED((int)status);)
-            status = event_of(tracee);
+    /* A process does not end before its tracees' ends were told. */
+    for (long status = 0x7f; tracee && status >= 0 && WIFSTOPPED((int)status);)
+        status = event_of(tracee);
     waitpid(pid, NULL, 0);
 }
 
