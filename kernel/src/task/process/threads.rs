@@ -71,11 +71,11 @@ impl Process {
             let mut threads = self.threads.lock();
             let slot = thread.slot.load(Ordering::Relaxed);
             let gone = threads.swap_remove(slot);
-            self.signals.lock().leave(thread);
             if let Some(moved) = threads.get(slot) {
                 moved.slot.store(slot, Ordering::Relaxed);
             }
             if !threads.is_empty() {
+                self.signals.lock().leave(thread);
                 self.leaving.fetch_add(1, Ordering::Relaxed);
             }
             (gone, threads.len())

@@ -189,6 +189,10 @@ pub(crate) fn trap_if_due(thread: &Thread, frame: *mut Frame) -> bool {
     let (group, last) = {
         let threads = thread.process.threads.lock();
         let mut shared = thread.process.signals.lock();
+        if !is_due(thread) {
+            // Its group goes on.
+            return false;
+        }
         // What is set from now on is another stop.
         tracee.clear(mode::TRAP_STOP | mode::TRAP_NOTIFY);
         (shared.stopped_by(), shared.take_part(thread, threads.len()))
