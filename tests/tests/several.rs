@@ -17,6 +17,7 @@ const PROGRAMS: [&str; 9] = [
     "pipestorm",
     "processes",
     "signals",
+    "stops",
     "traced",
     "whole",
 ];
