@@ -9,7 +9,7 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// What does not come to the CPU where it is waited for never ends.
 const SHORT: Duration = Duration::from_secs(20);
 /// Storms, and what watches over order among processes and threads.
-const PROGRAMS: [&str; 9] = [
+const PROGRAMS: [&str; 10] = [
     "affinity",
     "execstorm",
     "forkstorm",
