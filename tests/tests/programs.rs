@@ -57,10 +57,12 @@ programs!(
     signals,
     sysenter,
     sigreturnstorm,
+    stops,
     threadstorm,
     tlb,
     traced,
     tracestorm,
     usercopy,
+    whole,
     wildcalls,
 );

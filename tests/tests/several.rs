@@ -9,7 +9,7 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// What does not come to the CPU where it is waited for never ends.
 const SHORT: Duration = Duration::from_secs(20);
 /// Storms, and what watches over order among processes and threads.
-const PROGRAMS: [&str; 8] = [
+const PROGRAMS: [&str; 10] = [
     "affinity",
     "execstorm",
     "forkstorm",
@@ -17,7 +17,9 @@ const PROGRAMS: [&str; 8] = [
     "pipestorm",
     "processes",
     "signals",
+    "stops",
     "traced",
+    "whole",
 ];
 
 #[test]
@@ -38,6 +40,21 @@ fn programs_on_two_cpus_without_isolation() {
         output.says(&format!("PASS {name}\n"));
     });
     output.powered_off();
+}
+
+/// Lines longer than what the terminal takes at a time, from eight processes: `programs/whole.c`.
+#[test]
+fn long_lines_of_several_writers_stay_whole() {
+    let whole = program(Library::Glibc, "whole");
+    let boot = Boot::new().limit(LIMIT).cpus(4).file("/bin/whole", 0o755, whole);
+    let output = boot.script("/bin/whole lines").run();
+    output.says("PASS whole\n").powered_off();
+    let is_whole = |line: &&str| {
+        let first = line.chars().next().filter(|first| ('a'..='h').contains(first));
+        line.len() == 2999 && first.is_some_and(|first| line.chars().all(|letter| letter == first))
+    };
+    let whole = output.serial.lines().filter(is_whole).count();
+    assert_eq!(whole, 40, "some lines have mixed; {output}");
 }
 
 /// A CPU that is added after boot gets threads, those that were there before included.
