@@ -20,11 +20,12 @@
  *
  * Sources: Intel SDM vol. 3, 3.4.3 and 5.4; modify_ldt(2).
  */
+#include "random.h"
 #include "segment.h"
+#include "workers.h"
 
 #include <pthread.h>
 #include <sched.h>
-#include <stdatomic.h>
 #include <sys/ucontext.h>
 
 enum { AREAS = 8, MOST_CHECKERS = 7, CODE_AT = 64, FLAT_CODE_32 = 0x23 };
@@ -452,9 +453,6 @@ static void pin(int cpu)
 static atomic_bool done;
 static _Atomic uint32_t works[MOST_CHECKERS]; /* futexes: 0 while a checker is to sleep */
 
-/* <linux/futex.h> comes with the kernel headers, which not every C library ships. */
-enum { FUTEX_WAIT_PRIVATE = 128, FUTEX_WAKE_PRIVATE = 129 };
-
 /* Most of the time one checker works, so that an emulator's CPUs need not wait for each other; now and then all do. Gives
  * how many. */
 static int set_to_work(long round)
@@ -464,8 +462,7 @@ static int set_to_work(long round)
     for (int i = 0; i < checkers; i++) {
         bool is_to = round < 0 || block % 3 == 2 || block % checkers == i;
         working += is_to;
-        if (atomic_exchange(&works[i], is_to) == 0 && is_to)
-            syscall(SYS_futex, &works[i], FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+        set_worker(&works[i], is_to);
     }
     return working;
 }
@@ -480,7 +477,7 @@ static void *check(void *argument)
     long own = -1, parent = getppid();
     for (uint32_t turn = (uint32_t)number * 5; !atomic_load(&done); turn++) {
         while (!atomic_load(&works[number]) && !atomic_load(&done))
-            syscall(SYS_futex, &works[number], FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+            sleep_at(&works[number]);
         uint32_t at = atomic_load(&epoch);
         if (at & BUSY) {
             sched_yield();
@@ -512,15 +509,6 @@ static void *check(void *argument)
         atomic_store(&looked[number], at);
     }
     return NULL;
-}
-
-static uint64_t state = 0x9e3779b97f4a7c15u;
-static unsigned pick(unsigned below)
-{
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (unsigned)(state >> 20) % below;
 }
 
 static void set(struct segment segment)

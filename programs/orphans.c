@@ -74,7 +74,10 @@ static void traced_as_parent_ends(unsigned round)
     _exit(0);
 }
 
-/* A group whose only member is ever another one, and that is killed: that one is killed, whoever it is. */
+/*
+ * A group whose only member is ever another one, and that is sent a signal: it ends that one, whoever it is. SIGKILL
+ * ends it at once, SIGQUIT as it returns from the call that it is in.
+ */
 static void killed_as_it_forks(unsigned round)
 {
     pid_t leader = fork();
@@ -89,7 +92,7 @@ static void killed_as_it_forks(unsigned round)
         return;
     setpgid(leader, leader);
     usleep(round * 97 % 3000);
-    kill(-leader, SIGKILL);
+    kill(-leader, round % 2 ? SIGKILL : SIGQUIT);
 }
 
 static void check_ends(const char *what, void (*begin)(unsigned), unsigned rounds)

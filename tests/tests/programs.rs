@@ -57,6 +57,7 @@ programs!(
     signals,
     sysenter,
     sigreturnstorm,
+    stops,
     threadstorm,
     tlb,
     traced,

@@ -26,7 +26,7 @@ pub use send::{
     send_to_thread, set_blocked, try_send,
 };
 pub use stop::{any_stopped, wake_parent};
-pub(crate) use stop::{release, take_part, tell_of_stop, tell_parent_of_stop, thread_ended};
+pub(crate) use stop::{release, tell_of_stop, tell_parent_of_stop, thread_ended};
 
 use linux_raw_sys::general as raw;
 

@@ -156,7 +156,11 @@ pub struct Shared {
     pub pending: Pending,
     /// The signal that stopped the process, while it is stopped or stopping.
     pub(super) stopped_by: Option<u32>,
-    /// Threads that have stopped.
+    /// Number of the present or last stop, never 0.
+    pub(super) stops: u32,
+    /// Threads that have stopped: those of the process that are counted in this stop ([`Thread::counted_in`]).
+    ///
+    /// [`Thread::counted_in`]: crate::task::Thread::counted_in
     pub(super) parked: usize,
     /// All threads have: the parent was told.
     pub(super) fully_stopped: bool,
@@ -175,6 +179,7 @@ impl Shared {
         Shared {
             pending: Pending::new(),
             stopped_by: None,
+            stops: 1,
             parked: 0,
             fully_stopped: false,
             continues: 0,

@@ -39,11 +39,16 @@ pub fn send_to_thread(thread: &Thread, info: Info) {
 
 /// Runs `each`, which sends `signal`, for all processes, or for those of a group.
 ///
-/// With the table of processes locked: what one of them forks meanwhile is among them, or is not made if its maker is
-/// killed. SIGCONT alone looks into the table itself, and kills nobody.
+/// With the table of processes locked: what one of them forks meanwhile is among them, or its maker begins anew when it has
+/// looked after the signal. SIGCONT alone looks into the table itself, and neither kills nor stops anybody.
 pub fn for_each_of(signal: u32, group: Option<u32>, mut each: impl FnMut(&Process)) {
     match group {
-        _ if signal != raw::SIGCONT => task::table::for_each(group, each),
+        _ if signal != raw::SIGCONT => task::table::for_each(group, |process| {
+            if signal != 0 {
+                process.note_group_signal();
+            }
+            each(process);
+        }),
         Some(group) => task::table::members(group).iter().for_each(|process| each(process)),
         None => task::all().iter().for_each(|process| each(process)),
     }
@@ -63,7 +68,6 @@ pub fn try_send(process: &Process, thread: Option<&Thread>, info: Info) -> Resul
     if signal == raw::SIGCONT {
         forget(process, STOPS);
         stop::go_on(process);
-        task::ptrace::group_goes_on(process);
     } else if bit(signal) & STOPS != 0 {
         forget(process, bit(raw::SIGCONT));
     }

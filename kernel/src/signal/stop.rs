@@ -1,6 +1,12 @@
 //! Stopping and going on: SIGSTOP and its kin, SIGCONT, and what the parent hears of it.
+//!
+//! Stops are numbered, and each thread keeps the number of the one that it was counted in: a thread that comes out of
+//! one stop only when the next has begun is counted in that too, and none is counted twice.
+//!
+//! Invariant: whether a group stops, who of it is counted, and what its tracees are to do about it change together, with
+//! the list of threads and the signals locked.
 
-use super::{Info, send_to_process};
+use super::{Info, Shared, send_to_process};
 use crate::task::{self, Process, Sleep, Thread, ptrace, schedule, table, work};
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -17,53 +23,79 @@ pub fn any_stopped() -> bool {
 /// Begins to stop the process: every thread stops on its way out to ring 3. `continues`: as it was when `signal` was
 /// taken.
 pub(super) fn begin(process: &Process, signal: u32, continues: u32) {
-    {
-        let mut shared = process.signals.lock();
-        // One that is ending has been let go on, for good.
-        if shared.continues != continues || process.ending().is_some() {
-            return;
-        }
-        if shared.stopped_by.is_some() {
-            drop(shared);
-            // A tracee that was let go on has been stopped anew.
-            ptrace::group_stops(&task::current(), signal, false);
-            return;
-        }
-        shared.stopped_by = Some(signal);
-        STOPPED.fetch_add(1, Ordering::Relaxed);
-        shared.parked = 0;
-        shared.fully_stopped = false;
-        shared.continue_report = false;
+    let threads = process.threads.lock();
+    let mut shared = process.signals.lock();
+    // One that is ending has been let go on, for good.
+    if shared.continues != continues || process.ending().is_some() {
+        return;
     }
-    for thread in process.threads.lock().iter() {
-        ptrace::group_stops(thread, signal, true);
+    if shared.stopped_by.is_some() {
+        // A tracee that was let go on has been stopped anew.
+        ptrace::group_stops(&task::current(), signal);
+        return;
+    }
+    shared.stopped_by = Some(signal);
+    STOPPED.fetch_add(1, Ordering::Relaxed);
+    shared.stops = shared.stops.wrapping_add(1).max(1);
+    shared.parked = 0;
+    shared.fully_stopped = false;
+    shared.continue_report = false;
+    for thread in threads.iter() {
+        ptrace::group_stops(thread, signal);
         thread.add_work(work::SIGNAL);
         thread.wake(Sleep::INTERRUPTIBLE);
     }
 }
 
-/// Counts the current thread among the stopped ones of its group. True if it was the last.
-pub(crate) fn take_part(thread: &Thread) -> bool {
-    let counted = ptrace::before_group_stop(thread);
-    // Both locks: a thread that ends meanwhile looks either before this one is counted, or after.
-    let threads = thread.process.threads.lock();
-    let mut shared = thread.process.signals.lock();
-    if shared.stopped_by.is_none() {
-        return false;
+impl Shared {
+    /// Counts `thread`, one of `threads`, among the stopped ones of its group, if that stops. True if it was the last.
+    pub(crate) fn take_part(&mut self, thread: &Thread, threads: usize) -> bool {
+        if self.stopped_by.is_none() {
+            return false;
+        }
+        if thread.counted_in.swap(self.stops, Ordering::Relaxed) != self.stops {
+            self.parked += 1;
+        }
+        self.note_if_complete(threads)
     }
-    shared.parked += usize::from(!counted);
-    note_if_complete(&mut shared, threads.len())
+
+    /// Whether `thread` is counted among the stopped ones of its group, which stops.
+    fn counts(&self, thread: &Thread) -> bool {
+        self.stopped_by.is_some() && thread.counted_in.load(Ordering::Relaxed) == self.stops
+    }
+
+    /// `thread` leaves its process. Goes with its removal from the list of threads.
+    pub(crate) fn leave(&mut self, thread: &Thread) {
+        if self.counts(thread) {
+            self.parked = self.parked.saturating_sub(1);
+        }
+    }
+
+    /// Whether the last of `threads` threads has stopped just now.
+    fn note_if_complete(&mut self, threads: usize) -> bool {
+        if self.fully_stopped || self.parked < threads {
+            return false;
+        }
+        self.fully_stopped = true;
+        self.stop_report = self.stopped_by;
+        true
+    }
 }
 
 /// Stops the current thread while its process is being stopped.
 pub(super) fn park(thread: &Thread) {
     let process = &thread.process;
-    if take_part(thread) {
+    let is_last = {
+        let threads = process.threads.lock();
+        process.signals.lock().take_part(thread, threads.len())
+    };
+    if is_last {
         tell_parent(process, raw::CLD_STOPPED);
     }
     loop {
         thread.prepare_to_sleep(Sleep::STOPPED);
-        let stopped = process.signals.lock().stopped_by.is_some();
+        // In a stop that has begun since, it is to be counted first.
+        let stopped = process.signals.lock().counts(thread);
         // A tracer that came meanwhile wants it stopped its own way.
         if !stopped || thread.is_traced() || thread.pending_work() & work::KILL != 0 {
             break;
@@ -73,35 +105,25 @@ pub(super) fn park(thread: &Thread) {
     thread.stay_awake();
 }
 
-/// Whether the last of `threads` threads has stopped just now.
-fn note_if_complete(shared: &mut super::Shared, threads: usize) -> bool {
-    if shared.fully_stopped || shared.parked < threads {
-        return false;
-    }
-    shared.fully_stopped = true;
-    shared.stop_report = shared.stopped_by;
-    true
-}
-
 /// A thread has ended: the others may all have stopped.
 pub(crate) fn thread_ended(process: &Process) {
     let last = {
         let threads = process.threads.lock();
         let mut shared = process.signals.lock();
-        !threads.is_empty()
-            && shared.stopped_by.is_some()
-            && note_if_complete(&mut shared, threads.len())
+        !threads.is_empty() && shared.stopped_by.is_some() && shared.note_if_complete(threads.len())
     };
     if last {
         tell_parent(process, raw::CLD_STOPPED);
     }
 }
 
-/// Lets a stopped process go on.
+/// SIGCONT was sent: lets a stopped process go on.
 pub(super) fn go_on(process: &Process) {
     let was_stopped = {
+        let threads = process.threads.lock();
         let mut shared = process.signals.lock();
         shared.continues = shared.continues.wrapping_add(1);
+        ptrace::group_goes_on(&threads);
         let was = shared.fully_stopped;
         if shared.stopped_by.take().is_none() {
             return;
@@ -111,11 +133,11 @@ pub(super) fn go_on(process: &Process) {
         shared.fully_stopped = false;
         shared.stop_report = None;
         shared.continue_report = was;
+        for thread in threads.iter() {
+            thread.wake(Sleep::STOPPED);
+        }
         was
     };
-    for thread in process.threads.lock().iter() {
-        thread.wake(Sleep::STOPPED);
-    }
     if was_stopped {
         tell_parent(process, raw::CLD_CONTINUED);
     }

@@ -147,7 +147,9 @@ fn rt_sigtimedwait(frame: &mut Frame) -> Result<usize> {
             });
             taken = taken.or_else(take);
             signal::set_blocked(&thread, mask);
+            let pending = thread.pending.lock();
             thread.awaited.store(0, Ordering::Release);
+            drop(pending);
             match (taken, outcome) {
                 (Some(info), _) => info,
                 (None, Err(Errno::ETIMEDOUT)) => return Err(Errno::EAGAIN),

@@ -85,18 +85,26 @@ impl Wanted {
 /// Gives its identifier.
 ///
 /// # Errors
-/// `EINVAL` for flags that do not go together or are not served, `EAGAIN`, `ENOMEM`.
+/// `EINVAL` for flags that do not go together or are not served, `EAGAIN`, `ENOMEM`; `ERESTARTNOINTR` if a signal comes
+/// first.
 pub fn clone(frame: &mut Frame, wanted: &Wanted) -> Result<u32> {
     wanted.check()?;
     frame::admit()?;
     let parent = current();
-    let tid = table::lock().take_identifier()?;
+    let (tid, group_signals) = {
+        let mut table = table::lock();
+        // One that was sent to its group is the parent's alone: the child is not to come after it.
+        if !wanted.has(raw::CLONE_THREAD) && parent.has_signal() {
+            return Err(Errno::ERESTARTNOINTR);
+        }
+        (table.take_identifier()?, parent.process.group_signals())
+    };
     let event = match () {
         () if wanted.has(raw::CLONE_VFORK) => trace::PTRACE_EVENT_VFORK,
         () if wanted.exit_signal != raw::SIGCHLD => trace::PTRACE_EVENT_CLONE,
         () => trace::PTRACE_EVENT_FORK,
     };
-    let made = make(&parent, tid, frame, wanted, event);
+    let made = make(&parent, (tid, group_signals), frame, wanted, event);
     let child = match made {
         Ok(child) => child,
         Err(error) => {
@@ -129,9 +137,10 @@ pub fn clone(frame: &mut Frame, wanted: &Wanted) -> Result<u32> {
     Ok(tid)
 }
 
+/// `group_signals`: how many there were when the child's identifier was taken.
 fn make(
     parent: &Thread,
-    tid: u32,
+    (tid, group_signals): (u32, u32),
     frame: &Frame,
     wanted: &Wanted,
     event: u32,
@@ -162,10 +171,15 @@ fn make(
     let mut table = table::lock();
     if !is_thread {
         table.reserve_member(parent.process.group())?;
-        // Who kills a group has the table locked: it finds the child there, or the child does not come to be. The caller
-        // never sees this.
+        // Who sends to a group has the table locked: it finds the child there, or the child does not come to be. If the
+        // parent is killed, it never sees this.
         if parent.pending_work() & work::KILL != 0 {
             return Err(Errno::EAGAIN);
+        }
+        // Signals to the parent alone come too often for this: a timer's period may be shorter than a copy takes.
+        if parent.process.group_signals() != group_signals {
+            parent.add_work(work::SIGNAL);
+            return Err(Errno::ERESTARTNOINTR);
         }
     }
     process.add_thread(&child)?;

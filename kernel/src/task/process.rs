@@ -53,6 +53,8 @@ pub struct Process {
     /// Signal its parent gets when it ends; 0 for none.
     pub(super) exit_signal: AtomicU32,
     pub(crate) signals: Mutex<Shared>,
+    /// How many signals were sent to it as one of several. Changes with the table locked.
+    group_signals: AtomicU32,
     pub(crate) actions: Own<Actions>,
     /// Woken when a child ends, stops or goes on.
     pub(crate) child_events: WaitQueue,
@@ -132,6 +134,7 @@ impl Process {
             withheld: AtomicBool::new(false),
             exit_signal: AtomicU32::new(parts.exit_signal),
             signals: Mutex::new(Shared::new()),
+            group_signals: AtomicU32::new(0),
             actions: Own::new(Some(parts.actions)),
             child_events: WaitQueue::new(),
             released: Mutex::new(None),
@@ -226,6 +229,17 @@ impl Process {
     /// Decides how the process ends; the first decision holds. True if this was it.
     pub(super) fn decide_ending(&self, status: u32) -> bool {
         self.exit.compare_exchange(0, status | ENDING, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// A signal is sent to it as one of several processes. For who has the table locked.
+    pub(crate) fn note_group_signal(&self) {
+        let count = self.group_signals.load(Ordering::Relaxed);
+        self.group_signals.store(count.wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// How many were. For who has the table locked.
+    pub(super) fn group_signals(&self) -> u32 {
+        self.group_signals.load(Ordering::Relaxed)
     }
 
     /// Whether it has ended and waits to be collected.

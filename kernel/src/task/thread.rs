@@ -88,8 +88,11 @@ pub struct Thread {
     /// Signals that are not delivered now. Written by the thread alone.
     pub(crate) blocked: AtomicU64,
     /// Signals that are blocked but for the time that the thread waits for them (sigtimedwait): kept for it whatever
-    /// their action is. Written by the thread alone.
+    /// their action is. Written by the thread alone, and taken back with `pending` locked.
     pub(crate) awaited: AtomicU64,
+    /// Number of the stop that it was last counted in among the stopped threads of its process; changes with that one's
+    /// signals locked.
+    pub(crate) counted_in: AtomicU32,
     /// The mask to come back to when [`work::RESTORE_MASK`] is set.
     pub(crate) saved_mask: AtomicU64,
     /// Signals sent to this thread.
@@ -163,6 +166,7 @@ impl Thread {
             name: Mutex::new([0; 16]),
             blocked: AtomicU64::new(0),
             awaited: AtomicU64::new(0),
+            counted_in: AtomicU32::new(0),
             saved_mask: AtomicU64::new(0),
             pending: Mutex::new(Pending::new()),
             alternate_stack: AlternateStack::new(),
@@ -268,7 +272,9 @@ impl Thread {
 
     /// Whether a signal has no effect but to be pending: it is blocked, or the thread waits for it.
     pub(crate) fn keeps(&self, signal: u32) -> bool {
-        // In this order: a wait says what it waits for, then unblocks it, and the other way round at its end.
+        // In this order: a wait says what it waits for, then unblocks it. At its end it blocks it, and does the other with
+        // the lock held: not between the two looks.
+        let _pending = self.pending.lock();
         let blocked = self.blocked.load(Ordering::Acquire);
         (blocked | self.awaited.load(Ordering::Acquire)) & crate::signal::bit(signal) != 0
     }

@@ -75,6 +75,7 @@ impl Process {
                 moved.slot.store(slot, Ordering::Relaxed);
             }
             if !threads.is_empty() {
+                self.signals.lock().leave(thread);
                 self.leaving.fetch_add(1, Ordering::Relaxed);
             }
             (gone, threads.len())

@@ -39,8 +39,8 @@ pub(crate) use step::leave_for_handler;
 pub(super) use step::without_forced_trap;
 pub(super) use stop::executed;
 pub(crate) use stop::{
-    before_group_stop, event, group_goes_on, group_stops, is_due, notify, signal_arrives,
-    stop_is_meant, takes_part, trap_if_due,
+    event, group_goes_on, group_stops, is_due, notify, signal_arrives, stop_is_meant, takes_part,
+    trap_if_due,
 };
 
 use super::Thread;
@@ -64,10 +64,8 @@ mod mode {
     pub const LISTENING: u32 = 8;
     /// No SIGCONT came since the signal was taken that may stop the group.
     pub const STOP_MEANT: u32 = 16;
-    /// It was counted among the stopped threads of its group.
-    pub const COUNTED: u32 = 32;
     /// The thread has ended, and the tracer was not told or has not asked.
-    pub const ENDED: u32 = 64;
+    pub const ENDED: u32 = 32;
 }
 
 /// Bits of [`Tracee::calls`].

@@ -34,15 +34,19 @@ fn link(
         return Err(Errno::EPERM);
     }
     table.add_tracee(process, thread)?;
+    // A stop of its group begins while it is no tracee yet, or afterwards.
+    let shared = thread.process.signals.lock();
     tracee.options.store(options, Ordering::Relaxed);
-    // Whether it was counted in its group's stop stays so.
-    tracee.clear(!mode::COUNTED);
-    if seized {
-        tracee.set(mode::SEIZED);
-    }
+    tracee.mode.store(if seized { mode::SEIZED } else { 0 }, Ordering::Release);
     tracee.tracer_process.store(process, Ordering::Release);
     tracee.tracer.store(tracer, Ordering::Release);
     TRACED.fetch_add(1, Ordering::SeqCst);
+    if let Some(signal) = shared.stopped_by() {
+        // One that stops with its group, or has stopped, stops for the tracer.
+        stop::group_stops(thread, signal);
+        thread.add_work(work::SIGNAL);
+        thread.wake(Sleep::STOPPED);
+    }
     Ok(())
 }
 
@@ -96,14 +100,6 @@ pub(super) fn attach(thread: &Arc<Thread>, seized: bool, options: u32) -> Result
     }
     if !seized {
         signal::send_to_thread(thread, Info::kernel(raw::SIGSTOP));
-    }
-    let group = thread.process.signals.lock().stopped_by();
-    if let (Some(signal), Some(tracee)) = (group, thread.traced()) {
-        // One that is stopped with its group now is stopped for the tracer.
-        tracee.stop_signal.store(signal, Ordering::Relaxed);
-        tracee.set(mode::TRAP_STOP);
-        thread.add_work(work::SIGNAL);
-        thread.wake(Sleep::STOPPED);
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The ptrace call: a tracer's requests.
 
 use super::registers::{Registers, WORDS};
-use super::{Tracee, abi, floating, memory, mode, relation, siginfo, step, watch};
+use super::{Tracee, abi, floating, memory, mode, relation, siginfo, step, stop, watch};
 use crate::errno::{Errno, Result};
 use crate::mm::layout::USER_END;
 use crate::signal::{self, Info, UNSTOPPABLE};
@@ -69,18 +69,18 @@ fn ptrace(frame: &mut Frame) -> Result<usize> {
         return Err(Errno::ESRCH);
     }
     if tracee.is(mode::LISTENING) || thread.pending_work() & work::KILL != 0 {
-        thread.thaw();
+        stop::thaw(&thread, tracee);
         return Err(Errno::ESRCH);
     }
     match of_stopped(&thread, tracee, request, address, data) {
         // It goes on, and is frozen no more.
         Ok(None) => Ok(0),
         Ok(Some(value)) => {
-            thread.thaw();
+            stop::thaw(&thread, tracee);
             Ok(value)
         }
         Err(error) => {
-            thread.thaw();
+            stop::thaw(&thread, tracee);
             Err(error)
         }
     }

@@ -7,7 +7,8 @@ use super::{STAY, Tracee, abi, any, mode, option_of, watch};
 use crate::errno::Errno;
 use crate::signal::{self, Info, bit};
 use crate::task::thread::{Sleep, work};
-use crate::task::{self, Process, Thread, schedule};
+use crate::task::{self, Thread, schedule};
+use alloc::sync::Arc;
 use core::sync::atomic::Ordering;
 use linux_raw_sys::general as raw;
 use ringwall::Frame;
@@ -25,32 +26,59 @@ pub(super) struct Stop {
 // SAFETY: the pointer is used by whoever has frozen the thread whose stack it points into.
 unsafe impl Send for Stop {}
 
-/// Stops the current thread. `code`: what wait tells; `why`: CLD_TRAPPED or CLD_STOPPED. Gives the
-/// signal to go on with, and the details as the tracer left them. Returns at once, with what it was
-/// given, if there is no tracer.
+/// Why a tracee stops.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Why {
+    /// For its tracer alone.
+    Trapped,
+    /// As its group does, or as if it did. `last`: all of the group have stopped with it.
+    Stopped { last: bool },
+}
+
+impl Why {
+    /// CLD_*, for SIGCHLD.
+    fn code(self) -> u32 {
+        match self {
+            Why::Trapped => raw::CLD_TRAPPED,
+            Why::Stopped { .. } => raw::CLD_STOPPED,
+        }
+    }
+}
+
+/// Stops the current thread. `code`: what wait tells. Gives the signal to go on with, and the details as the tracer left
+/// them. Returns at once, with what it was given, if there is no tracer.
 fn stop(
     thread: &Thread,
     frame: *mut Frame,
     code: u32,
-    why: u32,
+    why: Why,
     message: u64,
     info: Option<Info>,
 ) -> (u32, Option<Info>) {
-    let Some(tracee) = thread.traced() else { return (code, info) };
+    let is_last = why == (Why::Stopped { last: true });
+    let Some(tracee) = thread.traced() else {
+        if is_last {
+            signal::tell_parent_of_stop(&thread.process);
+        }
+        return (code, info);
+    };
     if thread.pending_work() & work::KILL != 0 {
         return (code, info);
     }
-    *tracee.stop.lock() = Some(Stop { info, message, frame });
-    tracee.resume.store(STAY, Ordering::Release);
-    let complete = why == raw::CLD_STOPPED && signal::take_part(thread);
-    tracee.clear(mode::TRAP_STOP);
-    if code >> 8 == abi::PTRACE_EVENT_STOP {
-        tracee.clear(mode::TRAP_NOTIFY);
+    {
+        let mut stop = tracee.stop.lock();
+        *stop = Some(Stop { info, message, frame });
+        tracee.resume.store(STAY, Ordering::Relaxed);
+    }
+    // PTRACE_INTERRUPT asks for any stop; that of a group is still to come after another. The group of a seized one has
+    // set TRAP_NOTIFY as well.
+    if why == Why::Trapped && tracee.is(mode::SEIZED) {
+        tracee.clear(mode::TRAP_STOP);
     }
     thread.prepare_to_sleep(Sleep::TRACED);
     tracee.report.store(code, Ordering::Release);
     tell_tracer(thread, tracee, code, why);
-    if complete && tracee.tracer_process() != thread.process.parent_id() {
+    if is_last && tracee.tracer_process() != thread.process.parent_id() {
         signal::tell_parent_of_stop(&thread.process);
     }
     // A tracer that ended before this slept could not wake it.
@@ -63,8 +91,11 @@ fn stop(
     }
     thread.stay_awake();
     let unheard = tracee.report.swap(0, Ordering::AcqRel) & 0x7f;
-    tracee.clear(mode::LISTENING);
-    let info = tracee.stop.lock().take().and_then(|stop| stop.info);
+    let info = {
+        let mut stop = tracee.stop.lock();
+        tracee.clear(mode::LISTENING);
+        stop.take().and_then(|stop| stop.info)
+    };
     signal::recalculate(thread);
     match tracee.resume.load(Ordering::Acquire) {
         // Without a tracer, a signal that it was stopped at, and that nobody asked about, is delivered.
@@ -75,13 +106,13 @@ fn stop(
 }
 
 /// SIGCHLD for the tracer, unless it does not want it for stops, and waking its waits.
-fn tell_tracer(thread: &Thread, tracee: &Tracee, code: u32, why: u32) {
+fn tell_tracer(thread: &Thread, tracee: &Tracee, code: u32, why: Why) {
     let Some(tracer) = task::find(tracee.tracer_process()) else { return };
     let status = match why {
-        raw::CLD_STOPPED => tracee.stop_signal.load(Ordering::Relaxed),
-        _ => code & 0x7f,
+        Why::Stopped { .. } => tracee.stop_signal.load(Ordering::Relaxed),
+        Why::Trapped => code & 0x7f,
     };
-    signal::tell_of_stop(&tracer, &thread.process, thread.tid(), why, status);
+    signal::tell_of_stop(&tracer, &thread.process, thread.tid(), why.code(), status);
 }
 
 fn own_info(thread: &Thread, signal: u32, code: u32) -> Info {
@@ -93,7 +124,7 @@ fn own_info(thread: &Thread, signal: u32, code: u32) -> Info {
 /// the signal to go on with.
 pub(crate) fn notify(thread: &Thread, frame: *mut Frame, code: u32, message: u64) -> u32 {
     let info = own_info(thread, raw::SIGTRAP, code);
-    stop(thread, frame, code, raw::CLD_TRAPPED, message, Some(info)).0
+    stop(thread, frame, code, Why::Trapped, message, Some(info)).0
 }
 
 /// A stop for an event, if the tracer asked for that. True if it did.
@@ -131,7 +162,7 @@ pub(crate) fn signal_arrives(thread: &Thread, frame: *mut Frame, info: Info) -> 
     }
     tracee.set(mode::STOP_MEANT);
     let tracer = tracee.tracer();
-    let (signal, told) = stop(thread, frame, info.number(), raw::CLD_TRAPPED, 0, Some(info));
+    let (signal, told) = stop(thread, frame, info.number(), Why::Trapped, 0, Some(info));
     if signal == 0 || thread.pending_work() & work::KILL != 0 {
         return None;
     }
@@ -155,15 +186,26 @@ pub(crate) fn trap_if_due(thread: &Thread, frame: *mut Frame) -> bool {
     if !tracee.is(mode::TRAP_STOP | mode::TRAP_NOTIFY) || thread.pending_work() & work::KILL != 0 {
         return false;
     }
-    let group = thread.process.signals.lock().stopped_by();
+    let (group, last) = {
+        let threads = thread.process.threads.lock();
+        let mut shared = thread.process.signals.lock();
+        if !is_due(thread) {
+            // Its group goes on.
+            return false;
+        }
+        // What is set from now on is another stop.
+        tracee.clear(mode::TRAP_STOP | mode::TRAP_NOTIFY);
+        (shared.stopped_by(), shared.take_part(thread, threads.len()))
+    };
+    let why = Why::Stopped { last };
     if tracee.is(mode::SEIZED) {
         let signal = group.unwrap_or(raw::SIGTRAP);
         let code = signal | abi::PTRACE_EVENT_STOP << 8;
         let info = own_info(thread, signal, code);
-        stop(thread, frame, code, raw::CLD_STOPPED, 0, Some(info));
+        stop(thread, frame, code, why, 0, Some(info));
     } else {
         let signal = tracee.stop_signal.load(Ordering::Relaxed);
-        stop(thread, frame, signal.max(1), raw::CLD_STOPPED, 0, None);
+        stop(thread, frame, signal.max(1), why, 0, None);
     }
     true
 }
@@ -184,36 +226,24 @@ pub(crate) fn is_due(thread: &Thread) -> bool {
     thread.traced().is_some_and(|tracee| tracee.is(mode::TRAP_STOP | mode::TRAP_NOTIFY))
 }
 
-/// Counts a thread among the stopped ones of its group; whether it was counted before.
-pub(crate) fn before_group_stop(thread: &Thread) -> bool {
-    let Some(tracee) = thread.tracee.get() else { return false };
-    let counted = tracee.is(mode::COUNTED);
-    tracee.set(mode::COUNTED);
-    counted
+/// The group of a thread begins to stop by `signal`, or stops already as the thread becomes a tracee, or is let go on as
+/// one and takes another such signal. For who has the group's signals locked.
+pub(crate) fn group_stops(thread: &Thread, signal: u32) {
+    let Some(tracee) = thread.traced() else { return };
+    tracee.stop_signal.store(signal, Ordering::Relaxed);
+    let bits = if tracee.is(mode::SEIZED) { mode::TRAP_NOTIFY } else { 0 };
+    tracee.set(mode::TRAP_STOP | bits);
+    listen_again(thread, tracee);
 }
 
-/// The group of a thread begins to stop by `signal`. `anew`: it had not been stopping.
-pub(crate) fn group_stops(thread: &Thread, signal: u32, anew: bool) {
-    let Some(tracee) = thread.tracee.get() else { return };
-    if anew {
-        tracee.clear(mode::COUNTED);
-    }
-    if tracee.tracer() != 0 {
-        tracee.stop_signal.store(signal, Ordering::Relaxed);
-        let bits = if tracee.is(mode::SEIZED) { mode::TRAP_NOTIFY } else { 0 };
-        tracee.set(mode::TRAP_STOP | bits);
-        listen_again(thread, tracee);
-    }
-}
-
-/// SIGCONT was sent to a process.
-pub(crate) fn group_goes_on(process: &Process) {
+/// SIGCONT was sent to a process, whose threads these are. For who has its signals locked.
+pub(crate) fn group_goes_on(threads: &[Arc<Thread>]) {
     if !any() {
         return;
     }
-    for thread in process.threads.lock().iter() {
+    for thread in threads {
         let Some(tracee) = thread.traced() else { continue };
-        tracee.clear(mode::STOP_MEANT | mode::COUNTED);
+        tracee.clear(mode::STOP_MEANT);
         if tracee.is(mode::SEIZED) {
             tracee.set(mode::TRAP_NOTIFY);
             thread.add_work(work::SIGNAL);
@@ -227,8 +257,19 @@ pub(crate) fn group_goes_on(process: &Process) {
 
 /// A tracee that listens stops anew, so that its tracer hears what has changed.
 pub(super) fn listen_again(thread: &Thread, tracee: &Tracee) {
+    // It does not leave this stop, and none that comes later is ended, while the lock is held.
+    let _stop = tracee.stop.lock();
     if tracee.is(mode::LISTENING) {
-        tracee.resume.store(0, Ordering::Release);
+        tracee.resume.store(0, Ordering::SeqCst);
+        thread.wake(Sleep::TRACED);
+    }
+}
+
+/// Undoes [`Thread::freeze`]. What ended the stop meanwhile could not wake the thread.
+pub(super) fn thaw(thread: &Thread, tracee: &Tracee) {
+    let _stop = tracee.stop.lock();
+    thread.thaw();
+    if tracee.resume.load(Ordering::SeqCst) != STAY {
         thread.wake(Sleep::TRACED);
     }
 }
