@@ -7,6 +7,7 @@
 
 mod attributes;
 mod directory;
+mod hole;
 mod node;
 pub mod pages;
 mod regular;
