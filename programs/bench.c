@@ -15,7 +15,7 @@
  *   thread                         pthread_create and pthread_join, the C library's own work included
  *   fork                           fork, exit and waitpid, the C library's own work included
  */
-#include "check.h"
+#include "workers.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -23,9 +23,6 @@
 #include <sys/ucontext.h>
 
 enum { PAGE = 4096 };
-
-/* <linux/futex.h> comes with the kernel headers, which not every C library ships. */
-enum { FUTEX_WAIT_PRIVATE = 128, FUTEX_WAKE_PRIVATE = 129 };
 
 enum { SAMPLES = 10000 };
 

@@ -7,7 +7,7 @@
  * (private), or a page of one of two shared memory files (or a private copy of it). A page's content is
  * one number, at its start and at its end. Linux man-pages: mmap(2), mprotect(2), mremap(2), madvise(2).
  */
-#include "check.h"
+#include "random.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -31,16 +31,7 @@ static struct page model[WINDOW];
 static uint64_t content[FILES][FILE_PAGES];
 static int files[FILES];
 static char *window;
-static uint64_t state = 0x2545f4914f6cdd1du;
 static int step;
-
-static unsigned pick(unsigned below)
-{
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (unsigned)(state >> 20) % below;
-}
 
 static sigjmp_buf after_fault;
 static void on_fault(int number)

@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <spawn.h>
+#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -475,6 +476,40 @@ static void futexes(void)
     check_long("all woke", woken, 6);
 }
 
+static atomic_bool waking;
+static long woken_by_nobody;
+
+static void *wakes_all_the_time(void *argument)
+{
+    while (atomic_load(&waking))
+        woken_by_nobody += futex(argument, WAKE | PRIVATE, 1, NULL, NULL, 0);
+    return NULL;
+}
+
+/* Who finds another value does not wait, and takes no wake from those who do. */
+static void futex_takes_no_wake(void)
+{
+    static volatile uint32_t zero;
+    pthread_t other;
+    atomic_store(&waking, true);
+    check_long("thread", pthread_create(&other, NULL, wakes_all_the_time, (void *)&zero), 0);
+    long wrong = 0;
+    for (int i = 0; i < 20000; i++)
+        wrong += futex(&zero, WAIT | PRIVATE, 1, NULL, NULL, 0) != -EAGAIN;
+    atomic_store(&waking, false);
+    pthread_join(other, NULL);
+    check_long("futex waits for another value", wrong, 0);
+    /* And so where the page is still to come, or cannot. */
+    enum { BYTES = 4096 };
+    int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+    uint32_t *fresh = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, flags, -1, 0);
+    check_long("futex in a page to come", futex(fresh, WAIT | PRIVATE, 1, NULL, NULL, 0), -EAGAIN);
+    mprotect(fresh, BYTES, PROT_NONE);
+    check_long("futex in a page without rights", futex(fresh, WAIT | PRIVATE, 1, NULL, NULL, 0), -EFAULT);
+    munmap(fresh, BYTES);
+    check_long("futex wakes who does not wait", woken_by_nobody, 0);
+}
+
 /* Two processes and a futex in memory that they share. */
 static void shared_futex(void)
 {
@@ -706,6 +741,7 @@ int main(int count, char **arguments, char **environment)
     orphans();
     check_in_child("groups", groups_body);
     futexes();
+    futex_takes_no_wake();
     shared_futex();
     robust_list();
     segment_bases();

@@ -17,13 +17,13 @@
  *
  * The page lies alone in its 512 GiB, so unmapping it frees its page tables too.
  */
-#include "check.h"
+#include "random.h"
+#include "workers.h"
 
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
-#include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 
@@ -32,9 +32,6 @@ enum { SAY_EVERY = 10000, NOBODY = -1 };
 
 /* What a checker may do in an epoch. */
 enum mode { WRITABLE, READABLE, ABSENT };
-
-/* <linux/futex.h> comes with the kernel headers, which not every C library ships. */
-enum { FUTEX_WAIT_PRIVATE = 128, FUTEX_WAKE_PRIVATE = 129 };
 
 enum { BUSY = 1, MODE_SHIFT = 1, ROUND_SHIFT = 3 };
 
@@ -211,7 +208,7 @@ static void *check(void *argument)
         if (at & BUSY)
             continue;
         while (!atomic_load(&me->works))
-            syscall(SYS_futex, &me->works, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+            sleep_at(&me->works);
         /* Through both halves, ring 3's first: what the kernel's own entries flush is no longer there to be found. */
         if (turn % 2)
             check_load(me, at);
@@ -232,7 +229,7 @@ static void *check(void *argument)
  * long runs less often: where there are more CPUs than the host has, that takes fifteen times as long. */
 static bool is_to_work(int checker, long round)
 {
-    long block = round / 32, all = block < 1024 ? 4 : 16;
+    long block = round / 32, all = block < 1024 ? 4 : 64;
     return round < 0 || block % all == all - 1 || checker == block % count;
 }
 
@@ -243,8 +240,7 @@ static int set_to_work(long round)
     for (int i = 0; i < count; i++) {
         bool works = is_to_work(i, round);
         working += works;
-        if (atomic_exchange(&checkers[i].works, works) == 0 && works)
-            syscall(SYS_futex, &checkers[i].works, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+        set_worker(&checkers[i].works, works);
     }
     return working;
 }
@@ -324,15 +320,6 @@ static struct {
     int object; /* -1: memory of its own, or nothing */
     enum mode mode;
 } now;
-
-static uint64_t state = 0x9e3779b97f4a7c15u;
-static unsigned pick(unsigned below)
-{
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return (unsigned)(state >> 20) % below;
-}
 
 /* What was there is gone; gives a page that most likely is the frame that was freed, filled. */
 static volatile uint64_t *catch_frame(void)

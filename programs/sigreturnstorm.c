@@ -16,7 +16,7 @@
  *
  * Sources: sigreturn(2), modify_ldt(2); Intel SDM vol. 2, IRET, vol. 1, 13.8 (XRSTOR); Linux's sigcontext.h.
  */
-#include "check.h"
+#include "random.h"
 
 #include <setjmp.h>
 #include <sys/mman.h>
@@ -39,14 +39,9 @@ enum { PAGE = 4096, DEFAULT_FRAMES = 20000 };
 
 /* ---- random numbers ---- */
 
-static uint64_t random_state;
-
 static uint64_t draw(void)
 {
-    random_state ^= random_state << 13;
-    random_state ^= random_state >> 7;
-    random_state ^= random_state << 17;
-    return random_state * 0x2545f4914f6cdd1dul;
+    return chance() * 0x2545f4914f6cdd1dul;
 }
 
 static uint64_t below(uint64_t limit)
@@ -788,7 +783,7 @@ static void prepare(void)
 int main(int count, char **arguments)
 {
     long frames = count > 1 ? atol(arguments[1]) : DEFAULT_FRAMES;
-    random_state = (count > 2 ? strtoul(arguments[2], NULL, 0) : 1) * 0x9e3779b97f4a7c15ul | 1;
+    random_bits = (count > 2 ? strtoul(arguments[2], NULL, 0) : 1) * 0x9e3779b97f4a7c15ul | 1;
     long first = count > 4 ? atol(arguments[3]) : frames, last = count > 4 ? atol(arguments[4]) : 0;
     prepare();
     unsigned long deaths = 0;

@@ -3,21 +3,12 @@
  * are stopped, tracees killed in the middle of a request, threads that come and go, registers and memory
  * of all of it with random contents. Nothing is expected but that all of it ends.
  */
+#include "random.h"
 #include "tracing.h"
 
 #include <pthread.h>
 #include <sched.h>
 #include <time.h>
-
-static uint64_t state = 0x9e3779b97f4a7c15;
-
-static uint64_t chance(void)
-{
-    state ^= state << 13;
-    state ^= state >> 7;
-    state ^= state << 17;
-    return state;
-}
 
 static void *thread_body(void *unused)
 {
@@ -29,7 +20,7 @@ static void *thread_body(void *unused)
 /* What a tracee does: calls, forks, threads, signals, faults. */
 static int lives(void)
 {
-    state ^= getpid();
+    random_bits ^= getpid();
     signal(SIGUSR1, SIG_IGN);
     for (int i = 0; i < 6; i++) {
         pthread_t thread;
@@ -96,10 +87,11 @@ static void any_request(pid_t pid)
             random_state(pid);
         break;
     case 2:
-        trace(POKEUSER, pid, USER(u_debugreg[chance() % 8]), chance() % 2 ? (long)&state : (long)(chance() >> chance() % 64));
+        trace(POKEUSER, pid, USER(u_debugreg[chance() % 8]), chance() % 2 ? (long)&random_bits
+                                                                          : (long)(chance() >> chance() % 64));
         break;
     case 3:
-        trace(POKEDATA, pid, (long)&state, (long)chance());
+        trace(POKEDATA, pid, (long)&random_bits, (long)chance());
         break;
     case 4:
         trace(PEEKDATA, pid, (long)(chance() >> chance() % 64), (long)&word);
@@ -120,7 +112,7 @@ static void any_request(pid_t pid)
 /* One tracer's life: it ends with its tracees in whatever state they are. */
 static int traces(void)
 {
-    state ^= getpid() * 0x2545f4914f6cdd1d;
+    random_bits ^= getpid() * 0x2545f4914f6cdd1d;
     for (int i = 0; i < 3; i++) {
         pid_t pid = fork();
         if (pid == 0) {
@@ -165,7 +157,7 @@ int main(void)
             kill(-pid, SIGKILL);
             rounds++;
         }
-        state += rounds;
+        random_bits += rounds;
     } while (time(NULL) < end);
     check_that("rounds", rounds > 10);
     return check_end("tracestorm");

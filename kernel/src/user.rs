@@ -16,7 +16,7 @@ use alloc::vec::Vec;
 use core::mem::MaybeUninit;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-pub use access::fixup;
+pub use access::{fixup, is_look};
 
 /// How much of a string is copied at a time.
 const STRING_PART: u64 = 64;
@@ -193,6 +193,17 @@ pub fn read_u32(from: u64) -> Result<u32> {
     check_word(from)?;
     // SAFETY: the range was checked.
     unsafe { access::load_4(from) }.ok_or(Errno::EFAULT)
+}
+
+/// [`read_u32`] without bringing the page in, so that a lock may be held: none if that would have to be done first, or
+/// cannot be.
+///
+/// # Errors
+/// `EFAULT`, `EINVAL`, of addresses that are no program's.
+pub fn look_u32(from: u64) -> Result<Option<u32>> {
+    check_word(from)?;
+    // SAFETY: the range was checked.
+    Ok(unsafe { access::look_4(from) })
 }
 
 /// Writes `new` to an aligned 4-byte word if it is `old`, at once. Gives what was there: `old` if

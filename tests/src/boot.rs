@@ -241,8 +241,8 @@ impl Boot {
         self
     }
 
-    /// Boots and waits for the end. If QEMU itself crashes, which 7.2 does about once in some hundred boots with several
-    /// CPUs, that says nothing about the guest: it is told, and the guest booted again, twice at most.
+    /// Boots and waits for the end. If QEMU itself crashes, which 7.2 does now and then with several CPUs (`CAVEATS.md`),
+    /// that says nothing about the guest: it is told, and the guest booted again, twice at most.
     ///
     /// # Panics
     ///

@@ -1,19 +1,20 @@
-//! Audits made up for the HTML page: shapes that real kernels have, and shapes that only an enemy would make.
+//! Audits made up for the HTML page: shapes that real kernels have, and shapes that only an enemy would make ([`hostile`]).
 //!
 //! The numbers of [`linux`] are those of Linux 6.1 with `nokaslr` in a guest of 512 MiB; its names are as the audit
 //! gives them. What is hidden here is hidden in every real audit too: contents, and symbols that nobody has.
 
+mod hostile;
+
 use ringwall_audit::cpu::{Cpu, Table};
 use ringwall_audit::document::{
-    Anomaly, AnomalyKind, Audit, Base, BaseMotion, Boots, Caught, CpuView, Finding, Kind, Motion,
-    Name, Place, Region, Rights, SCHEMA, Severity, Totals, Track, View,
+    Audit, Base, BaseMotion, Boots, Caught, CpuView, Finding, Kind, Motion, Name, Place, Region,
+    Rights, SCHEMA, Severity, Totals, Track, View,
 };
+
+pub use hostile::{HOSTILE, empty, hostile, many};
 
 const PAGE: u64 = 0x1000;
 const HUGE: u64 = 0x20_0000;
-
-/// A guest's strings at their worst.
-pub const HOSTILE: &str = "</script><img src=x onerror=alert(1)>\"'&\u{2028}\u{202e}drow\u{0}";
 
 /// What Linux's CPU entry area starts at.
 pub const CPU_ENTRY_AREA: u64 = 0xffff_fe00_0000_0000;
@@ -329,78 +330,4 @@ pub fn with_boots(mut audit: Audit) -> Audit {
         ],
     });
     audit
-}
-
-/// Strings and numbers that no kernel has, and an enemy may send.
-pub fn hostile() -> Audit {
-    let mut last = region(0xffff_ffff_ffff_f000, PAGE, 1, u64::MAX, "rwxug");
-    last = named(last, Kind::Data, HOSTILE, Some(u32::MAX));
-    let mut odd = region(0xffff_8000_0000_0000, PAGE, u64::MAX, 0, "rw");
-    odd.bytes = u64::MAX;
-    let outside = region(0x0123_4567_89ab_c000, PAGE, 1, 0, "r");
-    let mut bad = finding(
-        HOSTILE,
-        Severity::Critical,
-        HOSTILE,
-        vec![place(u64::MAX, 0, Some(0)), place(0, u64::MAX, None)],
-    );
-    bad.explanation = HOSTILE.into();
-    bad.count = u64::MAX;
-    bad.places.push(Place {
-        view: usize::MAX,
-        address: 1,
-        bytes: 1,
-        value: None,
-        note: HOSTILE.into(),
-    });
-    let anomaly = Anomaly {
-        kind: AnomalyKind::Loop,
-        level: 4,
-        entry_at: 0,
-        entry: u64::MAX,
-        address: u64::MAX,
-    };
-    let view = View {
-        visible: vec![outside, odd, last],
-        anomalies: vec![anomaly; 1000],
-        ..View::default()
-    };
-    let mut audit = audit(HOSTILE, 2, view, vec![bad]);
-    audit.cpus[1].view = usize::MAX;
-    audit
-}
-
-/// Nothing at all: no CPU, no view.
-pub fn empty() -> Audit {
-    let mut audit = audit("nothing", 0, View::default(), Vec::new());
-    audit.views.clear();
-    audit
-}
-
-/// This many regions of many kinds in each list.
-pub fn many(count: u64) -> Audit {
-    let list = |start: u64| -> Vec<Region> {
-        let texts = ["r", "rw", "rx"];
-        let make = |index: u64| {
-            let address = start + index * 0x3000 + (index / 1000) * 0x1000_0000;
-            let region = region(address, PAGE, 1, index * PAGE, texts[index as usize % 3]);
-            if index.is_multiple_of(7) {
-                named(region, Kind::Data, &format!("thing {index}"), None)
-            } else {
-                region
-            }
-        };
-        (0..count).map(make).collect()
-    };
-    let visible = list(0xffff_8000_0000_0000);
-    let totals = totals(&visible, &[], 0);
-    let view = View {
-        kernel_root: Some(0x1000),
-        kernel: list(0xffff_8000_0000_0000),
-        user: list(0x1000),
-        visible,
-        totals,
-        ..View::default()
-    };
-    audit("many", 1, view, Vec::new())
 }

@@ -152,7 +152,12 @@ fn ctrl_c_leaves_an_attached_guest_running() {
     let words = ["--qmp", &socket, "--limit", "50"];
     let child = command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let child = child.expect("it runs");
-    sleep(Duration::from_secs(3));
+    // Its first look has begun.
+    let begun = Instant::now();
+    while runs() {
+        assert!(begun.elapsed() < Duration::from_secs(40), "no look begins");
+        sleep(Duration::from_millis(1));
+    }
     interrupt(&child);
     let start = Instant::now();
     let ran = Ran::from(child.wait_with_output().expect("it ends"));

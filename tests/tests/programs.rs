@@ -63,5 +63,6 @@ programs!(
     traced,
     tracestorm,
     usercopy,
+    whole,
     wildcalls,
 );

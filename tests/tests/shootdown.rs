@@ -3,7 +3,7 @@
 //!
 //! TCG keeps a translation until something flushes it, but it drops all of them when CR3 is written: with isolation, a CPU
 //! that was interrupted has flushed whatever it was asked. So what a CPU does when it is asked shows without isolation, and
-//! whether it is asked shows with it. What PCIDs would keep shows in no emulator here: `crates/core/tests/tlb.rs` and
+//! whether it is asked shows with it. What PCIDs would keep shows in no emulator here: `crates/core/tests/tlb` and
 //! `crates/model` have a TLB that keeps everything.
 
 use std::time::Duration;

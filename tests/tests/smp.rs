@@ -46,6 +46,8 @@ fn a_cpu_comes_up_after_boot() {
     let mut running = boot.append("maxcpus=2").cpus(4).start();
     running.wait_for("first 0-1 not 2-3\n", LIMIT);
     running.wait_for("then 0-1,3 not 2, 0 1\n", LIMIT);
+    // It runs programs, too.
+    running.wait_for("on 3\n", LIMIT);
     running.wait_for("READY\n", LIMIT);
     if !other_kernel() {
         assert!(

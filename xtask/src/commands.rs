@@ -68,8 +68,12 @@ pub fn find(program: impl AsRef<Path>) -> Option<PathBuf> {
     std::env::split_paths(&path).map(|directory| directory.join(&program)).find(|p| p.is_file())
 }
 
-/// Polls for the end of a child that writes less than a pipe holds.
-fn ended_within(limit: Duration, child: &mut Child) -> Result<bool> {
+/// Polls for the end of a child that writes less than a pipe holds, if it writes into one.
+///
+/// # Errors
+///
+/// When the operating system does not say whether it has ended.
+pub fn ended_within(limit: Duration, child: &mut Child) -> Result<bool> {
     let deadline = Instant::now() + limit;
     while Instant::now() < deadline {
         if child.try_wait()?.is_some() {

@@ -5,7 +5,7 @@
 //! - [`protocol`] is a *state space*: three CPUs that take page tables apart, switch, idle, run programs and answer each
 //!   other, one memory access at a time, in every order there is. Its TLBs keep whatever nothing flushed. It knows no
 //!   weak memory: its accesses come in one order.
-//! - `tests/atomics.rs` runs the *code itself*, [`tlb`], under loom: the source of `ringwall-core`, compiled a second time
+//! - `tests/atomics` runs the *code itself*, [`tlb`], under loom: the source of `ringwall-core`, compiled a second time
 //!   with atomics ([`sync`]) that return every value that the language allows, not only the newest.
 //!
 //! Invariant: what is broken on purpose ([`protocol::Break`]) is found, with the shortest way there; and so is what is

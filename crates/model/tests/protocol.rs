@@ -3,22 +3,6 @@
 use ringwall_model::explore::{Trace, explore};
 use ringwall_model::protocol::{Break, Protocol, Settings, item};
 
-const PCID: Settings = Settings {
-    pcid: true,
-    invpcid: true,
-    isolated: true,
-    items: item::PAGE,
-    lock: false,
-    late: false,
-    spaces: 2,
-    reuse: false,
-    broken: None,
-};
-const WITHOUT_INVPCID: Settings = Settings { invpcid: false, ..PCID };
-const WITHOUT_PCID: Settings = Settings { pcid: false, ..WITHOUT_INVPCID };
-const WITHOUT_ISOLATION: Settings = Settings { isolated: false, ..PCID };
-const PLAIN: Settings = Settings { isolated: false, ..WITHOUT_PCID };
-
 #[track_caller]
 fn holds(settings: Settings) {
     match explore(&Protocol(settings)) {
@@ -29,40 +13,42 @@ fn holds(settings: Settings) {
 
 #[test]
 fn a_page_that_is_replaced_and_taken_out() {
-    for settings in [PCID, WITHOUT_PCID, WITHOUT_ISOLATION, PLAIN] {
+    for settings in
+        [Settings::PCID, Settings::WITHOUT_PCID, Settings::WITHOUT_ISOLATION, Settings::PLAIN]
+    {
         holds(Settings { items: item::PAGE | item::AGAIN, ..settings });
     }
 }
 
 #[test]
 fn a_page_and_a_page_table() {
-    for settings in [PCID, WITHOUT_INVPCID, WITHOUT_PCID] {
+    for settings in [Settings::PCID, Settings::WITHOUT_INVPCID, Settings::WITHOUT_PCID] {
         holds(Settings { items: item::PAGE | item::TABLE, ..settings });
     }
 }
 
 #[test]
 fn a_page_while_isolation_is_switched_off_and_on() {
-    for settings in [WITHOUT_INVPCID, WITHOUT_PCID] {
+    for settings in [Settings::WITHOUT_INVPCID, Settings::WITHOUT_PCID] {
         holds(Settings { items: item::PAGE | item::OPEN, ..settings });
     }
 }
 
 #[test]
 fn more_spaces_than_slots() {
-    holds(Settings { reuse: true, ..WITHOUT_INVPCID });
+    holds(Settings { reuse: true, ..Settings::WITHOUT_INVPCID });
 }
 
 #[test]
 fn a_page_of_the_kernel_half() {
-    for settings in [PCID, WITHOUT_PCID, PLAIN] {
+    for settings in [Settings::PCID, Settings::WITHOUT_PCID, Settings::PLAIN] {
         holds(Settings { items: item::SHARED, late: true, spaces: 3, ..settings });
     }
 }
 
 #[test]
 fn a_lock_that_is_held_until_frames_are_free() {
-    for settings in [PCID, WITHOUT_PCID] {
+    for settings in [Settings::PCID, Settings::WITHOUT_PCID] {
         holds(Settings { items: item::PAGE | item::TABLE, lock: true, ..settings });
     }
 }
@@ -76,20 +62,20 @@ fn fails(settings: Settings, broken: Break, fault: &str) {
 }
 
 const STALE: &str = "reaches the page, which is free";
-const SHARED: Settings = Settings { items: item::SHARED, spaces: 3, ..PCID };
+const SHARED: Settings = Settings { items: item::SHARED, spaces: 3, ..Settings::PCID };
 
 #[test]
 fn a_user_half_that_is_not_flushed() {
-    fails(WITHOUT_INVPCID, Break::UserHalf, STALE);
-    fails(WITHOUT_INVPCID, Break::ForgottenDue, STALE);
-    fails(Settings { reuse: true, ..PCID }, Break::UsedSlot, "reaches");
+    fails(Settings::WITHOUT_INVPCID, Break::UserHalf, STALE);
+    fails(Settings::WITHOUT_INVPCID, Break::ForgottenDue, STALE);
+    fails(Settings { reuse: true, ..Settings::PCID }, Break::UsedSlot, "reaches");
 }
 
 #[test]
 fn a_user_half_that_is_not_flushed_while_ring_3_uses_the_other() {
     let open = item::PAGE | item::OPEN;
-    fails(Settings { items: open, ..WITHOUT_INVPCID }, Break::OpenTakesMark, STALE);
-    for settings in [PCID, WITHOUT_INVPCID] {
+    fails(Settings { items: open, ..Settings::WITHOUT_INVPCID }, Break::OpenTakesMark, STALE);
+    for settings in [Settings::PCID, Settings::WITHOUT_INVPCID] {
         fails(Settings { items: open, ..settings }, Break::OpenSkipsUserHalf, STALE);
         fails(Settings { items: open, ..settings }, Break::WholeKernelHalf, STALE);
     }
@@ -97,7 +83,7 @@ fn a_user_half_that_is_not_flushed_while_ring_3_uses_the_other() {
 
 #[test]
 fn a_right_that_is_taken_back_and_kept() {
-    for settings in [PCID, WITHOUT_INVPCID, WITHOUT_PCID] {
+    for settings in [Settings::PCID, Settings::WITHOUT_INVPCID, Settings::WITHOUT_PCID] {
         for broken in [Break::LostMessage, Break::FreeEarly, Break::EarlyTargets] {
             let right = "reaches ring 3's right to the kernel root, which is free";
             fails(Settings { items: item::OPEN, ..settings }, broken, right);
@@ -107,37 +93,39 @@ fn a_right_that_is_taken_back_and_kept() {
 
 #[test]
 fn what_is_done_too_early() {
-    for settings in [PCID, WITHOUT_PCID, PLAIN] {
+    for settings in [Settings::PCID, Settings::WITHOUT_PCID, Settings::PLAIN] {
         fails(settings, Break::FlushFirst, STALE);
         fails(settings, Break::EarlyTargets, STALE);
         fails(settings, Break::EarlyGeneration, STALE);
         fails(settings, Break::FreeEarly, STALE);
     }
-    for settings in [PCID, WITHOUT_PCID, WITHOUT_ISOLATION, PLAIN] {
+    for settings in
+        [Settings::PCID, Settings::WITHOUT_PCID, Settings::WITHOUT_ISOLATION, Settings::PLAIN]
+    {
         let two = Settings { items: item::PAGE | item::AGAIN, ..settings };
         fails(two, Break::NewFirst, "reaches the page, which others have a second frame for");
     }
     // Without PCID, but with isolation, the interrupt's own write of CR3 flushes.
-    fails(PCID, Break::AnswerFirst, STALE);
-    fails(PLAIN, Break::AnswerFirst, STALE);
-    fails(Settings { items: item::TABLE, ..PCID }, Break::EarlyLeave, "walks through");
+    fails(Settings::PCID, Break::AnswerFirst, STALE);
+    fails(Settings::PLAIN, Break::AnswerFirst, STALE);
+    fails(Settings { items: item::TABLE, ..Settings::PCID }, Break::EarlyLeave, "walks through");
 }
 
 #[test]
 fn what_is_done_too_late() {
-    for settings in [PCID, WITHOUT_PCID, PLAIN] {
+    for settings in [Settings::PCID, Settings::WITHOUT_PCID, Settings::PLAIN] {
         fails(settings, Break::LateWake, STALE);
         fails(Settings { items: item::PAGE | item::AGAIN, ..settings }, Break::LateRead, "reaches");
     }
     // Without PCID the switch flushes, whatever it has read.
-    fails(PCID, Break::LateJoin, STALE);
-    fails(WITHOUT_ISOLATION, Break::LateJoin, STALE);
+    fails(Settings::PCID, Break::LateJoin, STALE);
+    fails(Settings::WITHOUT_ISOLATION, Break::LateJoin, STALE);
     fails(Settings { late: true, ..SHARED }, Break::LateOnline, "reaches the kernel's page");
 }
 
 #[test]
 fn a_cpu_that_is_not_told() {
-    for settings in [PCID, WITHOUT_PCID, PLAIN] {
+    for settings in [Settings::PCID, Settings::WITHOUT_PCID, Settings::PLAIN] {
         fails(settings, Break::LostMessage, STALE);
         fails(Settings { items: item::TABLE, ..settings }, Break::IdleTables, "walks through");
     }
@@ -146,15 +134,19 @@ fn a_cpu_that_is_not_told() {
 #[test]
 fn a_flush_that_is_too_small() {
     let two = item::PAGE | item::TABLE;
-    fails(PCID, Break::AlwaysKeep, STALE);
-    fails(Settings { items: two, ..PCID }, Break::SkippedGeneration, "");
-    fails(Settings { items: item::TABLE, ..PCID }, Break::TableByPage, "walks through");
+    fails(Settings::PCID, Break::AlwaysKeep, STALE);
+    fails(Settings { items: two, ..Settings::PCID }, Break::SkippedGeneration, STALE);
+    fails(Settings { items: item::TABLE, ..Settings::PCID }, Break::TableByPage, "walks through");
     fails(SHARED, Break::OnePcid, "reaches the kernel's page");
 }
 
 #[test]
 fn who_waits_and_does_not_serve() {
     let all = item::PAGE | item::TABLE | item::SHARED;
-    fails(Settings { items: all, ..PLAIN }, Break::DeafWaiter, "nothing can go on");
-    fails(Settings { items: all, lock: true, ..PLAIN }, Break::DeafLock, "nothing can go on");
+    fails(Settings { items: all, ..Settings::PLAIN }, Break::DeafWaiter, "nothing can go on");
+    fails(
+        Settings { items: all, lock: true, ..Settings::PLAIN },
+        Break::DeafLock,
+        "nothing can go on",
+    );
 }

@@ -64,6 +64,8 @@ pub enum CpuError {
     NoExecuteOff,
     /// CR0.WP is clear: read-only pages would be writable to the kernel.
     WriteProtectOff,
+    /// EFER.TCE is set: INVLPG would leave upper entries behind (APM vol. 2, 3.1.7), and page tables are freed after it.
+    TranslationCacheExtension,
 }
 
 impl core::fmt::Display for CpuError {
@@ -74,6 +76,9 @@ impl core::fmt::Display for CpuError {
             CpuError::RootFlags => "CR3's low bits are set; PCIDs need them clear at first",
             CpuError::NoExecuteOff => "EFER.NXE is clear; NX is needed",
             CpuError::WriteProtectOff => "CR0.WP is clear; it is needed",
+            CpuError::TranslationCacheExtension => {
+                "EFER.TCE is set; INVLPG has to drop all upper entries"
+            }
         })
     }
 }
@@ -328,6 +333,9 @@ impl Cpu {
         }
         if !Cr0::read().contains(Cr0Flags::WRITE_PROTECT) {
             return Err(CpuError::WriteProtectOff);
+        }
+        if Efer::read().contains(EferFlags::TRANSLATION_CACHE_EXTENSION) {
+            return Err(CpuError::TranslationCacheExtension);
         }
         Ok(())
     }

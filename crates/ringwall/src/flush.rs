@@ -29,6 +29,9 @@ impl AddressSpace {
     /// Says that the translations of `pages` were changed, by stores that came before. Something new where nothing
     /// was, or more rights than before, needs none of this: the CPU drops what it knows of an address when that
     /// faults (SDM vol. 3, 4.10.4.3).
+    ///
+    /// Where another page is to be (copy on write), the entry is emptied before, and set when all targets have flushed: or
+    /// one CPU stores to the new page while another still loads from the old.
     pub fn retire(&self, pages: Pages) -> Shootdown<'_> {
         Shootdown { space: self, change: self.tlb.retire(pages), met: false }
     }

@@ -2,9 +2,9 @@
 
 mod host;
 
-use host::Memory;
+use host::{Memory, setup};
 use ringwall::core::tlb::Pages;
-use ringwall::{AddressSpace, Frames, Isolation, MapError, Setup};
+use ringwall::{AddressSpace, Frames, Isolation, MapError};
 use x86_64::VirtAddr;
 use x86_64::structures::paging::{FrameAllocator, Page, PageTableFlags};
 
@@ -14,20 +14,7 @@ const NO_EXECUTE: u64 = 1 << 63;
 const PRESENT_WRITABLE_USER: u64 = 7;
 
 fn space(memory: &mut Memory) -> AddressSpace {
-    let setup = Setup {
-        kernel_root: memory.allocate_pair().expect("memory"),
-        region: 0xffff_ffff_c000_0000..=0xffff_ffff_fffe_ffff,
-        random: 0,
-        isolate: true,
-        switchable: true,
-        pcid: false,
-        invpcid: false,
-        hardening: ringwall::core::Hardening::NONE,
-        fsgsbase: false,
-        sysret_keeps_ss: false,
-        user_vectors: &[],
-        private_slot: ringwall::core::private::DEFAULT_SLOT,
-    };
+    let setup = setup(memory.allocate_pair().expect("memory"));
     // SAFETY: no CPU runs on these tables.
     let isolation = unsafe { Isolation::new(&setup, memory) }.expect("entry area");
     AddressSpace::new(&isolation, memory).expect("memory")

@@ -2,7 +2,7 @@
 
 mod host;
 
-use host::Memory;
+use host::{Memory, setup};
 use ringwall::core::paging::{ADDRESS_MASK, NO_EXECUTE, PRESENT, USER, WRITABLE, index};
 use ringwall::core::private::{DEFAULT_SLOT, LDT_ENTRIES};
 use ringwall::core::segment::{Descriptor, Kind, Segment};
@@ -11,20 +11,7 @@ use ringwall::{AddressSpace, Frames, Isolation, Ldt, MapError, Setup};
 const ENTRY: usize = 8;
 
 fn space(memory: &mut Memory, isolate: bool) -> AddressSpace {
-    let setup = Setup {
-        kernel_root: memory.allocate_pair().expect("memory"),
-        region: 0xffff_ffff_c000_0000..=0xffff_ffff_fffe_ffff,
-        random: 0,
-        isolate,
-        switchable: true,
-        pcid: false,
-        invpcid: false,
-        hardening: ringwall::core::Hardening::NONE,
-        fsgsbase: false,
-        sysret_keeps_ss: false,
-        user_vectors: &[],
-        private_slot: DEFAULT_SLOT,
-    };
+    let setup = Setup { isolate, ..setup(memory.allocate_pair().expect("memory")) };
     // SAFETY: no CPU runs on these tables.
     let isolation = unsafe { Isolation::new(&setup, memory) }.expect("entry area");
     AddressSpace::new(&isolation, memory).expect("memory")

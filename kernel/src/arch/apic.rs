@@ -153,12 +153,17 @@ pub fn id() -> u32 {
 }
 
 fn calibrate() {
-    // SAFETY: a one-shot count that ends long after the calibration.
-    unsafe { write(register::TIMER_INITIAL, u32::MAX) };
-    let (before, after) = clock::during_10_ms(|| read(register::TIMER_CURRENT));
+    let counts = loop {
+        // SAFETY: a one-shot count; should it end, that is one timer interrupt that nobody asked for.
+        unsafe { write(register::TIMER_INITIAL, u32::MAX) };
+        let counts = clock::least_in_10_ms(|| u64::from(u32::MAX - read(register::TIMER_CURRENT)));
+        // If it ended meanwhile, this CPU was away for seconds.
+        if read(register::TIMER_CURRENT) != 0 {
+            break counts;
+        }
+    };
     // SAFETY: stops the count.
     unsafe { write(register::TIMER_INITIAL, 0) };
-    let counts = u64::from(before.wrapping_sub(after)).max(1);
     TIMER_SCALE.store((counts << 32) / 10_000_000, Ordering::Relaxed);
 }
 

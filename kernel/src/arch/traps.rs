@@ -237,7 +237,7 @@ fn in_kernel(frame: &mut Frame, vector: u8) {
     let rip = frame.rip();
     let fixup = user::fixup(rip).or_else(|| fpu::fixup(rip)).or_else(|| msr::fixup(rip));
     let Some(fixup) = fixup else { bug("exception in the kernel", frame) };
-    if vector == 14 {
+    if vector == 14 && !user::is_look(rip) {
         let address = Cr2::read_raw();
         // What the program's own PKRU denies is denied to the copy too.
         if address < USER_END && frame.error_code() & cause::KEY == 0 {
@@ -254,7 +254,7 @@ fn in_kernel(frame: &mut Frame, vector: u8) {
                 Err(_) => {}
             }
         }
-    } else if vector != 13 {
+    } else if vector != 13 && vector != 14 {
         bug("exception in the kernel", frame);
     }
     frame.set_rip(fixup);

@@ -4,6 +4,7 @@
 //! [`Inode::open`], which gives the [`Operations`](super::Operations) that read and write it.
 
 use super::hold::Holds;
+use super::seal::Seals;
 use super::walk::Place;
 use super::{File, Operations};
 use crate::errno::{Errno, Result};
@@ -305,10 +306,15 @@ pub trait Inode: Any + Send + Sync {
         None
     }
 
+    /// Its seals, if it can have any, for mappings that write.
+    fn sealing(&self) -> Option<&Seals> {
+        None
+    }
+
     /// memfd seals: `None` if it has none to give. `add` is or-ed in first.
     ///
     /// # Errors
-    /// `EPERM` when sealed against sealing.
+    /// `EPERM` when sealed against sealing, `EBUSY` while mappings may write what is to be sealed.
     fn seals(&self, _add: Option<u32>) -> Result<u32> {
         Err(Errno::EINVAL)
     }

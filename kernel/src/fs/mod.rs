@@ -29,6 +29,8 @@ pub mod permission;
 pub mod pipe;
 pub mod poll;
 pub mod process;
+pub mod seal;
+pub mod segments;
 pub mod system;
 pub mod table;
 pub mod terminal;

@@ -1,9 +1,10 @@
 //! Where a read puts its bytes, and where a write takes them from.
 //!
-//! Mostly that is a program's buffer; sendfile, exec and the kernel's own reads use kernel memory.
-//! Both types advance by what was moved, and by nothing if it failed: the caller consumes from a
+//! Mostly that is a program's buffer, or several; sendfile, exec and the kernel's own reads use kernel
+//! memory. Both types advance by what was moved, and by nothing if it failed: the caller consumes from a
 //! pipe, or counts a file longer, only after the copy succeeded.
 
+use super::segments::Segments;
 use crate::errno::{Errno, Result};
 use crate::mm::Page;
 use crate::mm::layout::USER_END;
@@ -24,12 +25,16 @@ pub fn check_range(address: u64, length: usize) -> Result<()> {
     }
 }
 
-/// Takes bytes.
+/// Takes bytes. With the fields in order, how many are left is in the same place whatever it is: asked for most, it takes
+/// no branch.
+#[repr(u32)]
 pub enum Sink<'a> {
     /// A program's buffer: address and bytes left.
     User(u64, usize),
     /// Kernel memory.
     Kernel(&'a mut [u8]),
+    /// A program's buffers, and bytes left in all of them.
+    Segments(&'a mut Segments<'a>, usize),
 }
 
 impl Sink<'_> {
@@ -39,6 +44,7 @@ impl Sink<'_> {
         match self {
             Sink::User(_, length) => *length,
             Sink::Kernel(bytes) => bytes.len(),
+            Sink::Segments(_, length) => *length,
         }
     }
 
@@ -59,6 +65,10 @@ impl Sink<'_> {
                 head.copy_from_slice(bytes);
                 *into = tail;
             }
+            Sink::Segments(segments, length) => {
+                put_in_segments(segments, bytes)?;
+                *length -= bytes.len();
+            }
         }
         Ok(())
     }
@@ -71,6 +81,11 @@ impl Sink<'_> {
         match self {
             Sink::User(address, _) => {
                 let done = user::write_some(*address, bytes);
+                self.advance(done, bytes.len())
+            }
+            Sink::Segments(segments, _) => {
+                let piece = |address, part| user::write_some(address, &bytes[part]);
+                let done = segments.some(bytes.len(), piece);
                 self.advance(done, bytes.len())
             }
             Sink::Kernel(_) => self.put(bytes).map(|()| bytes.len()),
@@ -87,6 +102,12 @@ impl Sink<'_> {
                 let done = user::write_from_page(*address, page, offset, length);
                 self.advance(done, length)
             }
+            Sink::Segments(segments, _) => {
+                let done = segments.some(length, |address, part| {
+                    user::write_from_page(address, page, offset + part.start, part.len())
+                });
+                self.advance(done, length)
+            }
             Sink::Kernel(into) => {
                 let (head, tail) = core::mem::take(into).split_at_mut(length);
                 page.read(offset, head);
@@ -96,11 +117,15 @@ impl Sink<'_> {
         }
     }
 
-    /// Advances in a program's buffer by `done` of `wanted` bytes.
+    /// Advances in a program's memory by `done` of `wanted` bytes.
     fn advance(&mut self, done: usize, wanted: usize) -> Result<usize> {
-        if let Sink::User(address, length) = self {
-            *address += done as u64;
-            *length -= done;
+        match self {
+            Sink::User(address, length) => {
+                *address += done as u64;
+                *length -= done;
+            }
+            Sink::Segments(_, length) => *length -= done,
+            Sink::Kernel(_) => {}
         }
         if done == 0 && wanted > 0 { Err(Errno::EFAULT) } else { Ok(done) }
     }
@@ -117,12 +142,15 @@ impl Sink<'_> {
     }
 }
 
-/// Gives bytes.
+/// Gives bytes. Laid out as [`Sink`] is.
+#[repr(u32)]
 pub enum Source<'a> {
     /// A program's buffer: address and bytes left.
     User(u64, usize),
     /// Kernel memory.
     Kernel(&'a [u8]),
+    /// A program's buffers, and bytes left in all of them.
+    Segments(&'a mut Segments<'a>, usize),
 }
 
 impl Source<'_> {
@@ -132,6 +160,7 @@ impl Source<'_> {
         match self {
             Source::User(_, length) => *length,
             Source::Kernel(bytes) => bytes.len(),
+            Source::Segments(_, length) => *length,
         }
     }
 
@@ -152,6 +181,10 @@ impl Source<'_> {
                 into.copy_from_slice(head);
                 *from = tail;
             }
+            Source::Segments(segments, length) => {
+                take_from_segments(segments, into)?;
+                *length -= into.len();
+            }
         }
         Ok(())
     }
@@ -165,6 +198,12 @@ impl Source<'_> {
             Source::User(address, _) => {
                 let done = user::read_some(*address, into);
                 self.advance(done, into.len())
+            }
+            Source::Segments(segments, _) => {
+                let wanted = into.len();
+                let piece = |address, part| user::read_some(address, &mut into[part]);
+                let done = segments.some(wanted, piece);
+                self.advance(done, wanted)
             }
             Source::Kernel(_) => self.take(into).map(|()| into.len()),
         }
@@ -180,6 +219,12 @@ impl Source<'_> {
                 let done = user::read_into_page(*address, page, offset, length);
                 self.advance(done, length)
             }
+            Source::Segments(segments, _) => {
+                let done = segments.some(length, |address, part| {
+                    user::read_into_page(address, page, offset + part.start, part.len())
+                });
+                self.advance(done, length)
+            }
             Source::Kernel(from) => {
                 let (head, tail) = from.split_at(length);
                 page.write(offset, head);
@@ -189,11 +234,15 @@ impl Source<'_> {
         }
     }
 
-    /// Advances in a program's buffer by `done` of `wanted` bytes.
+    /// Advances in a program's memory by `done` of `wanted` bytes.
     fn advance(&mut self, done: usize, wanted: usize) -> Result<usize> {
-        if let Source::User(address, length) = self {
-            *address += done as u64;
-            *length -= done;
+        match self {
+            Source::User(address, length) => {
+                *address += done as u64;
+                *length -= done;
+            }
+            Source::Segments(_, length) => *length -= done,
+            Source::Kernel(_) => {}
         }
         if done == 0 && wanted > 0 { Err(Errno::EFAULT) } else { Ok(done) }
     }
@@ -206,6 +255,21 @@ impl Source<'_> {
                 *length -= bytes;
             }
             Source::Kernel(from) => *from = &from[bytes..],
+            Source::Segments(segments, length) => {
+                *length -= segments.some(bytes, |_, part| part.len());
+            }
         }
     }
+}
+
+/// [`Sink::put`], apart from the plain path.
+#[cold]
+fn put_in_segments(segments: &mut Segments<'_>, bytes: &[u8]) -> Result<()> {
+    segments.all(bytes.len(), |address, part| user::write_some(address, &bytes[part]))
+}
+
+/// [`Source::take`], apart from the plain path.
+#[cold]
+fn take_from_segments(segments: &mut Segments<'_>, into: &mut [u8]) -> Result<()> {
+    segments.all(into.len(), |address, part| user::read_some(address, &mut into[part]))
 }

@@ -164,7 +164,7 @@ impl Image {
         headers.try_reserve_exact(bytes).map_err(|_| Errno::ENOMEM)?;
         headers.resize(bytes, 0);
         read_exactly(&**inode, header.e_phoff, &mut headers)?;
-        let file = Arc::new(MappedFile { inode: inode.clone(), path: file.path() });
+        let file = Arc::new(MappedFile { inode: inode.clone(), path: file.path(), writable: None });
         Ok(Image { file, header, headers })
     }
 

@@ -2,6 +2,7 @@
 
 use super::page::PAGE;
 use crate::fs::Inode;
+use crate::fs::seal::WritableMapping;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use bitflags::bitflags;
@@ -45,6 +46,8 @@ pub struct MappedFile {
     pub inode: Arc<dyn Inode>,
     /// Its name in /proc/PID/maps.
     pub path: Vec<u8>,
+    /// That programs may write it through this mapping, if it is shared: seals ask.
+    pub writable: Option<WritableMapping>,
 }
 
 /// The attributes of a region.

@@ -95,6 +95,12 @@ impl Page {
         unsafe { self.as_ptr().wrapping_add(bytes.start).write_bytes(0, bytes.len()) };
     }
 
+    /// Whether this handle is the frame's only holder. It stays so until somebody clones it.
+    pub fn is_only(&self) -> bool {
+        // Acquire: what others wrote before they let go is to be seen by who has it now.
+        count(self.0).load(Acquire) == 1
+    }
+
     /// Turns the handle into a page-table entry's hold on the frame.
     #[inline(always)]
     pub(super) fn into_entry(self) -> u64 {

@@ -29,7 +29,7 @@ struct SharedMemory {
 pub(super) fn new(bytes: u64) -> Arc<MappedFile> {
     let number = NEXT_NUMBER.fetch_add(1, Relaxed);
     let inode = Arc::new(SharedMemory { number, bytes, pages: Mutex::new(BTreeMap::new()) });
-    Arc::new(MappedFile { inode, path: b"/dev/zero (deleted)".to_vec() })
+    Arc::new(MappedFile { inode, path: b"/dev/zero (deleted)".to_vec(), writable: None })
 }
 
 impl Inode for SharedMemory {

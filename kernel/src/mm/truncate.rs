@@ -1,8 +1,8 @@
 //! Taking pages of a file out of all programs' memory, when the file loses them.
 //!
 //! There is no list of who maps a file: files that shrink while mapped are rare, and all address
-//! spaces are few. The file system calls this only for files that were mapped at all, after it let go of
-//! the pages and with no lock held. A fault on another CPU asks the file for its page and maps that under
+//! spaces are few. The file system calls this only for files that were mapped at all and with no lock held: for a shorter
+//! file after it let go of the pages; for a hole before, so that nobody sees the old page beside a new one. A fault on another CPU asks the file for its page and maps that under
 //! the lock of its address space: either it finds the file as it is then, or its page is found here.
 
 use super::Mm;

@@ -40,7 +40,11 @@ fn object() -> Result<Arc<MappedFile>> {
         let page = Page::zeroed()?;
         // SAFETY: read-only data of this image, one page, as vdso.s lays it out.
         page.write(0, unsafe { &IMAGE });
-        Ok(Arc::new(MappedFile { inode: Arc::new(Vdso(page)), path: b"[vdso]".to_vec() }))
+        Ok(Arc::new(MappedFile {
+            inode: Arc::new(Vdso(page)),
+            path: b"[vdso]".to_vec(),
+            writable: None,
+        }))
     });
     object.cloned()
 }

@@ -9,6 +9,9 @@ use crate::user;
 use linux_raw_sys::general as raw;
 use ringwall::Frame;
 
+/// Bytes copied between two looks at what else there is to do; what is written passes through the stack.
+const AT_ONCE: usize = 1024;
+
 /// This area's calls.
 pub const CALLS: Calls = calls![
     (raw::__NR_process_vm_readv, process_vm_readv),
@@ -44,7 +47,7 @@ fn transfer(frame: &Frame, access: Access) -> Result<usize> {
     let mut done = 0;
     while let (Some((to, room)), Some((from, left))) = (own.next(), other.next()) {
         let in_page = PAGE - from % PAGE;
-        let part = room.min(left).min(in_page) as usize;
+        let part = (room.min(left).min(in_page) as usize).min(AT_ONCE);
         match copy(&memory, from, to, part, access) {
             Ok(moved) if moved == part => done += moved,
             Ok(0) | Err(_) if done == 0 => return Err(Errno::EFAULT),
@@ -60,14 +63,16 @@ fn transfer(frame: &Frame, access: Access) -> Result<usize> {
     Ok(done)
 }
 
-/// Copies up to the end of one page of the other memory; gives the number of bytes.
+/// Copies up to the end of one page of the other memory, at most [`AT_ONCE`]; gives the number of bytes.
 fn copy(memory: &Mm, other: u64, own: u64, length: usize, access: Access) -> Result<usize> {
-    let page = memory.page_for_other(other, access, false).map_err(|_| Errno::EFAULT)?;
-    let offset = (other % PAGE) as usize;
-    Ok(match access {
-        Access::Write => user::read_into_page(own, &page, offset, length),
-        _ => user::write_from_page(own, &page, offset, length),
-    })
+    if access == Access::Write {
+        let mut bytes = [0; AT_ONCE];
+        let read = user::read_some(own, &mut bytes[..length]);
+        memory.write_for_other(other, &bytes[..read], false).map_err(|_| Errno::EFAULT)?;
+        return Ok(read);
+    }
+    let page = memory.page_for_other(other, false).map_err(|_| Errno::EFAULT)?;
+    Ok(user::write_from_page(own, &page, (other % PAGE) as usize, length))
 }
 
 /// Linux's rule for looking into another process (PTRACE_MODE_ATTACH_REALCREDS): the same user in every

@@ -18,8 +18,9 @@ mod vector;
 mod write;
 
 use super::{Calls, calls};
+pub(super) use crate::fs::segments::Segment;
 use linux_raw_sys::general as abi;
-pub(super) use vector::{Segment, list, segments};
+pub(super) use vector::{list, segments};
 
 /// This area's calls.
 pub const CALLS: Calls = calls![

@@ -5,6 +5,7 @@
 use super::{Calls, calls};
 use crate::errno::{Errno, Result};
 use crate::fs::inode::{Kind, device_number};
+use crate::fs::seal::WritableMapping;
 use crate::mm::{MappedFile, Mm, PAGE, Protection, Request};
 use crate::{task, user};
 use alloc::sync::Arc;
@@ -114,9 +115,12 @@ fn ask_for_file(request: &mut Request, descriptor: u32) -> Result<()> {
     if !readable {
         return Err(Errno::EACCES);
     }
-    let seals = file.inode().seals(None).unwrap_or(0);
-    if request.shared && seals & (linux::F_SEAL_WRITE | linux::F_SEAL_FUTURE_WRITE) != 0 {
-        refuse_writing(request, Errno::EPERM)?;
+    let mut mapping = None;
+    if request.shared && request.limit.contains(Protection::WRITE) {
+        match WritableMapping::of(file.inode()) {
+            Ok(writable) => mapping = Some(writable),
+            Err(error) => refuse_writing(request, error)?,
+        }
     }
     let inode = file.mappable();
     let is_zeros =
@@ -128,7 +132,10 @@ fn ask_for_file(request: &mut Request, descriptor: u32) -> Result<()> {
         return Err(Errno::EINVAL);
     }
     match inode {
-        Some(inode) => request.file = Some(Arc::new(MappedFile { inode, path: file.path() })),
+        Some(inode) => {
+            let path = file.path();
+            request.file = Some(Arc::new(MappedFile { inode, path, writable: mapping }));
+        }
         // A mapping of /dev/zero is memory without a file.
         None => request.offset = 0,
     }

@@ -17,6 +17,7 @@ pub mod segments;
 pub mod signal;
 pub mod system;
 pub mod time;
+pub mod timers;
 
 /// One call: reads its arguments from the frame, gives what RAX gets.
 pub type Call = fn(&mut Frame) -> u64;
@@ -58,6 +59,7 @@ static TABLE: [Call; NUMBERS] = build(&[
     signal::CALLS,
     system::CALLS,
     time::CALLS,
+    timers::CALLS,
 ]);
 
 const fn build(areas: &[Calls]) -> [Call; NUMBERS] {

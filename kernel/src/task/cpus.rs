@@ -1,8 +1,9 @@
 //! The CPUs as the scheduler sees them: their run queues, who has nothing to do, and where a thread goes.
 //!
 //! Invariants: a CPU that halts says so in [`IDLE`] before it looks at the queues for the last time, and whoever queues
-//! a thread looks there afterwards: one of the two sees the other. Who takes a CPU out of `IDLE` interrupts it.
-//! A CPU whose queue is not empty has its timer armed to end the running thread's slice.
+//! a thread for it looks there afterwards: one of the two sees the other. Who takes a CPU out of `IDLE` interrupts it.
+//! A CPU whose queue is not empty has its timer armed to end the running thread's slice; so a thread that was left where it
+//! ran ([`place`]), while another CPU was about to halt, moves there when the slice ends at the latest.
 
 use super::run_queue::RunQueue;
 use super::scheduler;

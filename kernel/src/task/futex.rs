@@ -1,7 +1,8 @@
 //! Futexes: sleeping until a word of the program's memory has changed.
 //!
-//! A waiter enrolls before it reads the word, without a lock held, since reading may fault:
-//! whoever changes the word and then wakes finds it enrolled, or the waiter sees the change.
+//! A waiter looks at the word with its bucket locked, and enrolls only if the value is the one that it waits for: whoever
+//! changes the word and then wakes finds it enrolled, or it sees the change; and a wake never goes to one that does not
+//! wait. With a lock held a page cannot be brought in, so if it has to be, that is done in between.
 //!
 //! Buckets hold waiters of all futexes that hash alike, in order of arrival. A waiter's place is
 //! on its own task stack; it belongs to the lock of the bucket it is in, whose index it holds, and
@@ -137,20 +138,36 @@ pub fn wait(
         bucket: AtomicUsize::new(key.bucket()),
         woken: AtomicBool::new(false),
     };
+    let bucket = lock_if(address, expected, || TABLE[key.bucket()].lock())?;
     // SAFETY: `leave` below takes it out before this function returns.
-    unsafe { TABLE[key.bucket()].lock().push(&waiter) };
-    let outcome = match user::read_u32(address) {
-        Ok(word) if word == expected => sync::sleep(Sleep::INTERRUPTIBLE, deadline, || {
-            waiter.woken.load(Ordering::Acquire).then_some(())
-        }),
-        Ok(_) => Err(Errno::EAGAIN),
-        Err(error) => Err(error),
-    };
+    unsafe { bucket.push(&waiter) };
+    drop(bucket);
+    let outcome = sync::sleep(Sleep::INTERRUPTIBLE, deadline, || {
+        waiter.woken.load(Ordering::Acquire).then_some(())
+    });
     if leave(&waiter) {
         // A wake-up that was meant for this thread counts, whatever came after it.
         return Ok(0);
     }
     outcome.map(|()| 0)
+}
+
+/// Locks, and gives what `lock` gives, if the word at `address` is `expected` while that is held.
+///
+/// # Errors
+/// `EAGAIN` if the word differs, `EFAULT`, `EINVAL`.
+fn lock_if<T>(address: u64, expected: u32, lock: impl Fn() -> T) -> Result<T> {
+    loop {
+        let locked = lock();
+        match user::look_u32(address)? {
+            Some(word) if word == expected => return Ok(locked),
+            Some(_) => return Err(Errno::EAGAIN),
+            None => {
+                drop(locked);
+                user::read_u32(address)?;
+            }
+        }
+    }
 }
 
 /// Takes a waiter out of its bucket; true if it was woken.
@@ -219,12 +236,11 @@ pub fn requeue(
 ) -> Result<usize> {
     let source = Key::of(from, private)?;
     let target = Key::of(to, private)?;
-    if let Some(expected) = expected
-        && user::read_u32(from)? != expected
-    {
-        return Err(Errno::EAGAIN);
-    }
-    let (first, second) = lock_both(source.bucket(), target.bucket());
+    let lock = || lock_both(source.bucket(), target.bucket());
+    let (first, second) = match expected {
+        Some(expected) => lock_if(from, expected, lock)?,
+        None => lock(),
+    };
     let woken = wake_in(&first, source, wake, u32::MAX);
     let mut moved = 0;
     let mut at = first.first();

@@ -169,7 +169,10 @@ impl Expire for Timer {
             Notify::Nobody => {}
             Notify::Process(signal) => signal::send_to_process(&process, info(signal)),
             Notify::Thread(tid, signal) => {
-                if let Some(thread) = task::find_thread(tid) {
+                // The thread may have ended, and another process's have its identifier.
+                let thread = task::find_thread(tid);
+                if let Some(thread) = thread.filter(|thread| Arc::ptr_eq(&thread.process, &process))
+                {
                     signal::send_to_thread(&thread, info(signal));
                 }
             }

@@ -82,6 +82,14 @@ user_access_load_4:
 .Lload_4:
     mov eax, [rdi]
     jmp .Ldone
+// The same of what is there already: no fault is resolved.
+.globl user_access_look_4
+user_access_look_4:
+    user_access_begins
+.globl user_access_looks
+user_access_looks:
+    mov eax, [rdi]
+    jmp .Ldone
 
 // in: RDI to, RSI value. out: RDX 1 or, if nothing was stored, 0.
 .globl user_access_store_8
@@ -124,6 +132,7 @@ user_access_fixups:
     .quad .Lclear_bytes, .Lclear_ends
     .quad .Lload_8, .Lnot_done
     .quad .Lload_4, .Lnot_done
+    .quad user_access_looks, .Lnot_done
     .quad .Lstore_8, .Lnot_done
     .quad .Lstore_4, .Lnot_done
     .quad .Lexchange, .Lnot_done
@@ -133,7 +142,7 @@ user_access_fixups:
 );
 
 /// Rows of the table above.
-const FIXUPS: usize = 9;
+const FIXUPS: usize = 10;
 
 /// RAX and RDX.
 #[repr(C)]
@@ -147,9 +156,11 @@ unsafe extern "sysv64" {
     fn user_access_clear(to: *mut u8, bytes: usize) -> usize;
     fn user_access_load_8(from: u64) -> Outcome;
     fn user_access_load_4(from: u64) -> Outcome;
+    fn user_access_look_4(from: u64) -> Outcome;
     fn user_access_store_8(to: u64, value: u64) -> Outcome;
     fn user_access_store_4(to: u64, value: u32) -> Outcome;
     fn user_access_compare_exchange(address: u64, old: u32, new: u32) -> Outcome;
+    static user_access_looks: u8;
     static user_access_fixups: [[u64; 2]; FIXUPS];
 }
 
@@ -159,6 +170,11 @@ pub fn fixup(rip: u64) -> Option<u64> {
     // SAFETY: the table above: constant, aligned, that many rows of two words.
     let table = unsafe { &user_access_fixups };
     table.iter().find(|row| row[0] == rip).map(|row| row[1])
+}
+
+/// Whether `rip` is the instruction that a lock may be held at: its faults are not resolved.
+pub fn is_look(rip: u64) -> bool {
+    (&raw const user_access_looks).addr() as u64 == rip
 }
 
 /// Copies; gives how many bytes were not copied.
@@ -199,6 +215,16 @@ pub(super) unsafe fn load_8(from: u64) -> Option<u64> {
 pub(super) unsafe fn load_4(from: u64) -> Option<u32> {
     // SAFETY: the caller's promise; faults are fixed up.
     let outcome = unsafe { user_access_load_4(from) };
+    (outcome.done != 0).then_some(outcome.value as u32)
+}
+
+/// [`load_4`] of what is there already: none, too, if it would have to be brought in.
+///
+/// # Safety
+/// As [`load_8`].
+pub(super) unsafe fn look_4(from: u64) -> Option<u32> {
+    // SAFETY: the caller's promise; a fault is fixed up.
+    let outcome = unsafe { user_access_look_4(from) };
     (outcome.done != 0).then_some(outcome.value as u32)
 }
 

@@ -27,34 +27,44 @@ const REACH: Duration = Duration::from_millis(400);
 const HOLD: Duration = Duration::from_millis(2);
 /// How many things the other thread has to get done afterwards: each of its kinds.
 const TURNS: u64 = 4;
-/// How long it may take for that.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long it may take for that: more, on a busy host, than the ten seconds of its own that the kernel waits for.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What came of [`Watch::hold_everywhere`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Holds {
+    /// How often the CPU was held.
+    pub held: usize,
+    /// How often it did not come along an instruction, so that it was not held there.
+    pub missed: usize,
+}
 
 impl Watch {
     /// Holds the CPU at every instruction of both texts that it comes along, once for each of `events`, which is
-    /// delivered then. Returns how many times it was held.
+    /// delivered then.
     ///
     /// # Panics
     ///
     /// When the program finds a register or the page changed, when the other CPU is never answered, when the kernel
     /// ends.
-    pub fn hold_everywhere(&mut self, events: &[Option<Event>]) -> usize {
+    pub fn hold_everywhere(&mut self, events: &[Option<Event>]) -> Holds {
         self.find_both_texts();
-        let mut count = 0;
+        let mut holds = Holds::default();
         for address in self.instructions() {
             for event in events {
                 self.break_at(&[address]);
                 if !self.run(REACH, "an instruction of the entry text") {
+                    holds.missed += 1;
                     continue;
                 }
                 self.break_at(&[]);
                 self.stub().run_alone(0, HOLD).expect("a stub that answers");
                 self.send(*event);
                 self.see_it_go_on(address);
-                count += 1;
+                holds.held += 1;
             }
         }
-        count
+        holds
     }
 
     /// The guest is stopped in ring 3 with one text; the other one shows under a kernel root.

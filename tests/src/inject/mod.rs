@@ -29,6 +29,7 @@ use ringwall_emulator::{CpuState, RSP, Stub};
 use crate::boot::Boot;
 use crate::made::{Library, program};
 use crate::running::Running;
+pub use held::Holds;
 pub use text::Text;
 pub use trip::Trip;
 

@@ -5,8 +5,9 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
+use std::io::{Read, Seek};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -14,12 +15,19 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use super::tally::Tally;
+use crate::commands::ended_within;
 use crate::parallel::each;
 use crate::progress::seconds;
 use crate::workspace::{made, root};
 
-/// Programs with tests that take a minute: they begin first, so that none of them is left for the end.
-const LONG: [&str; 5] = ["selftests", "same", "bochs", "windows", "bounds"];
+/// Programs with tests that take ten seconds or more: they begin first, so that none of them is left for the end.
+const LONG: [&str; 8] =
+    ["selftests", "same", "bochs", "windows", "bounds", "several", "shootdown", "visible"];
+
+/// What no test takes, on a busy host either: one that goes on for longer hangs.
+const LIMIT: Duration = Duration::from_secs(30 * 60);
+/// The same for the campaign's.
+const LONG_LIMIT: Duration = Duration::from_secs(13 * 60 * 60);
 
 /// How many of the slowest tests are named at the end.
 const NAMED: usize = 8;
@@ -29,7 +37,7 @@ const NAMED: usize = 8;
 pub struct Selection<'a> {
     /// Arguments for `cargo test` that say which programs.
     pub programs: &'a [&'a str],
-    /// Of these, the tests whose name contains this.
+    /// Of these, the tests whose name, with the program's before it, contains this.
     pub filter: Option<&'a str>,
     /// The ignored ones instead of the others.
     pub ignored: bool,
@@ -57,20 +65,21 @@ struct Test<'a> {
 ///
 /// # Errors
 ///
-/// When a program does not build or a test fails.
+/// When a program does not build, no test is chosen, or a test fails.
 pub fn run(selection: &Selection<'_>, tally: &mut Tally) -> Result<()> {
     let programs = build(selection.programs)?;
-    let mut tests = Vec::new();
+    let (mut tests, mut others) = (Vec::new(), 0);
     for program in &programs {
         let ignored = program.list(selection, true)?;
-        let chosen = match selection.ignored {
-            true => ignored,
-            false => {
-                tally.ignored += ignored.len() as u64;
-                program.list(selection, false)?.difference(&ignored).cloned().collect()
-            }
-        };
+        let all = program.list(selection, false)?;
+        let usual: BTreeSet<String> = all.difference(&ignored).cloned().collect();
+        let (chosen, other) = if selection.ignored { (ignored, usual) } else { (usual, ignored) };
+        others += other.len();
         tests.extend(chosen.into_iter().map(|name| Test { program, name }));
+    }
+    ensure!(!tests.is_empty(), "{}", selection.says_nothing_is_chosen(others));
+    if !selection.ignored {
+        tally.ignored += others as u64;
     }
     tests.sort_by_key(|test| !LONG.contains(&test.program.name.as_str()));
     let ends = Mutex::new(Vec::new());
@@ -105,7 +114,36 @@ fn show_slowest(ends: &[End]) {
     println!("{} tests; the slowest: {}", ends.len(), shown.join(", "));
 }
 
+impl Selection<'_> {
+    /// Whether a name, as this prints it, is chosen.
+    fn chooses(&self, name: &str) -> bool {
+        self.filter.is_none_or(|filter| name.contains(filter))
+    }
+
+    fn limit(&self) -> Duration {
+        if self.ignored { LONG_LIMIT } else { LIMIT }
+    }
+
+    /// `others` would be, if it were or were not the campaign.
+    fn says_nothing_is_chosen(&self, others: usize) -> String {
+        let hint = match (others, self.ignored) {
+            (0, _) => "",
+            (_, false) => "; of the campaign's some do: --campaign",
+            (_, true) => "; some that are not of the campaign do: leave --campaign out",
+        };
+        match self.filter {
+            Some(filter) => format!("no test's name contains {filter:?}{hint}"),
+            None => "there are no tests".into(),
+        }
+    }
+}
+
 impl Program {
+    /// A test's name with the program's before it.
+    fn whole_name(&self, test: &str) -> String {
+        format!("{}::{test}", self.name)
+    }
+
     fn command(&self, selection: &Selection<'_>) -> Command {
         let mut command = Command::new(&self.file);
         command.current_dir(&self.directory).env("CARGO_MANIFEST_DIR", &self.directory);
@@ -116,10 +154,10 @@ impl Program {
         command
     }
 
-    /// The names of its tests, or of those of them that are ignored.
+    /// The names of its tests that are chosen, or of those of them that are ignored.
     fn list(&self, selection: &Selection<'_>, ignored: bool) -> Result<BTreeSet<String>> {
         let mut command = self.command(selection);
-        command.args(["--list", "--format", "terse"]).args(selection.filter);
+        command.args(["--list", "--format", "terse"]);
         if ignored {
             command.arg("--ignored");
         }
@@ -129,6 +167,7 @@ impl Program {
         Ok(lines
             .lines()
             .filter_map(|line| line.strip_suffix(": test"))
+            .filter(|name| selection.chooses(&self.whole_name(name)))
             .map(str::to_owned)
             .collect())
     }
@@ -142,25 +181,42 @@ impl Test<'_> {
         if selection.ignored {
             command.arg("--ignored");
         }
-        let output = command.output();
+        let ended = ended(&mut command, selection.limit());
         let time = start.elapsed();
-        let passed = matches!(&output, Ok(output) if output.status.success());
+        let passed = matches!(&ended, Ok((Some(status), _)) if status.success());
         let word = if passed { "ok" } else { "FAILED" };
-        let name = format!("{}::{}", self.program.name, self.name);
+        let name = self.program.whole_name(&self.name);
         let mut text = format!("test {name} ... {word} {}", seconds(time));
-        match &output {
-            Ok(output) if !passed => text.push_str(&said(output)),
-            Ok(_) => {}
-            Err(error) => text.push_str(&format!("\n{error}")),
+        match &ended {
+            Ok((_, _)) if passed => {}
+            Ok((status, said)) => {
+                text.push_str(&format!("\n{}", said.trim()));
+                if status.is_none() {
+                    text.push_str(&format!("\n{name} had not ended by then and was stopped"));
+                }
+            }
+            Err(error) => text.push_str(&format!("\n{error:#}")),
         }
         println!("{text}");
         End { name, passed, time }
     }
 }
 
-fn said(output: &Output) -> String {
-    let text = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
-    format!("\n{}\n{}", text[0].trim(), text[1].trim())
+/// How a command has ended, if it did within `limit`, and what it wrote. Otherwise it is killed, and its emulators die
+/// with it.
+fn ended(command: &mut Command, limit: Duration) -> Result<(Option<ExitStatus>, String)> {
+    // A pipe would be full some time.
+    let mut file = tempfile::tempfile()?;
+    let mut child = command.stdout(file.try_clone()?).stderr(file.try_clone()?).spawn()?;
+    let in_time = ended_within(limit, &mut child)?;
+    if !in_time {
+        child.kill()?;
+    }
+    let status = child.wait()?;
+    let mut said = Vec::new();
+    file.rewind()?;
+    file.read_to_end(&mut said)?;
+    Ok((in_time.then_some(status), String::from_utf8_lossy(&said).into_owned()))
 }
 
 /// Builds the programs; cargo says on the terminal what it does.
@@ -209,5 +265,40 @@ mod tests {
         assert!(program(&line.replace("true", "false")).is_none(), "no tests in it");
         assert!(program(&line.replace("\"/r/target/debug/deps/boot-0\"", "null")).is_none());
         assert!(program("cargo says something else").is_none());
+    }
+
+    #[test]
+    fn a_printed_name_can_be_given_back() {
+        let program =
+            Program { name: "windows".into(), file: PathBuf::new(), directory: PathBuf::new() };
+        let by = |filter| Selection { filter: Some(filter), ..Selection::default() };
+        let chosen = |filter, test| by(filter).chooses(&program.whole_name(test));
+        assert!(chosen("windows::call", "call"));
+        assert!(chosen("windows", "call") && chosen("call", "call"));
+        assert!(chosen("call", "open_call") && !chosen("windows::call", "open_call"));
+        assert!(!chosen("boot", "call"));
+    }
+
+    #[test]
+    fn nothing_chosen_is_told_and_where_there_would_be_something() {
+        let mut selection = Selection { filter: Some("xyz"), ..Selection::default() };
+        assert_eq!(selection.says_nothing_is_chosen(0), "no test's name contains \"xyz\"");
+        assert!(selection.says_nothing_is_chosen(2).ends_with("some do: --campaign"));
+        selection.ignored = true;
+        assert!(selection.says_nothing_is_chosen(2).ends_with("leave --campaign out"));
+    }
+
+    #[test]
+    fn a_test_that_hangs_is_stopped_and_what_it_said_is_kept() {
+        let run = |script: &str, limit| {
+            ended(Command::new("sh").args(["-c", script]), limit).expect("a shell")
+        };
+        let (status, said) =
+            run("echo out; echo err >&2; exec sleep 60", Duration::from_millis(500));
+        assert_eq!((status, said.as_str()), (None, "out\nerr\n"));
+        // More than a pipe holds.
+        let (status, said) = run("seq 100000; exit 3", Duration::from_secs(60));
+        assert_eq!(status.and_then(|status| status.code()), Some(3));
+        assert!(said.ends_with("\n100000\n"));
     }
 }

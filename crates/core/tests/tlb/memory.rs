@@ -172,7 +172,9 @@ impl Memory {
         } else {
             // Others store to that one already.
             let other = self.present(owner?, address).filter(|present| *present != frame);
-            other.map(|other| format!("reaches frame {frame} at {address:#x}, where {other} is by now"))
+            other.map(|other| {
+                format!("reaches frame {frame} at {address:#x}, where {other} is by now")
+            })
         }
     }
 

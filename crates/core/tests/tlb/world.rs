@@ -330,7 +330,7 @@ impl World {
         }
         if loaded {
             self.memory().map(space, 0);
-            self.look().expect("nothing is free yet");
+            self.look().expect("nothing wrong before the end");
         }
         let mut memory = self.memory.borrow_mut();
         let frames = memory.pages(space);

@@ -52,6 +52,29 @@ pub struct Settings {
     pub broken: Option<Break>,
 }
 
+impl Settings {
+    /// All that the CPU has, isolation, a page that may be taken out, and nothing else.
+    pub const PCID: Settings = Settings {
+        pcid: true,
+        invpcid: true,
+        isolated: true,
+        items: item::PAGE,
+        lock: false,
+        late: false,
+        spaces: 2,
+        reuse: false,
+        broken: None,
+    };
+    /// The user half is flushed on the way out.
+    pub const WITHOUT_INVPCID: Settings = Settings { invpcid: false, ..Settings::PCID };
+    /// Every write of CR3 flushes.
+    pub const WITHOUT_PCID: Settings = Settings { pcid: false, ..Settings::WITHOUT_INVPCID };
+    /// One root for all.
+    pub const WITHOUT_ISOLATION: Settings = Settings { isolated: false, ..Settings::PCID };
+    /// Neither isolation nor PCID.
+    pub const PLAIN: Settings = Settings { isolated: false, ..Settings::WITHOUT_PCID };
+}
+
 /// A mistake in the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Break {

@@ -71,7 +71,9 @@ impl Machine for Protocol {
                 return Some(format!("CPU {number} reaches {}, which is free", item::name(stale)));
             }
             let two = cpu.usable(&self.0) & item::PAGE != 0 && state.mapped & item::AGAIN != 0;
-            two.then(|| format!("CPU {number} reaches the page, which others have a second frame for"))
+            two.then(|| {
+                format!("CPU {number} reaches the page, which others have a second frame for")
+            })
         })
     }
 

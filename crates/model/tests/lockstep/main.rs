@@ -15,23 +15,17 @@ use ringwall_model::protocol::{At, Break, Protocol, Settings, State, Step, item}
 
 use real::Real;
 
-const PCID: Settings = Settings {
-    pcid: true,
-    invpcid: true,
-    isolated: true,
-    items: item::PAGE | item::AGAIN | item::TABLE | item::OPEN,
-    lock: false,
-    late: false,
-    spaces: 3,
-    reuse: false,
-    broken: None,
-};
-const WITHOUT_INVPCID: Settings = Settings { invpcid: false, ..PCID };
-const WITHOUT_PCID: Settings = Settings { pcid: false, ..WITHOUT_INVPCID };
 const SHUT: u8 = item::PAGE | item::AGAIN | item::TABLE;
-const WITHOUT_ISOLATION: Settings = Settings { isolated: false, items: SHUT, ..PCID };
-const PLAIN: Settings = Settings { isolated: false, items: SHUT, ..WITHOUT_PCID };
+const PCID: Settings = with(SHUT | item::OPEN, Settings::PCID);
+const WITHOUT_INVPCID: Settings = with(SHUT | item::OPEN, Settings::WITHOUT_INVPCID);
+const WITHOUT_PCID: Settings = with(SHUT | item::OPEN, Settings::WITHOUT_PCID);
+const WITHOUT_ISOLATION: Settings = with(SHUT, Settings::WITHOUT_ISOLATION);
+const PLAIN: Settings = with(SHUT, Settings::PLAIN);
 const SHARED: Settings = Settings { items: item::SHARED | item::PAGE, ..PCID };
+
+const fn with(items: u8, settings: Settings) -> Settings {
+    Settings { items, spaces: 3, ..settings }
+}
 
 /// Both, and the steps that led here.
 struct Pair {

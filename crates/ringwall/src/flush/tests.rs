@@ -9,7 +9,7 @@ mod trapped;
 use super::*;
 use crate::Frames;
 use crate::entry::{Text, Variant};
-use crate::host::Memory;
+use crate::host::{Memory, setup};
 use crate::{Isolation, Setup, switch_to};
 use ringwall_core::root::{NO_FLUSH, USER_PCID_BIT, USER_ROOT_BIT};
 use ringwall_core::tlb::Features;
@@ -24,23 +24,21 @@ const PAGE_GLOBAL: u64 = 1 << 7;
 const USER: u64 = USER_ROOT_BIT | USER_PCID_BIT;
 
 fn spaces<const N: usize>(features: Features, memory: &mut Memory) -> [AddressSpace; N] {
-    let setup = Setup {
-        kernel_root: memory.allocate_pair().expect("memory"),
-        region: 0xffff_ffff_c000_0000..=0xffff_ffff_fffe_ffff,
-        random: 0,
-        isolate: features.isolated,
-        switchable: true,
-        pcid: features.pcid,
-        invpcid: features.invpcid,
-        hardening: ringwall_core::Hardening::NONE,
-        fsgsbase: false,
-        sysret_keeps_ss: false,
-        user_vectors: &[],
-        private_slot: ringwall_core::private::DEFAULT_SLOT,
-    };
+    let Features { pcid, invpcid, isolated: isolate } = features;
+    let root = memory.allocate_pair().expect("memory");
+    let setup = Setup { isolate, pcid, invpcid, ..setup(root) };
     // SAFETY: no CPU runs on these tables.
     let isolation = unsafe { Isolation::new(&setup, memory) }.expect("entry area");
     core::array::from_fn(|_| AddressSpace::new(&isolation, memory).expect("memory"))
+}
+
+/// A space that this CPU has run in ring 3, and would again without a flush.
+fn running(features: Features, memory: &mut Memory) -> (AddressSpace, Trapped) {
+    let [space] = spaces(features, memory);
+    let mut cpu = Trapped::new(0, features);
+    cpu.switch(&space);
+    cpu.leave(true);
+    (space, cpu)
 }
 
 fn root(space: &AddressSpace) -> u64 {
@@ -136,10 +134,7 @@ fn a_page_goes_from_both_halves() {
     let mut memory = Memory::new();
     let page = 0x40_0000;
     for features in [INVPCID, PCID] {
-        let [space] = spaces(features, &mut memory);
-        let mut cpu = Trapped::new(0, features);
-        cpu.switch(&space);
-        cpu.leave(true);
+        let (space, mut cpu) = running(features, &mut memory);
         let both = [
             Instruction::Invlpg(page),
             Instruction::Invpcid { kind: 0, pcid: 0x802, address: page },
@@ -171,10 +166,7 @@ fn a_mark_waits_for_its_own_space() {
 #[test]
 fn a_table_and_all_else_go_by_the_mark() {
     let mut memory = Memory::new();
-    let [space] = spaces(INVPCID, &mut memory);
-    let mut cpu = Trapped::new(0, INVPCID);
-    cpu.switch(&space);
-    cpu.leave(true);
+    let (space, mut cpu) = running(INVPCID, &mut memory);
     let mut table = Pages::NONE;
     table.add_table(0x20_0000);
     assert_eq!(cpu.retire(&space, table), [Instruction::Invlpg(0x20_0000)]);
@@ -190,10 +182,7 @@ fn a_table_and_all_else_go_by_the_mark() {
 #[test]
 fn an_open_exit_leaves_the_mark_alone() {
     let mut memory = Memory::new();
-    let [space] = spaces(PCID, &mut memory);
-    let mut cpu = Trapped::new(0, PCID);
-    cpu.switch(&space);
-    cpu.leave(true);
+    let (space, mut cpu) = running(PCID, &mut memory);
     cpu.retire(&space, pages(&[0x1000]));
     for by_sysret in [true, false] {
         let text = Text::new(Variant::Open);

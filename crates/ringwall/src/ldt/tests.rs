@@ -1,26 +1,13 @@
 //! What an LDT's process sees of the stack pages, read back from the tables.
 
 use super::*;
-use crate::host::Memory;
-use crate::{Isolation, Setup};
+use crate::Isolation;
+use crate::host::{Memory, setup};
 use private::{DEFAULT_SLOT, GROUP_CPUS, LEAF, espfix_page};
 use x86_64::structures::paging::FrameAllocator;
 
 fn space(memory: &mut Memory) -> (Isolation, AddressSpace) {
-    let setup = Setup {
-        kernel_root: memory.allocate_pair().expect("memory"),
-        region: 0xffff_ffff_c000_0000..=0xffff_ffff_fffe_ffff,
-        random: 0,
-        isolate: true,
-        switchable: true,
-        pcid: false,
-        invpcid: false,
-        hardening: ringwall_core::Hardening::NONE,
-        fsgsbase: false,
-        sysret_keeps_ss: false,
-        user_vectors: &[],
-        private_slot: DEFAULT_SLOT,
-    };
+    let setup = setup(memory.allocate_pair().expect("memory"));
     // SAFETY: no CPU runs on these tables.
     let isolation = unsafe { Isolation::new(&setup, memory) }.expect("entry area");
     let space = AddressSpace::new(&isolation, memory).expect("memory");

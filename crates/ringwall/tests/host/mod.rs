@@ -1,6 +1,7 @@
-//! A host's memory as a kernel's frames, for tests of the tables that the library makes.
+//! A host's memory as a kernel's frames, and a setup, for tests of the tables that the library makes.
 
-use ringwall::Frames;
+use ringwall::core::{Hardening, private};
+use ringwall::{Frames, Setup};
 use std::alloc::{Layout, alloc_zeroed};
 use std::ptr::NonNull;
 use x86_64::PhysAddr;
@@ -8,6 +9,24 @@ use x86_64::structures::paging::{FrameAllocator, PhysFrame, Size4KiB};
 
 /// Room for the pages of 512 CPUs. The host gives what is touched.
 const BYTES: usize = 16 << 20;
+
+/// Isolated, without PCID, without any measure: what most tests set up, and the others change something of.
+pub fn setup(kernel_root: PhysFrame) -> Setup<'static> {
+    Setup {
+        kernel_root,
+        region: 0xffff_ffff_c000_0000..=0xffff_ffff_fffe_ffff,
+        random: 0,
+        isolate: true,
+        switchable: true,
+        pcid: false,
+        invpcid: false,
+        hardening: Hardening::NONE,
+        fsgsbase: false,
+        sysret_keeps_ss: false,
+        user_vectors: &[],
+        private_slot: private::DEFAULT_SLOT,
+    }
+}
 
 /// Physical memory from 0 on; frames in a row, never used again.
 pub struct Memory {

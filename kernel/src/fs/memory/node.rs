@@ -4,6 +4,7 @@ use super::{Memory, attributes::Attributes, directory::Directory, regular::Regul
 use crate::errno::{Errno, Result};
 use crate::fs::hold::Holds;
 use crate::fs::inode::{Change, Entry, Inode, Kind, Metadata, New, Statistics};
+use crate::fs::seal::Seals;
 use crate::fs::{Operations, device, pipe::Pipe};
 use crate::mm::Page;
 use crate::sync::Mutex;
@@ -277,6 +278,10 @@ impl Inode for Node {
 
     fn holds(&self) -> Option<&Holds> {
         self.regular().map(|regular| &regular.holds)
+    }
+
+    fn sealing(&self) -> Option<&Seals> {
+        self.regular().map(|regular| &regular.seals)
     }
 
     fn seals(&self, add: Option<u32>) -> Result<u32> {

@@ -12,7 +12,7 @@ use crate::mm::{Page, frame};
 use alloc::{collections::BTreeMap, vec::Vec};
 
 /// Slots of one chunk.
-const CHUNK: u64 = 64;
+pub const CHUNK: u64 = 64;
 
 /// One frame in so many is left for everything else: programs, page tables, stacks, the heap. A
 /// program that fills a file then gets an error rather than its end.
@@ -70,8 +70,8 @@ impl Pages {
         Ok(place.get_or_insert(page))
     }
 
-    /// Takes out the pages from `first` to before `end`.
-    pub fn take(&mut self, first: u64, end: u64) -> Pages {
+    /// Takes out the pages from `first` to before `end` that are `wanted`.
+    pub fn take(&mut self, first: u64, end: u64, wanted: impl Fn(&Page) -> bool) -> Pages {
         let mut taken = Pages::new();
         let mut number = first / CHUNK;
         while let Some((&at, _)) = self.chunks.range(number..).next()
@@ -82,16 +82,19 @@ impl Pages {
             let base = at * CHUNK;
             let inside = |slot: usize| (first..end).contains(&(base + slot as u64));
             let mut rest = Vec::new();
-            if !inside(0) || !inside(chunk.len() - 1) {
-                rest.resize_with(chunk.len(), || None);
-                for (slot, page) in chunk.iter_mut().enumerate().filter(|(slot, _)| !inside(*slot))
-                {
-                    rest[slot] = page.take();
+            let length = chunk.len();
+            for (slot, place) in chunk.iter_mut().enumerate() {
+                let Some(page) = place.take_if(|page| !inside(slot) || !wanted(page)) else {
+                    continue;
+                };
+                if rest.is_empty() {
+                    rest.resize_with(length, || None);
                 }
+                rest[slot] = Some(page);
             }
             taken.count += chunk.iter().flatten().count() as u64;
             taken.chunks.insert(at, chunk);
-            if rest.iter().any(Option::is_some) {
+            if !rest.is_empty() {
                 self.chunks.insert(at, rest);
             }
         }

@@ -9,12 +9,14 @@ use super::pages::{self, Pages};
 use crate::errno::{Errno, Result};
 use crate::fs::hold::Holds;
 use crate::fs::inode::{Inode, Kind};
+use crate::fs::seal::Seals;
 use crate::fs::transfer::{Sink, Source};
 use crate::fs::turn::Turn;
 use crate::fs::{File, Operations};
 use crate::mm::Page;
 use crate::sync::Mutex;
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use core::ops::Range;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use linux_raw_sys::general as abi;
 
 const PAGE: u64 = 4096;
@@ -31,7 +33,8 @@ pub struct Regular {
     pages: Mutex<Pages>,
     /// Writers and truncations, one at a time.
     writing: Turn,
-    seals: AtomicU32,
+    /// What may not be done to it any more.
+    pub(super) seals: Seals,
     /// Whether a program ever had one of its pages.
     mapped: AtomicBool,
     /// Who writes or executes it.
@@ -50,7 +53,7 @@ impl Regular {
             size: AtomicU64::new(0),
             pages: Mutex::new(Pages::new()),
             writing: Turn::new(),
-            seals: AtomicU32::new(seals),
+            seals: Seals::new(seals),
             holds: Holds::default(),
             mapped: AtomicBool::new(false),
         }
@@ -121,7 +124,7 @@ impl Regular {
             return Err(Errno::EFBIG);
         }
         left = left.min(LARGEST - offset);
-        let seals = self.seals.load(Ordering::Acquire);
+        let seals = self.seals.now();
         if seals & (abi::F_SEAL_WRITE | abi::F_SEAL_FUTURE_WRITE) != 0 {
             return Err(Errno::EPERM);
         }
@@ -219,7 +222,7 @@ impl Regular {
         }
         let _turn = self.writing.take()?;
         let old = self.size();
-        let seals = self.seals.load(Ordering::Acquire);
+        let seals = self.seals.now();
         if size < old && seals & abi::F_SEAL_SHRINK != 0
             || size > old && seals & abi::F_SEAL_GROW != 0
         {
@@ -253,17 +256,51 @@ impl Regular {
         if !end.is_multiple_of(PAGE) && end != u64::MAX {
             zero(last * PAGE, end);
         }
-        let mut pages = self.pages.lock();
-        let gone = pages.take(first, last);
-        drop(pages);
+        if end == u64::MAX {
+            self.cut(node, first);
+        } else {
+            self.give_back(node, first..last);
+        }
+    }
+
+    /// Lets go of all pages from `first` on, which lie past the end, so that nobody gets one anew.
+    fn cut(&self, node: &Node, first: u64) {
+        let gone = self.pages.lock().take(first, u64::MAX, |_| true);
         node.memory.discharge(gone.count());
         if self.mapped.load(Ordering::Relaxed) {
-            // Private copies stay where only a hole is made, as on Linux.
-            let copies = end == u64::MAX;
-            let is_gone = |index, physical| {
-                copies || gone.get(index).is_some_and(|page| page.address() == physical)
+            // Private copies go, too, as on Linux.
+            crate::mm::forget_pages(node.identity(), first..u64::MAX, &|_, _| true);
+        }
+    }
+
+    /// Makes holes of whole pages `range`. Programs may map them at any time, and all see one frame at any time: the
+    /// mappings go before the pages, and a page that somebody has again by then is filled with zeros where it is.
+    fn give_back(&self, node: &Node, range: Range<u64>) {
+        if self.mapped.load(Ordering::Relaxed) {
+            // Private copies stay, as on Linux.
+            let is_ours = |index, physical| {
+                self.pages.lock().get(index).is_some_and(|page| page.address() == physical)
             };
-            crate::mm::forget_pages(node.identity(), first..last, &is_gone);
+            crate::mm::forget_pages(node.identity(), range.clone(), &is_ours);
+        }
+        // Not all of them under one lock: to fill with zeros takes long.
+        let mut first = range.start;
+        loop {
+            let mut pages = self.pages.lock();
+            let Some(next) = pages.next_page(first).filter(|next| range.contains(next)) else {
+                break;
+            };
+            first = range.end.min(next + pages::CHUNK);
+            let gone = pages.take(next, first, |page| {
+                // With the pages locked, nobody gets another handle.
+                let only = page.is_only();
+                if !only {
+                    page.clear(0..PAGE as usize);
+                }
+                only
+            });
+            drop(pages);
+            node.memory.discharge(gone.count());
         }
     }
 
@@ -275,7 +312,7 @@ impl Regular {
         let end = offset.checked_add(length).filter(|&end| end <= LARGEST).ok_or(Errno::EFBIG)?;
         let _turn = self.writing.take()?;
         let size = self.size();
-        let seals = self.seals.load(Ordering::Acquire);
+        let seals = self.seals.now();
         if mode == abi::FALLOC_FL_PUNCH_HOLE | abi::FALLOC_FL_KEEP_SIZE {
             if seals & (abi::F_SEAL_WRITE | abi::F_SEAL_FUTURE_WRITE) != 0 {
                 return Err(Errno::EPERM);
@@ -327,9 +364,9 @@ impl Regular {
     /// See [`Inode::seals`].
     ///
     /// # Errors
-    /// `EINVAL`, `EPERM`.
+    /// `EINVAL`, `EPERM`, `EBUSY` for F_SEAL_WRITE while a mapping may write.
     pub fn seals(&self, add: Option<u32>) -> Result<u32> {
-        let now = self.seals.load(Ordering::Acquire);
+        let now = self.seals.now();
         let Some(add) = add else {
             return if now == NOT_SEALABLE { Err(Errno::EINVAL) } else { Ok(now) };
         };
@@ -341,11 +378,9 @@ impl Regular {
         if add & !all != 0 || now == NOT_SEALABLE {
             return Err(Errno::EINVAL);
         }
-        if now & abi::F_SEAL_SEAL != 0 {
-            return Err(Errno::EPERM);
-        }
+        // Whoever writes has looked at the seals before.
         let _turn = self.writing.take()?;
-        Ok(self.seals.fetch_or(add, Ordering::AcqRel) | add)
+        self.seals.add(add)
     }
 }
 

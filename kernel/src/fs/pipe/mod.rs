@@ -2,7 +2,8 @@
 //!
 //! Invariant: bytes leave the ring only after they reached the reader, and count as written only
 //! after they came from the writer; so a copy that faults changes nothing. A write of at most
-//! `PIPE_BUF` bytes goes in whole.
+//! `PIPE_BUF` bytes goes in whole, and is counted once, when all of it is there: a reader on another
+//! CPU never finds a part of it.
 
 mod named;
 mod ring;
@@ -28,6 +29,12 @@ const SLOTS: usize = 16;
 /// Largest capacity that can be asked for, in pages (fs.pipe-max-size).
 const MOST_SLOTS: usize = 256;
 
+/// In [`Pipe::activity`]: somebody has asked for the queues. By edges, a write is an event even where nobody has read what
+/// was there before, so all writes wake from then on; others need the first alone.
+const POLLED: u32 = 1;
+/// In [`Pipe::activity`]: one more read or write.
+const ONCE_MORE: u32 = 2;
+
 /// A pipe.
 pub struct Pipe {
     state: Mutex<State>,
@@ -35,6 +42,7 @@ pub struct Pipe {
     writing: Turn,
     readable: WaitQueue,
     writable: WaitQueue,
+    /// [`POLLED`], and how often bytes came or went, in steps of [`ONCE_MORE`].
     activity: AtomicU32,
     number: u64,
     created: u64,
@@ -126,7 +134,7 @@ impl Pipe {
             done += length;
         };
         if wake {
-            self.activity.fetch_add(1, Ordering::Relaxed);
+            self.activity.fetch_add(ONCE_MORE, Ordering::Relaxed);
             self.writable.wake_all();
         }
         Ok((done, stop))
@@ -151,11 +159,11 @@ impl Pipe {
                 if free == 0 || whole && done == 0 && free < source.remaining() {
                     break Stop::Wait;
                 }
-                state.ring.back(source.remaining())
+                state.ring.back(0, source.remaining())
             };
-            let Some((start, length)) = back else {
+            let Some((start, mut length)) = back else {
                 match Page::zeroed() {
-                    Ok(page) => self.state.lock().ring.supply(page),
+                    Ok(page) => self.state.lock().ring.supply(0, page),
                     Err(error) => break Stop::Fault(error),
                 }
                 continue;
@@ -166,18 +174,45 @@ impl Pipe {
             if let Err(error) = source.take(bytes) {
                 break Stop::Fault(error);
             }
+            if whole && source.remaining() > 0 {
+                match self.fill_next_page(length, source) {
+                    Ok(more) => length += more,
+                    Err(error) => break Stop::Fault(error),
+                }
+            }
             let mut state = self.state.lock();
             wake |= state.ring.available() == 0;
             state.ring.produce(length);
             done += length;
         };
+        let mut polled = false;
         if done > 0 {
-            self.activity.fetch_add(1, Ordering::Relaxed);
+            polled = self.activity.fetch_add(ONCE_MORE, Ordering::SeqCst) & POLLED != 0;
         }
-        if wake {
+        if wake || polled {
             self.readable.wake_all();
         }
         Ok((done, stop))
+    }
+
+    /// Copies the rest of a write of at most `PIPE_BUF` bytes, `before` of which are in the ring's page before. The turn
+    /// to write is the caller's, and there is room. Readers see none of it before the caller counts it.
+    #[cold]
+    fn fill_next_page(&self, before: usize, source: &mut Source<'_>) -> Result<usize> {
+        let (start, length) = loop {
+            let back = self.state.lock().ring.back(before, source.remaining());
+            match back {
+                Some(room) => break room,
+                None => {
+                    let page = Page::zeroed()?;
+                    self.state.lock().ring.supply(before, page);
+                }
+            }
+        };
+        // SAFETY: as in `try_write`; the ring does not start anew while the turn to write is taken, so the room stays
+        // where it was found.
+        source.take(unsafe { core::slice::from_raw_parts_mut(start, length) })?;
+        Ok(length)
     }
 
     fn capacity(&self) -> usize {
@@ -289,11 +324,12 @@ impl Operations for Pipe {
 
     fn queues(&self, file: &File) -> [Option<&WaitQueue>; 2] {
         let (read, write) = file.modes();
+        self.activity.fetch_or(POLLED, Ordering::SeqCst);
         [read.then_some(&self.readable), write.then_some(&self.writable)]
     }
 
     fn activity(&self) -> u32 {
-        self.activity.load(Ordering::Relaxed)
+        self.activity.load(Ordering::Relaxed) & !POLLED
     }
 
     fn control(&self, _file: &File, request: u32, argument: u64) -> Result<usize> {

@@ -83,19 +83,20 @@ impl Ring {
         }
     }
 
-    /// Room behind the last byte, at most `most`, as far as it lies in one page. `None` if the
+    /// Room `beyond` bytes behind the last one, at most `most`, as far as it lies in one page. `None` if the
     /// page is missing: see [`Ring::supply`].
     #[inline]
-    pub fn back(&self, most: usize) -> Option<(*mut u8, usize)> {
-        let within = self.tail % PAGE;
-        let length = most.min(self.free()).min(PAGE - within);
-        let page = self.slots[self.slot(self.tail)].as_ref()?;
+    pub fn back(&self, beyond: usize, most: usize) -> Option<(*mut u8, usize)> {
+        let position = self.tail + beyond;
+        let within = position % PAGE;
+        let length = most.min(self.free() - beyond).min(PAGE - within);
+        let page = self.slots[self.slot(position)].as_ref()?;
         Some((page.as_ptr().wrapping_add(within), length))
     }
 
     /// Gives the page that [`Ring::back`] misses.
-    pub fn supply(&mut self, page: Page) {
-        let slot = self.slot(self.tail);
+    pub fn supply(&mut self, beyond: usize, page: Page) {
+        let slot = self.slot(self.tail + beyond);
         self.slots[slot].get_or_insert(page);
     }
 

@@ -27,6 +27,8 @@ pub struct Terminal {
     /// Woken when output goes on after ^S.
     restarted: WaitQueue,
     reading: Turn,
+    /// Lines of several writers do not mix.
+    writing: Turn,
     /// Session that it controls, 0 for none.
     session: AtomicU32,
     /// Process group in the foreground.
@@ -43,6 +45,7 @@ pub static TERMINAL: Lazy<Arc<Terminal>> = Lazy::new(|| {
         readable: WaitQueue::new(),
         restarted: WaitQueue::new(),
         reading: Turn::new(),
+        writing: Turn::new(),
         session: AtomicU32::new(0),
         foreground: AtomicU32::new(0),
         window: AtomicU64::new(0),
@@ -275,6 +278,11 @@ impl Operations for Terminal {
         if stops {
             self.check_foreground(abi::SIGTTOU)?;
         }
+        let _turn = if file.nonblocking() {
+            self.writing.try_take().ok_or(Errno::EAGAIN)?
+        } else {
+            self.writing.take()?
+        };
         let mut done = 0;
         let mut chunk = [0; CHUNK];
         while source.remaining() > 0 {

@@ -3,22 +3,13 @@
 use super::arguments::file;
 use crate::errno::{Errno, Result};
 use crate::fs::File;
+use crate::fs::segments::{Segment, Segments};
 use crate::fs::transfer::{MOST_BYTES, Sink, Source, check_range};
 use crate::user;
 use alloc::vec::Vec;
 use linux_raw_sys::general as abi;
 use ringwall::Frame;
-use zerocopy::{FromBytes, FromZeros, IntoBytes};
-
-/// struct iovec.
-#[derive(Clone, Copy, FromBytes, IntoBytes)]
-#[repr(C)]
-pub struct Segment {
-    /// First byte.
-    pub address: u64,
-    /// Bytes.
-    pub length: u64,
-}
+use zerocopy::{FromZeros, IntoBytes};
 
 /// Most segments of a call (UIO_MAXIOV).
 const MOST: usize = 1024;
@@ -59,62 +50,42 @@ pub fn segments(address: u64, count: u64) -> Result<Vec<Segment>> {
     Ok(list)
 }
 
-/// Moves segment after segment until one is not filled.
-fn each(
-    segments: &[Segment],
-    mut one: impl FnMut(&Segment, usize) -> Result<Option<usize>>,
-) -> Result<usize> {
-    let mut done = 0;
-    for segment in segments {
-        if segment.length == 0 {
-            continue;
-        }
-        match one(segment, done) {
-            Ok(Some(moved)) => {
-                done += moved;
-                if moved < segment.length as usize {
-                    break;
-                }
-            }
-            Ok(None) => break,
-            Err(error) if done == 0 => return Err(error),
-            Err(_) => break,
-        }
-    }
-    Ok(done)
+fn total(segments: &[Segment]) -> usize {
+    segments.iter().map(|segment| segment.length as usize).sum()
 }
 
+/// One read of the file, however many segments: nobody reads a part of it in between.
 fn read(file: &File, segments: &[Segment], at: Option<u64>) -> Result<usize> {
+    let total = total(segments);
     if !file.modes().0 {
         return Err(Errno::EBADF);
     }
-    let stream = !file.seekable();
-    each(segments, |segment, done| {
-        // One read never waits after it has got something.
-        if stream && done > 0 && file.poll() & abi::POLLIN == 0 {
-            return Ok(None);
-        }
-        let mut sink = Sink::User(segment.address, segment.length as usize);
-        match at {
-            Some(at) => file.read_at(at.saturating_add(done as u64), &mut sink),
-            None => file.read(&mut sink),
-        }
-        .map(Some)
-    })
+    if total == 0 {
+        return Ok(0);
+    }
+    let mut segments = Segments::new(segments);
+    let mut sink = Sink::Segments(&mut segments, total);
+    match at {
+        Some(at) => file.read_at(at, &mut sink),
+        None => file.read(&mut sink),
+    }
 }
 
+/// One write of the file, as [`read`] is one read.
 fn write(file: &File, segments: &[Segment], at: Option<u64>) -> Result<usize> {
+    let total = total(segments);
     if !file.modes().1 {
         return Err(Errno::EBADF);
     }
-    each(segments, |segment, done| {
-        let mut source = Source::User(segment.address, segment.length as usize);
-        match at {
-            Some(at) => file.write_at(at.saturating_add(done as u64), &mut source),
-            None => file.write(&mut source),
-        }
-        .map(Some)
-    })
+    if total == 0 {
+        return Ok(0);
+    }
+    let mut segments = Segments::new(segments);
+    let mut source = Source::Segments(&mut segments, total);
+    match at {
+        Some(at) => file.write_at(at, &mut source),
+        None => file.write(&mut source),
+    }
 }
 
 fn offset(frame: &Frame) -> Result<u64> {

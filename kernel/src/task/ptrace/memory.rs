@@ -2,7 +2,7 @@
 //! program's own rights are.
 
 use crate::errno::{Errno, Result};
-use crate::mm::{Access, Mm, PAGE};
+use crate::mm::{Mm, PAGE};
 
 /// Reads a word, whatever the program may do with it.
 ///
@@ -13,7 +13,7 @@ pub(super) fn peek(mm: &Mm, address: u64) -> Result<u64> {
     let mut done = 0;
     while done < word.len() {
         let at = address.wrapping_add(done as u64);
-        let page = mm.page_for_other(at, Access::Read, true).map_err(|_| Errno::EIO)?;
+        let page = mm.page_for_other(at, true).map_err(|_| Errno::EIO)?;
         let offset = (at % PAGE) as usize;
         let part = (PAGE as usize - offset).min(word.len() - done);
         page.read(offset, &mut word[done..done + part]);
@@ -31,10 +31,8 @@ pub(super) fn poke(mm: &Mm, address: u64, value: u64) -> Result<()> {
     let mut done = 0;
     while done < word.len() {
         let at = address.wrapping_add(done as u64);
-        let page = mm.page_for_other(at, Access::Write, true).map_err(|_| Errno::EIO)?;
-        let offset = (at % PAGE) as usize;
-        let part = (PAGE as usize - offset).min(word.len() - done);
-        page.write(offset, &word[done..done + part]);
+        let part = ((PAGE - at % PAGE) as usize).min(word.len() - done);
+        mm.write_for_other(at, &word[done..done + part], true).map_err(|_| Errno::EIO)?;
         done += part;
     }
     Ok(())
@@ -46,7 +44,7 @@ pub(super) fn read_code(mm: &Mm, address: u64) -> ([u8; 15], usize) {
     let mut done = 0;
     while done < code.len() {
         let at = address.wrapping_add(done as u64);
-        let Ok(page) = mm.page_for_other(at, Access::Read, true) else { break };
+        let Ok(page) = mm.page_for_other(at, true) else { break };
         let offset = (at % PAGE) as usize;
         let part = (PAGE as usize - offset).min(code.len() - done);
         page.read(offset, &mut code[done..done + part]);
