@@ -121,7 +121,7 @@ static void end_child(pid_t pid, pid_t tracee)
 {
     kill(pid, SIGKILL);
     /* A process does not end before its tracees' ends were told. */
-    for (long status = 0x7f; tracee && status >= 0 && WIFSTOPPED((int)status);)
+    for (long status = stopped_by(SIGSTOP); tracee && status >= 0 && WIFSTOPPED((int)status);)
         status = event_of(tracee);
     waitpid(pid, NULL, 0);
 }
