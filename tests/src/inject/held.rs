@@ -27,7 +27,8 @@ const REACH: Duration = Duration::from_millis(400);
 const HOLD: Duration = Duration::from_millis(2);
 /// How many things the other thread has to get done afterwards: each of its kinds.
 const TURNS: u64 = 4;
-/// How long it may take for that: more, on a busy host, than the ten seconds of its own that the kernel waits for.
+/// How long it may take for that, and how long a CPU may not go into the kernel: more, on a busy host, than the ten seconds
+/// of its own that the kernel waits for.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What came of [`Watch::hold_everywhere`].
@@ -84,7 +85,7 @@ impl Watch {
         let start = self.start;
         for turn in 0..FOLLOWED {
             let begins: &[u64] = if turn % 2 == 0 { &[start] } else { &gates };
-            let mut state = self.run_to(begins, "a way into the kernel");
+            let mut state = self.run_to_within(PATIENCE, begins, "a way into the kernel");
             for _ in 0..LONGEST {
                 if self.text.holds(state.rip) {
                     found.insert(state.rip);

@@ -241,8 +241,12 @@ impl Watch {
 
     /// Runs until the next instruction is at one of these addresses, which it may be already.
     fn run_to(&mut self, addresses: &[u64], what: &str) -> CpuState {
+        self.run_to_within(STRETCH, addresses, what)
+    }
+
+    fn run_to_within(&mut self, limit: Duration, addresses: &[u64], what: &str) -> CpuState {
         self.break_at(addresses);
-        if !self.run(STRETCH, what) {
+        if !self.run(limit, what) {
             let state = self.state();
             panic!("{}", self.lost(what, &state));
         }
