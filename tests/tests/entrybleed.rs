@@ -68,9 +68,10 @@ fn the_entry_text_of_linux_moves_with_its_image() {
         assert_eq!(base.motion, BaseMotion::Random, "{base:?}");
         base.bits_estimated
     };
-    // 512 places of 2 MiB, but for what the image itself takes.
+    // 512 places of 2 MiB, but for what the image itself takes. Three boots can say no less by chance than two bits, once
+    // in thousands of runs, and no more than one bit too many.
     let bits = random("kernel image");
-    assert!((5.0..12.0).contains(&bits), "{bits}");
+    assert!((2.0..10.5).contains(&bits), "{bits}");
 
     // Nothing else than two: the large page that holds the entry text, and the page of the CPU's TSS, which Linux shows
     // at its place in the direct map, because the entry code has a word of scratch space there.
