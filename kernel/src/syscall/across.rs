@@ -45,7 +45,7 @@ fn transfer(frame: &Frame, access: Access) -> Result<usize> {
     let mut own = Cursor::new(&own);
     let mut other = Cursor::new(&other);
     let mut done = 0;
-    let mut breath = Breath::new();
+    let mut breath = Breath::start();
     while let (Some((to, room)), Some((from, left))) = (own.next(), other.next()) {
         let in_page = PAGE - from % PAGE;
         let part = (room.min(left).min(in_page) as usize).min(AT_ONCE);

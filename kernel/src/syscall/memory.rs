@@ -248,7 +248,7 @@ fn mincore(frame: &mut Frame) -> Result<usize> {
     let memory = memory();
     let mut answers = [0; MINCORE_PART as usize];
     let mut done = 0;
-    let mut breath = task::Breath::new();
+    let mut breath = task::Breath::start();
     while done < pages {
         let part = &mut answers[..(pages - done).min(MINCORE_PART) as usize];
         memory.present(start + done * PAGE, part)?;

@@ -32,7 +32,7 @@ pub struct Breath {
 
 impl Breath {
     /// The first one is due after 256 KiB.
-    pub const fn new() -> Breath {
+    pub const fn start() -> Breath {
         Breath { left: COPIED }
     }
 

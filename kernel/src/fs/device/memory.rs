@@ -26,7 +26,7 @@ fn swallow(source: &mut Source<'_>) -> Result<usize> {
 
 fn zeros(sink: &mut Sink<'_>) -> Result<usize> {
     let mut done = 0;
-    let mut breath = Breath::new();
+    let mut breath = Breath::start();
     while sink.remaining() > 0 {
         let length = sink.remaining().min(ZEROS.len());
         match sink.put_some(&ZEROS[..length]) {

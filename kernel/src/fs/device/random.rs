@@ -13,7 +13,7 @@ impl Operations for Random {
     fn read(&self, _file: &File, _at: &mut u64, sink: &mut Sink<'_>) -> Result<usize> {
         let mut done = 0;
         let mut chunk = [0; 256];
-        let mut breath = Breath::new();
+        let mut breath = Breath::start();
         while sink.remaining() > 0 {
             let length = sink.remaining().min(chunk.len());
             random::fill(&mut chunk[..length]);

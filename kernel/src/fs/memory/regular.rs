@@ -75,7 +75,7 @@ impl Regular {
     /// `EFAULT` if nothing could be copied.
     pub fn read(&self, mut offset: u64, sink: &mut Sink<'_>) -> Result<usize> {
         let mut done = 0;
-        let mut breath = Breath::new();
+        let mut breath = Breath::start();
         while sink.remaining() > 0 {
             let left = self.size().saturating_sub(offset);
             let within = (offset % PAGE) as usize;
@@ -137,7 +137,7 @@ impl Regular {
         }
         let mut done = 0;
         let mut outcome = Ok(());
-        let mut breath = Breath::new();
+        let mut breath = Breath::start();
         while left > 0 {
             let within = (offset % PAGE) as usize;
             let length = left.min(PAGE - within as u64) as usize;
@@ -261,7 +261,7 @@ impl Regular {
             if wanted > crate::mm::frame::available() as u64 {
                 return Err(Errno::ENOSPC);
             }
-            let mut breath = Breath::new();
+            let mut breath = Breath::start();
             for index in offset / PAGE..end.div_ceil(PAGE) {
                 self.page_for(&node.memory, index, || Ok(()))?;
                 if breath.ends_after(PAGE as usize) {

@@ -111,7 +111,7 @@ impl Pipe {
         let _turn = self.reading.take()?;
         let mut done = 0;
         let mut wake = false;
-        let mut breath = Breath::new();
+        let mut breath = Breath::start();
         let stop = loop {
             if sink.remaining() == 0 {
                 break Stop::Done;
@@ -152,7 +152,7 @@ impl Pipe {
         let _turn = self.writing.take()?;
         let mut done = 0;
         let mut wake = false;
-        let mut breath = Breath::new();
+        let mut breath = Breath::start();
         let stop = loop {
             if source.remaining() == 0 {
                 break Stop::Done;

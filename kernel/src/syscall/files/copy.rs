@@ -27,7 +27,7 @@ fn pump(
     buffer.try_reserve_exact(CHUNK.min(count)).map_err(|_| Errno::ENOMEM)?;
     buffer.resize(CHUNK.min(count), 0);
     let mut done = 0;
-    let mut breath = Breath::new();
+    let mut breath = Breath::start();
     while done < count {
         let length = (count - done).min(CHUNK);
         let step =
