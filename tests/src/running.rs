@@ -15,8 +15,8 @@ use crate::patient;
 const CATCH_LIMIT: Duration = Duration::from_secs(20);
 
 /// The longest pause between looks for a scenario that waits for nothing else, and the most looks.
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
-const MOST_LOOKS: u32 = 200;
+const LONGEST_PAUSE: Duration = Duration::from_millis(60);
+const MOST_LOOKS: u32 = 2000;
 
 const PAGE: usize = 4096;
 
