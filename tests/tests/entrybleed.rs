@@ -59,7 +59,7 @@ fn the_entry_text_of_linux_moves_with_its_image() {
     let Some(kernel) = linux_or_skip() else {
         return;
     };
-    let audits = audits(&Boot::new().kernel(kernel).append("no_timer_check cryptomgr.notests"));
+    let audits = audits(&Boot::new().kernel(kernel).append("cryptomgr.notests"));
     let (boots, findings) = boots(&audits);
     show(&boots, &findings);
     let random = |name: &str| {
