@@ -140,9 +140,9 @@ int main(void)
 {
     check_quiet = true;
     setpgid(0, 0);
+    /* Among other storms each of a tracer's yields may take all of their turns: a round, seconds. */
     time_t end = time(NULL) + 15;
-    long rounds = 0;
-    do {
+    for (long rounds = 0; rounds <= 10 || time(NULL) < end;) {
         pid_t pid = fork();
         if (pid == 0) {
             setpgid(0, 0);
@@ -158,7 +158,6 @@ int main(void)
             rounds++;
         }
         random_bits += rounds;
-    } while (time(NULL) < end);
-    check_that("rounds", rounds > 10);
+    }
     return check_end("tracestorm");
 }

@@ -15,6 +15,7 @@
 //! - count instructions: a stop moves the moments at which host and guest meet, and the counts have to repeat;
 //! - are stepped by a gdb stub: it owns the stops, and `windows` looks at every instruction anyway;
 //! - run in Bochs: it has no monitor;
+//! - switch their isolation off, which is told, of course, or replace LDTs all the time ([`crate::Boot::replaces_ldts`]);
 //! - are broken on purpose, or leave their stacks unscrubbed, for a check that has to notice that by itself. [`crate::Boot::looked_at`] asks for
 //!   looks nevertheless.
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ringwall_tests::{Boot, Library, kernel_file};
 
-/// Each operation of `programs/bench.c`, with isolation on: what it took (`bench/runs/2026-11-23/again.txt`) and two
+/// Each operation of `programs/bench.c`, with isolation on: what it took (`bench/runs/2026-11-23/cost.txt`) and two
 /// or three in a hundred more, for another compiler's choices.
 const BOUNDS: [(&str, u64); 7] = [
     ("getppid", 78),

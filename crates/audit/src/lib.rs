@@ -11,7 +11,7 @@
 //! - `pair` finds the roots that belong together,
 //! - [`names`] says what the pages are, [`contents`] what stands in them, [`findings`] what is wrong with that,
 //! - [`expect`] holds what is seen against a file that declares what may be visible,
-//! - [`compare`] sets two audits side by side,
+//! - [`mod@compare`] sets two audits side by side,
 //! - [`boots`] says what of it moves with the kernel's random address from boot to boot.
 
 #![forbid(unsafe_code)]

@@ -8,6 +8,9 @@
 //! - a [`GuestMemory`]: the guest's RAM, readable from outside while the guest runs or is stopped,
 //! - a [`Stub`], if asked for: the gdb stub, for single steps.
 //!
+//! Guests that somebody else started are [`Attached`] to; a [`Core`] or a [`Raw`] image is read as a guest's memory; a
+//! [`Launched`] QEMU has its user's own arguments.
+//!
 //! A [`Bochs`] guest boots a PC's way, from a CD with GRUB, and is seen only by its serial port.
 //!
 //! [`Initramfs`] builds the newc archives that guests boot from, byte for byte the same each time.

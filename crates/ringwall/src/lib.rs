@@ -11,8 +11,10 @@
 //!    [`Cpu::activate`] for each CPU.
 //! 4. For each process: an [`AddressSpace`]. For each context switch: [`switch_to`].
 //! 5. To run a program: [`Frame::new_user`] and [`return_to_user`].
+//! 6. To take something out of a program's tables: [`AddressSpace::retire`], and each of [`Shootdown::targets`]
+//!    calls [`flush()`] before the frames are free.
 //!
-//! `examples/minimal` is a whole kernel made of just that.
+//! `examples/minimal` is a whole kernel made of the first five, `docs/integration.md` tells all.
 //!
 //! # Reading order
 //!

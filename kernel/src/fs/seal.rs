@@ -1,4 +1,4 @@
-//! Seals of a file in memory, and the mappings that one of them waits for: memfd_create(2), F_ADD_SEALS in fcntl(2).
+//! Seals of a file in memory, and the mappings that keep one of them off: memfd_create(2), F_ADD_SEALS in fcntl(2).
 //!
 //! Invariant: with F_SEAL_WRITE there is no shared mapping through which a program may write. Both are one word, so no
 //! mapping slips in while the seal is put on.

@@ -12,9 +12,9 @@
 //!
 //! - [`bases`] finds the secret places of a boot,
 //! - [`tracks`] what is visible, recognised from boot to boot,
-//! - [`agreement`] compares two series of addresses and says how many bits one gives away about the other.
+//! - [`mod@agreement`] compares two series of addresses and says how many bits one gives away about the other.
 //!
-//! Two boots tell little: see [`agreement`] for the limits. Three are a minimum, six are better.
+//! Two boots tell little: see [`mod@agreement`] for the limits. Three are a minimum, six are better.
 
 mod agreement;
 mod bases;

@@ -56,7 +56,7 @@ const SCRIPTS: [&str; 20] = [
 
 /// The page for an audit, and beside it for the one that it is compared with.
 ///
-/// Its size is bounded: at most [`fold::BUDGET`] regions are drawn one by one; more than that are put together by
+/// Its size is bounded: at most `fold::BUDGET` regions are drawn one by one; more than that are put together by
 /// neighbourhood, and the page says so.
 pub fn page(audit: &Audit, against: Option<&Audit>) -> String {
     let data = inert::json(&picture::picture(audit, against));
