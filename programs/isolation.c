@@ -9,6 +9,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -270,6 +271,83 @@ static void check_vfork(void)
     check_long("switches it for both", get(), SWITCHABLE | DISABLE | OWN);
 }
 
+/* ---- no memory for a change */
+
+enum { PROCESSES = 8600, MOST_MAPPINGS = 1000 };
+
+static struct {
+    char *start;
+    size_t length;
+} taken[MOST_MAPPINGS];
+
+/* A child in this memory that waits for ever, and needs no stack for that. */
+static pid_t pausing_child(void)
+{
+    long pid;
+    register long none asm("r10") = 0;
+    asm volatile("syscall\n test %%rax, %%rax\n jnz 2f\n 1: mov %4, %%eax\n syscall\n jmp 1b\n 2:"
+                 : "=a"(pid)
+                 : "a"((long)SYS_clone), "D"((long)(CLONE_VM | SIGCHLD)), "S"(0L), "i"(SYS_pause), "d"(0L), "r"(none)
+                 : "rcx", "r11", "r8", "memory");
+    return (pid_t)pid;
+}
+
+/* Takes all the memory there is, to the last page. Gives how many mappings that were. */
+static int take_all(void)
+{
+    int count = 0;
+    for (size_t length = (size_t)64 << 20; length >= 4096 && count < MOST_MAPPINGS;) {
+        char *start = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+        if (start == MAP_FAILED) {
+            length /= 2;
+            continue;
+        }
+        unsigned char last = 0;
+        mincore(start + length - 4096, 4096, &last);
+        taken[count].start = start;
+        taken[count++].length = length;
+        if (!(last & 1))
+            length /= 2;
+    }
+    return count;
+}
+
+/* What a write of `digit` gives when all memory is taken. */
+static long set_machine_without_memory(const char *digit)
+{
+    int file = open("/proc/sys/kernel/pti", O_WRONLY), count = take_all();
+    long done = result(write(file, digit, 1));
+    while (count--)
+        munmap(taken[count].start, taken[count].length);
+    close(file);
+    return done;
+}
+
+/* A change that there is no memory for changes nothing, one that would have changed nothing included. */
+static void check_without_memory(void)
+{
+    static pid_t children[PROCESSES];
+    for (int i = 0; i < PROCESSES; i++)
+        if ((children[i] = pausing_child()) < 0) {
+            check_long("a process", children[i], 1);
+            return;
+        }
+    for (int is_on = 1; is_on >= 0; is_on--) {
+        check_long("the machine as it is to be", set_machine(is_on ? "1" : "0"), 0);
+        for (int to = 1; to >= 0; to--) {
+            check_long("no memory to change it", set_machine_without_memory(to ? "1" : "0"), -ENOMEM);
+            check_long("the machine is as it was", machine(), is_on);
+            check_long("and this process", get(), SWITCHABLE | (is_on ? ENABLE : DISABLE));
+            check_long("and a program", after_exec("get"), SWITCHABLE | (is_on ? ENABLE : DISABLE));
+        }
+    }
+    check_long("the machine on", set_machine("1"), 0);
+    for (int i = 0; i < PROCESSES; i++)
+        kill(children[i], SIGKILL);
+    for (int i = 0; i < PROCESSES; i++)
+        waitpid(children[i], NULL, 0);
+}
+
 /* For a look from outside: ring 3 for ever, its isolation off, or on again. */
 static void show(const char *which)
 {
@@ -290,6 +368,10 @@ int main(int argc, char **argv)
     mount("proc", "/proc", "proc", 0, NULL);
     mkdir("/sys", 0755);
     mount("sysfs", "/sys", "sysfs", 0, NULL);
+    if (argc > 1 && strcmp(argv[1], "crowded") == 0) {
+        check_without_memory();
+        return check_end("isolation");
+    }
     if (argc > 1)
         show(argv[1]);
     long now = get();

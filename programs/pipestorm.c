@@ -231,7 +231,7 @@ static void copies(void)
     pid_t children[2];
     for (int i = 0; i < 2; i++)
         if ((children[i] = fork()) == 0) {
-            alarm(60);
+            alarm(240);
             for (int n = 0; n < COPIES; n++)
                 if (sendfile(files[!i], files[i], NULL, 4 * sizeof page) <= 0) {
                     lseek(files[0], 0, SEEK_SET);

@@ -673,7 +673,7 @@ static void clocks(void)
     pause_ms(50);
     long long slept = nanoseconds(CLOCK_MONOTONIC) - start;
     check_that("sleeps 50 ms at least", slept >= 50000000);
-    check_that("sleeps no second", slept < 1000000000);
+    check_that("sleeps not much longer", slept < 15000000000);
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_nsec += 10000000;

@@ -440,7 +440,7 @@ static pid_t interrupted_sleeper(long *rip)
     }
     check_long("which is one", peek_user(pid, USER(regs.orig_rax)), SYS_nanosleep);
     trace(CONT, pid, 0, 0);
-    wait_a_little();
+    wait_for_sleep(pid);
     kill(pid, SIGUSR1);
     check_long("interrupted", event_of(pid), stopped_by(SIGUSR1));
     check_long("to go on", peek_user(pid, USER(regs.rax)), -516);
@@ -644,7 +644,7 @@ static void attaching(void)
     check_long("oneself", trace(ATTACH, getpid(), 0, 0), -EPERM);
     check_long("requests to nobody", trace(CONT, 999999, 0, 0), -ESRCH);
     pid_t pid = plain_child(rests);
-    wait_a_little();
+    wait_for_sleep(pid);
     check_long("one that is not traced", trace(CONT, pid, 0, 0), -ESRCH);
     check_that("no tracer", tracer_of(pid) == 'S');
     check_long("attach", trace(ATTACH, pid, 0, 0), 0);
@@ -660,7 +660,7 @@ static void attaching(void)
     check_long("a signal", event_of(pid), stopped_by(SIGUSR1));
     check_long("no such signal to leave with", trace(DETACH, pid, 0, 99), -EIO);
     check_long("detach", trace(DETACH, pid, 0, 0), 0);
-    wait_a_little();
+    wait_for_sleep(pid);
     check_that("no tracer again", tracer_of(pid) == 'S');
     int status;
     check_long("it runs", waitpid(pid, &status, WNOHANG), 0);
@@ -693,7 +693,8 @@ static void not_allowed(void)
         prctl(PR_SET_DUMPABLE, 1);
         _exit(rests());
     }
-    wait_a_little();
+    wait_for_sleep(tight);
+    wait_for_sleep(equal);
     pid_t pid = fork();
     if (pid == 0) {
         check_failures = 0;
@@ -723,29 +724,36 @@ static void tracers_end(void)
             _exit(0);
         }
         event_of(tracer);
-        wait_a_little();
         int status = 0;
-        check_long(with ? "killed with its tracer" : "lives on without", waitpid(pid, &status, WNOHANG) == pid, with);
+        bool has_ended = false;
+        for (int i = 0; i < (with ? 1000 : 1) && !has_ended; i++) {
+            wait_a_little();
+            has_ended = waitpid(pid, &status, WNOHANG) == pid;
+        }
+        check_long(with ? "killed with its tracer" : "lives on without", has_ended, with);
     }
 }
 
+static int traced_now[2];
+
 static int parents_end(void)
 {
-    usleep(60000);
-    return 6;
+    char byte;
+    return read(traced_now[0], &byte, 1) == 1 ? 6 : 7;
 }
 
 /* A tracer that is not the parent hears of an end first. */
 static void two_who_wait(void)
 {
     int ready[2], go[2];
-    if (pipe(ready) || pipe(go))
+    if (pipe(ready) || pipe(go) || pipe(traced_now))
         return;
     pid_t pid = plain_child(parents_end);
     pid_t tracer = fork();
     if (tracer == 0) {
         check_failures = 0;
         trace(SEIZE, pid, 0, 0);
+        write(traced_now[1], "", 1);
         siginfo_t info = {0};
         check_long("seen and left", result(waitid(P_PID, pid, &info, WEXITED | WNOWAIT | ANY_CHILD)), 0);
         check_long("its status", info.si_status, 6);

@@ -108,6 +108,7 @@ static void seized(void)
     check_long("and dies", event_of(pid), SIGTERM);
 
     pid = plain_child(rests);
+    wait_for_sleep(pid);
     trace(SEIZE, pid, 0, 0);
     trace(INTERRUPT, pid, 0, 0);
     check_long("interrupted in a call", event_of(pid), group_stop(SIGTRAP));

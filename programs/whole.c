@@ -120,7 +120,7 @@ static void write_blocks(int to, pid_t *children)
     for (int i = 0; i < WRITERS; i++) {
         if ((children[i] = fork()) != 0)
             continue;
-        alarm(120);
+        alarm(480);
         unsigned char block[RECORD];
         memset(block, 'a' + i, sizeof block);
         struct iovec parts[3] = {{block, 10}, {block, 400}, {block, RECORD - 410}};
@@ -190,7 +190,7 @@ static void readers(void)
             if ((children[i] = fork()) != 0)
                 continue;
             close(ends[1]);
-            alarm(120);
+            alarm(480);
             struct iovec parts[2] = {{block, 30}, {block + 30, 34}};
             ssize_t n;
             while ((n = readv(ends[0], parts, 2)) == sizeof block && is_same(block, sizeof block))

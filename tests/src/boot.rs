@@ -11,9 +11,10 @@ use tempfile::NamedTempFile;
 use crate::looks::Looks;
 use crate::made::{self, Library};
 use crate::output::Output;
+use crate::patient;
 use crate::running::Running;
 
-/// A guest to be booted. Starts as: one CPU that Meltdown affects, 512 MiB, `pti=on`, one minute, and
+/// A guest to be booted. Starts as: one CPU that Meltdown affects, 512 MiB, `pti=on`, [`patient`]'s one minute, and
 /// an initramfs with nothing but the console in it.
 #[derive(Clone, Debug)]
 pub struct Boot {
@@ -58,7 +59,7 @@ impl Boot {
             memory: 512,
             counted: false,
             stub: false,
-            limit: Duration::from_secs(60),
+            limit: patient(Duration::from_secs(60)),
             limit_after: None,
             looked_at: false,
             switches: false,
@@ -227,9 +228,16 @@ impl Boot {
         self
     }
 
-    /// Sets the time limit.
+    /// Sets the time limit to [`patient`]'s of this.
     #[must_use]
     pub fn limit(mut self, limit: Duration) -> Boot {
+        self.limit = patient(limit);
+        self
+    }
+
+    /// Sets the time limit to this, for a guest of which many hang, so that no boot of them may take long.
+    #[must_use]
+    pub fn impatient_limit(mut self, limit: Duration) -> Boot {
         self.limit = limit;
         self
     }
@@ -347,9 +355,13 @@ impl Boot {
             None => image.write_all(&self.archive.build()),
         }
         .expect("room for the initramfs");
-        // Only Linux knows `panic` and `quiet`: it would wait for ever after a panic, and talk a lot.
+        // Only Linux knows `panic`, `quiet` and `no_timer_check`: it would wait for ever after a panic, and talk a lot; and
+        // where the host lets it wait while it counts ticks of its timer, it takes that for broken hardware and panics.
         let pti = if self.pti.is_empty() { String::new() } else { format!(" pti={}", self.pti) };
-        let line = format!("console=ttyS0{pti}{} panic=-1 quiet{}", self.append, self.arguments);
+        let line = format!(
+            "console=ttyS0{pti}{} panic=-1 quiet no_timer_check{}",
+            self.append, self.arguments
+        );
         let ours = || if self.breakable { made::breakable() } else { made::kernel() };
         let kernel = self.kernel.clone().unwrap_or_else(ours);
         (kernel, line, image)

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::made;
 
 /// The longest wait for an answer or for something to come true.
-const LIMIT: Duration = Duration::from_secs(15);
+const LIMIT: Duration = Duration::from_secs(90);
 
 /// A browser with one page.
 #[derive(Debug)]

@@ -9,6 +9,8 @@
 //! after `cargo xtask test --only build`: `cargo test -p ringwall-tests --test boot`. With
 //! `RINGWALL_KERNEL=FILE` another kernel runs the same scenarios, Linux for one.
 
+use std::time::Duration;
+
 mod boot;
 mod breaks;
 pub mod browser;
@@ -33,3 +35,11 @@ pub use made::{
 pub use output::Output;
 pub use outside::{EntryText, Visible};
 pub use running::{Running, Sight};
+
+/// How much slower than the machines that limits are written for a host may be, with other scenarios beside this one.
+const SLOWER: u32 = 4;
+
+/// The limit that holds on a slow host, too. Nothing gets longer by it but what hangs.
+pub fn patient(limit: Duration) -> Duration {
+    limit * SLOWER
+}

@@ -13,8 +13,8 @@ use ringwall_audit::{Page, PhysicalMemory, TableCache, Tables, USER_ROOT};
 use ringwall_cli::cpu;
 use ringwall_emulator::{GuestMemory, Registers};
 
-use crate::Running;
 use crate::looking::audit;
+use crate::{Running, patient};
 
 /// How long a guest may take to run something in user mode.
 const CATCH_LIMIT: Duration = Duration::from_secs(20);
@@ -120,7 +120,8 @@ impl Running {
     }
 
     fn stopped<T>(&mut self, view: impl FnOnce(&GuestMemory, Registers) -> T) -> T {
-        let caught = self.guest.stop_in_user_mode(CATCH_LIMIT).expect("a monitor that answers");
+        let caught =
+            self.guest.stop_in_user_mode(patient(CATCH_LIMIT)).expect("a monitor that answers");
         let Some(registers) = caught else {
             panic!("the CPU is never in user mode; its log:\n{}", self.guest.console.text());
         };

@@ -9,12 +9,14 @@ use tempfile::NamedTempFile;
 use crate::looking;
 use crate::looks::Looks;
 use crate::output::Output;
+use crate::patient;
 
 /// How long a guest may take to run something in user mode.
 const CATCH_LIMIT: Duration = Duration::from_secs(20);
 
-/// The longest pause between looks for a scenario that waits for nothing else.
-const LONGEST_PAUSE: Duration = Duration::from_millis(200);
+/// The longest pause between looks for a scenario that waits for nothing else, and the most looks.
+const LONGEST_PAUSE: Duration = Duration::from_millis(60);
+const MOST_LOOKS: u32 = 2000;
 
 const PAGE: usize = 4096;
 
@@ -110,9 +112,9 @@ impl Running {
     ///
     /// # Panics
     ///
-    /// When it does not, within `limit` or its own time limit; when user mode sees what it must not.
+    /// When it does not, within [`patient`]'s of `limit` or its own time limit; when user mode sees what it must not.
     pub fn wait_for(&mut self, text: &str, limit: Duration) {
-        let deadline = Instant::now() + limit;
+        let deadline = Instant::now() + patient(limit);
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let pause = self.pause().map_or(left, |pause| pause.min(left));
@@ -136,17 +138,24 @@ impl Running {
         }
     }
 
-    /// Looks until there have been enough looks.
+    /// Looks until a CPU was in ring 3 so often.
     ///
     /// # Panics
     ///
-    /// When user mode sees what it must not.
-    pub fn look_often(&mut self) {
-        while let Some(pause) = self.pause()
-            && !self.guest.console.wait_for_end(pause.min(LONGEST_PAUSE))
-        {
+    /// When user mode sees what it must not; when the guest ends before, or is hardly ever in ring 3.
+    pub fn look_often(&mut self, times: u32) {
+        let made = |running: &Running| running.looks.as_ref().map(Looks::made);
+        let Some(before) = made(self) else { return };
+        for _ in 0..MOST_LOOKS {
+            let pause = self.looks.as_mut().map(|looks| looks.any_pause(LONGEST_PAUSE));
+            let ended = self.guest.console.wait_for_end(pause.unwrap_or_default());
+            assert!(!ended, "it ends too early; its log:\n{}", self.guest.console.text());
             self.look_by_the_way();
+            if made(self) >= Some(before + times) {
+                return;
+            }
         }
+        panic!("it is hardly ever in ring 3; its log:\n{}", self.guest.console.text());
     }
 
     /// Stops the guest while a CPU is in user mode, audits it, and lets it go on.
@@ -155,7 +164,8 @@ impl Running {
     ///
     /// When the CPU is not seen in user mode, or its page tables make no sense.
     pub fn look(&mut self) -> Sight {
-        let caught = self.guest.stop_in_user_mode(CATCH_LIMIT).expect("a monitor that answers");
+        let caught =
+            self.guest.stop_in_user_mode(patient(CATCH_LIMIT)).expect("a monitor that answers");
         let Some(registers) = caught else {
             panic!("no CPU is ever in user mode; its log:\n{}", self.guest.console.text());
         };

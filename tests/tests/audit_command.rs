@@ -12,10 +12,10 @@ use tempfile::{NamedTempFile, TempDir};
 
 const EXPECTATIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../kernel/visible.toml");
 /// How long a boot may take when others run beside it, in seconds.
-const LIMIT: &str = "100";
+const LIMIT: &str = "400";
 
 /// How long a guest may take for something when others run beside it.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// What `ringwall audit` did.
 struct Ran {
@@ -68,9 +68,10 @@ fn our_kernel_is_clean_with_isolation() {
         return;
     }
     assert_eq!(ran.status, Some(0), "{}{}", ran.out, ran.err);
-    // After the source, whose length decides where the line is wrapped.
-    assert!(ran.out.contains("isolated: user mode's page tables show"), "{}", ran.out);
-    assert!(ran.out.contains("16,384 bytes (16 KiB) of the kernel"), "{}", ran.out);
+    // The source has the kernel's path in it, whose length decides where lines are wrapped.
+    let words: Vec<&str> = ran.out.split_whitespace().collect();
+    let expected = "isolated: user mode's page tables show 16,384 bytes (16 KiB) of the kernel";
+    assert!(words.join(" ").contains(expected), "{}", ran.out);
 }
 
 #[test]
@@ -80,8 +81,9 @@ fn our_kernel_is_a_finding_without() {
     assert!(ran.finds("kernel-mapped-whole"), "{}", ran.out);
 }
 
-/// How long a look at four CPUs and 1 GiB may take, in seconds, when others run beside it. Alone it takes a tenth.
-const LOOK: f64 = 4.0;
+/// How long a look at four CPUs and 1 GiB may take, in seconds, on a slow host and with others beside it. Alone it takes a
+/// hundredth; one that reads page by page takes minutes.
+const LOOK: f64 = 40.0;
 
 /// Linux with four CPUs and 1 GiB, looked at in time.
 fn linux_is_seen_through(pti: &str) -> Option<Ran> {
@@ -173,19 +175,19 @@ fn ctrl_c_leaves_an_attached_guest_running() {
     let guest = Other::start(&Boot::new().memory(256).script("echo READY\nsleep 1000"));
     // From here on no CPU will be in ring 3.
     guest.falls_asleep();
-    let words = ["--qmp", &guest.socket, "--limit", "50"];
+    let words = ["--qmp", &guest.socket, "--limit", "300"];
     let child = command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let child = child.expect("it runs");
     // Its first look has begun.
     let begun = Instant::now();
     while guest.runs() {
-        assert!(begun.elapsed() < Duration::from_secs(40), "no look begins");
+        assert!(begun.elapsed() < PATIENCE, "no look begins");
         sleep(Duration::from_millis(1));
     }
     interrupt(&child);
     let start = Instant::now();
     let ran = Ran::from(child.wait_with_output().expect("it ends"));
-    assert!(start.elapsed() < Duration::from_secs(20), "Ctrl-C took {:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(100), "Ctrl-C took {:?}", start.elapsed());
     assert_eq!(ran.status, Some(2), "{}", ran.err);
     assert!(ran.err.contains("interrupted"), "{}", ran.err);
     assert!(guest.runs(), "the guest was left stopped");

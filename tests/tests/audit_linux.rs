@@ -60,7 +60,7 @@ fn start(setting: Setting) -> Option<Running> {
         .kernel(kernel)
         .limit(BOOT_LIMIT * 2)
         .pti(if setting.isolated { "on" } else { "off" })
-        .append(&format!("{address} no_timer_check cryptomgr.notests"))
+        .append(&format!("{address} cryptomgr.notests"))
         .cpu(&format!("{INTEL_CPU}{width}"))
         .cpus(setting.cpus)
         .memory(256)

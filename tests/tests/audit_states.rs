@@ -10,12 +10,11 @@ use ringwall_tests::looking::{audit, cpus};
 use ringwall_tests::{Boot, Library, Running, linux_or_skip, program};
 
 const BOOT_LIMIT: Duration = Duration::from_secs(80);
-const CATCH_LIMIT: Duration = Duration::from_secs(20);
+const CATCH_LIMIT: Duration = Duration::from_secs(80);
 
 fn boot() -> Option<Boot> {
     let kernel = linux_or_skip()?;
-    let boot =
-        Boot::new().kernel(kernel).limit(2 * BOOT_LIMIT).append("no_timer_check cryptomgr.notests");
+    let boot = Boot::new().kernel(kernel).limit(2 * BOOT_LIMIT).append("cryptomgr.notests");
     Some(boot.cpu(&format!("{INTEL_CPU},-la57")).memory(256))
 }
 

@@ -35,7 +35,7 @@ const PROGRAM: std::ops::Range<u64> = 0x40_0000..0x40_0100;
 /// It runs too short for a look at a random moment, so every instruction of its program is looked at.
 #[test]
 fn it_shows_what_is_declared_at_every_instruction_of_its_program() {
-    const STRETCH: Duration = Duration::from_secs(20);
+    const STRETCH: Duration = Duration::from_secs(80);
     let mut running = Boot::new().kernel(example()).image([]).stub().start();
     let guest = &mut running.guest;
     let stub = guest.stub.as_mut().expect("a gdb stub");

@@ -27,6 +27,18 @@ fn not_in_a_kernel_without_isolation() {
     switching(Library::Musl).pti("off").run().passed("isolation");
 }
 
+/// The list of processes is then longer than what the heap has at hand.
+#[test]
+fn a_change_without_memory_for_it_changes_nothing() {
+    if other_kernel() {
+        println!("not our kernel: nothing can be switched");
+        return;
+    }
+    let boot = Boot::new().limit(LIMIT).switches().init(program(Library::Musl, "isolation"));
+    let output = boot.arguments("crowded").run();
+    output.powered_off().says("PASS isolation\n");
+}
+
 /// What the entry code does for signals, faults, segments and tracers, it does without isolation, too.
 #[test]
 fn programs_run_with_the_machine_switched_off() {

@@ -96,6 +96,16 @@ fn a_step_into_the_entry_leaves_what_is_declared() {
 /// How often a root is looked at while threads and processes come and go.
 const LOOKS: usize = 20;
 
+/// How often at most, until all has been met that is to be met. On a busy host the guest may hardly get anywhere between two
+/// looks, so the pauses get longer.
+const MOST_LOOKS: usize = 1000;
+
+const CROWD: &str = "PHASE crowd\n";
+
+fn pause_before(look: usize) {
+    std::thread::sleep(Duration::from_millis((look / 10) as u64));
+}
+
 #[test]
 fn neither_threads_nor_processes_change_a_user_root() {
     if other_kernel() {
@@ -109,10 +119,15 @@ fn neither_threads_nor_processes_change_a_user_root() {
     assert_eq!(used_slots(&alone), [ENTRY_SLOT], "entries of the kernel half of a user root");
 
     let mut roots = BTreeSet::from([alone.cr3]);
-    for phase in ["PHASE storm\n", "PHASE crowd\n"] {
+    for phase in ["PHASE storm\n", CROWD] {
         running.type_line("go on");
         running.wait_for(phase, Duration::from_secs(60));
-        for _ in 0..LOOKS {
+        for number in 0..MOST_LOOKS {
+            // The crowd has more than this in ring 3; processes of the storm have each other's roots.
+            if number >= LOOKS && (roots.len() > 2 || phase != CROWD) {
+                break;
+            }
+            pause_before(number);
             let sight = running.look();
             assert_eq!(sight.kernel_half, alone.kernel_half, "a user root has changed: {phase}");
             let (now, before) = (&sight.view().visible, &alone.view().visible);
@@ -137,7 +152,8 @@ fn an_ldt_shows_to_its_own_process(boot: Boot) {
     let mut running = boot.init(program(Library::Glibc, "ldt")).start();
     running.wait_for("READY\n", Duration::from_secs(80));
     let (mut with, mut without) = (0, 0);
-    for _ in 0..10 * LOOKS {
+    for number in 0..MOST_LOOKS {
+        pause_before(number);
         let sight = running.look();
         let private = |region: &&Region| (region.address >> 39) as usize % 512 == PRIVATE_SLOT;
         match used_slots(&sight)[..] {

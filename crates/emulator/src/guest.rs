@@ -61,7 +61,7 @@ impl Guest {
     pub fn wait(&mut self) -> Exit {
         let ended = self.process.wait();
         // QEMU's last bytes may still be in the pipe.
-        let deadline = Instant::now() + Duration::from_secs(5);
+        let deadline = Instant::now() + Duration::from_secs(20);
         while !self.console.closed() && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }

@@ -19,6 +19,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 const GREETING_LIMIT: Duration = Duration::from_secs(10);
 /// How long the answer to the last command may take, when another one is missing already.
 const LAST_LIMIT: Duration = Duration::from_secs(5);
+/// How long an answer may still take when QEMU has said that the guest has ended: it may hang then, and never answer.
+const AFTER_THE_END: Duration = Duration::from_secs(5);
 /// The longest answer. `info tlb` of a kernel with all of its memory mapped is a few MiB.
 const LONGEST_ANSWER: usize = 48 << 20;
 /// The longest answer that is read as any JSON: a value takes many times the space of its text. Longer ones can only
@@ -133,7 +135,7 @@ impl Monitor {
         Err(Error::Refused { command: command.into(), answer })
     }
 
-    fn ask(&mut self, command: &str, arguments: Value, deadline: Instant) -> io::Result<Value> {
+    fn ask(&mut self, command: &str, arguments: Value, mut deadline: Instant) -> io::Result<Value> {
         self.number += 1;
         let request = json!({ "execute": command, "arguments": arguments, "id": self.number });
         self.stream.write_all(format!("{request}\n").as_bytes())?;
@@ -142,6 +144,9 @@ impl Monitor {
             let answer = message.get("return").is_some() || message.get("error").is_some();
             if answer && message.get("id").is_none_or(|id| *id == self.number) {
                 return Ok(message);
+            }
+            if message["event"] == "SHUTDOWN" {
+                deadline = deadline.min(Instant::now() + AFTER_THE_END);
             }
         }
     }

@@ -87,7 +87,7 @@ fn handle<H: Handlers>(
         }
         Some(18) => H::machine_check(frame),
         _ => {
-            counters::count_nmi(frame, text, data_word!(text_base));
+            counters::count_nmi(frame, text, text_base);
             H::nmi(frame);
             restore_fault_address(fault_address);
             // An NMI's own way back is always IRET: NMIs are unmasked by it.

@@ -34,6 +34,8 @@ const STACK_LIMIT: u64 = 8 << 20;
 /// Where the last handle is dropped, no thread may touch its memory any more. CPUs that still have its page tables in
 /// CR3 then load others.
 pub struct Mm {
+    /// No two ever have the same one.
+    number: u64,
     roots: ManuallyDrop<AddressSpace>,
     pub(super) space: Mutex<Space>,
     /// Held while the LDT is read or changed. Never together with `space`.
@@ -70,7 +72,9 @@ impl Mm {
     /// # Errors
     /// `ENOMEM`.
     pub(super) fn empty() -> Result<Arc<Mm>> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
         let mm = Arc::new(Mm {
+            number: NEXT.fetch_add(1, Relaxed),
             roots: ManuallyDrop::new(roots::make()?),
             space: Mutex::new(Space {
                 regions: Regions::new(),
@@ -112,6 +116,11 @@ impl Mm {
             self.copy_ldt_to(&child)?;
         }
         Ok(child)
+    }
+
+    /// Tells it from every other, those that are gone included.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// The library's address space: both roots.

@@ -16,7 +16,6 @@ use crate::sync::{self, Linked, Links, List};
 use crate::sync::{Mutex, MutexGuard};
 use crate::user;
 use core::cell::Cell;
-use core::ptr;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use ringwall_rules::futex as rules;
 
@@ -27,7 +26,8 @@ const BUCKETS: usize = 256;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Key {
     shared: bool,
-    /// The number of the shared object, or the memory's own address.
+    /// The number of the shared object, or of the memory. Never an address of the kernel's: a wake takes longer where others
+    /// wait in the bucket, so which addresses share one can be seen by anybody (`programs/collisions.c`).
     object: u64,
     offset: u64,
 }
@@ -49,7 +49,7 @@ impl Key {
         if !private && let Some((object, offset)) = memory.shared_identity(address)? {
             return Ok(Key { shared: true, object, offset });
         }
-        Ok(Key { shared: false, object: ptr::from_ref(memory).addr() as u64, offset: address })
+        Ok(Key { shared: false, object: memory.number(), offset: address })
     }
 
     fn bucket(&self) -> usize {

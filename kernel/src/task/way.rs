@@ -59,11 +59,11 @@ pub fn switch_machine(isolated: bool) -> Result<()> {
         return if isolated { Err(Errno::EINVAL) } else { Ok(()) };
     }
     let _one = CHANGE.lock();
-    MACHINE_IS_OPEN.store(!isolated, Ordering::SeqCst);
+    let was_open = MACHINE_IS_OPEN.swap(!isolated, Ordering::SeqCst);
     let all = table::all();
     // It has the caller in it, unless there is no memory for the list.
     if all.is_empty() {
-        MACHINE_IS_OPEN.store(isolated, Ordering::SeqCst);
+        MACHINE_IS_OPEN.store(was_open, Ordering::SeqCst);
         return Err(Errno::ENOMEM);
     }
     settle(&all);

@@ -15,7 +15,7 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use super::{Event, OPEN_TEXT, Watch};
+use super::{Event, OPEN_TEXT, Text, Watch};
 
 /// How many ways through the entry text are followed to know its instructions; half of them begin with an interrupt.
 const FOLLOWED: usize = 24;
@@ -70,6 +70,8 @@ impl Watch {
 
     /// The guest is stopped in ring 3 with one text; the other one shows under a kernel root.
     fn find_both_texts(&mut self) {
+        // Isolation may have been switched since the text was found: on a busy host the other thread gets far in one round.
+        self.text = Text::find(&mut self.running.guest, self.cpu);
         let state = self.state();
         let distance = if self.under_user_root(&state) { OPEN_TEXT } else { -OPEN_TEXT };
         while self.state().level() == 3 || self.under_user_root(&self.last) {

@@ -33,8 +33,8 @@ pub use held::Holds;
 pub use text::Text;
 pub use trip::Trip;
 
-/// How long a stretch between two stops may take. It is thousands of instructions at most.
-const STRETCH: Duration = Duration::from_secs(5);
+/// How long a stretch between two stops may take. It is thousands of instructions at most, and a busy host.
+const STRETCH: Duration = Duration::from_secs(60);
 /// How often a step is tried that does nothing.
 const TRIES: usize = 64;
 /// In RFLAGS: resume. An event that arrives sets and loses it.
@@ -258,7 +258,7 @@ impl Watch {
         let arrived = self.stub().run(limit);
         arrived.unwrap_or_else(|error| {
             // A kernel that stopped the machine has said why.
-            self.running.guest.console.wait_for_end(Duration::from_secs(2));
+            self.running.guest.console.wait_for_end(Duration::from_secs(20));
             let log = self.running.guest.console.text();
             panic!("way {}: {what} never came: {error}; its log:\n{log}", self.way);
         })

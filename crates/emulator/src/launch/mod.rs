@@ -141,8 +141,8 @@ fn explain(process: &Process, console: &Console, errors: &Console, error: Error)
     if !matches!(error, Error::Silent { .. }) {
         return error;
     }
-    // The monitor closes a moment before the process is gone.
-    let deadline = Instant::now() + Duration::from_secs(2);
+    // The monitor closes a moment before the process is gone; on a busy host a longer one.
+    let deadline = Instant::now() + Duration::from_secs(10);
     while process.ended().is_none() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -166,7 +166,7 @@ fn said(console: &Console, errors: &Console) -> String {
 
 /// Waits until the last bytes have come through the pipe of a process that has ended.
 fn settle(console: &Console) {
-    let deadline = Instant::now() + Duration::from_secs(2);
+    let deadline = Instant::now() + Duration::from_secs(10);
     while !console.closed() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(1));
     }
@@ -178,7 +178,7 @@ mod tests {
 
     fn start(arguments: &[&str]) -> Result<Launched, Error> {
         let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
-        Launched::start(&arguments, Duration::from_secs(20))
+        Launched::start(&arguments, Duration::from_secs(100))
     }
 
     #[test]

@@ -26,6 +26,19 @@ fn events_before_an_answer_are_kept() {
 }
 
 #[test]
+fn who_has_ended_is_not_waited_for_as_long() {
+    let (ours, mut theirs) = UnixStream::pair().expect("a socket pair");
+    let end = "{\"event\": \"SHUTDOWN\", \"data\": {\"reason\": \"guest-shutdown\"}}\n";
+    let script = format!("{{\"QMP\": {{}}}}\n{{\"return\": {{}}}}\n{end}");
+    theirs.write_all(script.as_bytes()).expect("room for the script");
+    let mut monitor = Monitor::new(ours).expect("a greeting");
+    let start = Instant::now();
+    let answer = monitor.execute_within("stop", json!({}), Duration::from_secs(600));
+    assert!(matches!(answer, Err(Error::Silent { .. })) && monitor.has_shut_down());
+    assert!(start.elapsed() < Duration::from_secs(300));
+}
+
+#[test]
 fn a_refusal_is_an_error_with_its_reason() {
     let mut monitor =
         scripted("{\"error\": {\"desc\": \"no such command\"}}\n").expect("a greeting");
