@@ -94,6 +94,19 @@ pub fn segment_address(file: &[u8], index: usize) -> u64 {
     u64::from_le_bytes(file[segment][VIRTUAL_ADDRESS].try_into().expect("eight bytes"))
 }
 
+/// The virtual address of `bytes`, the first that are in a loadable segment.
+pub fn address_of(file: &[u8], bytes: &[u8]) -> Option<u64> {
+    segments(file, LOAD).into_iter().find_map(|segment| {
+        let number = |field: Range<usize>| {
+            u64::from_le_bytes(file[segment.clone()][field].try_into().expect("eight bytes"))
+        };
+        let offset = number(FILE_OFFSET) as usize;
+        let content = &file[offset..offset + number(FILE_BYTES) as usize];
+        let place = content.windows(bytes.len()).position(|window| window == bytes)?;
+        Some(number(VIRTUAL_ADDRESS) + place as u64)
+    })
+}
+
 /// How many bytes of the file are loaded into memory.
 pub fn loaded_bytes(file: &[u8]) -> u64 {
     let size = |segment: &Range<usize>| {

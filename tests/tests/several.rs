@@ -55,6 +55,14 @@ fn long_lines_of_several_writers_stay_whole() {
     assert_eq!(whole, 40, "some lines have mixed; {output}");
 }
 
+/// `programs/longcalls.c`. Without a breath the other CPU waits for the whole call each time, and stops the machine if that
+/// is longer than ten seconds.
+#[test]
+fn long_calls_let_other_cpus_go_on() {
+    let boot = Boot::new().limit(LIMIT).cpus(2);
+    boot.program(Library::Glibc, "longcalls").run().passed("longcalls");
+}
+
 /// A CPU that is added after boot gets threads, those that were there before included.
 #[test]
 fn a_cpu_that_comes_late_runs_threads() {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use ringwall_tests::{Boot, Library, expect_broken, other_kernel, program};
+use ringwall_tests::{Boot, Library, elf, expect_broken, kernel_file, other_kernel, program};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -80,6 +80,41 @@ fn sixty_four_come_up() {
     running.wait_for("\n0-63\n", LIMIT);
     running.wait_for("READY\n", LIMIT);
     running.look().shows(visible(64));
+}
+
+/// A CPU whose host lets it rest behind its LTR, for longer than the kernel waits, is reset; asked again, it comes up,
+/// although its TSS's descriptor is busy from before.
+#[test]
+#[ignore = "the kernel waits for ten seconds: part of the campaign"]
+fn a_cpu_that_came_too_late_comes_up_when_asked_again() {
+    /// LTR of AX; behind it the TSS is busy.
+    const LTR: [u8; 3] = [0x0f, 0x00, 0xd8];
+    const REST: Duration = Duration::from_secs(12);
+    let Some(file) = kernel_file() else {
+        println!("not our kernel: nobody knows where it loads its TSS");
+        return;
+    };
+    let address = elf::address_of(&file, &LTR).expect("one LTR") + LTR.len() as u64;
+    let script = "add() { echo 1 >/sys/devices/system/cpu/cpu1/online; }\n\
+                  echo ask; read line\nadd || echo late\n\
+                  echo again; read line\nadd && echo now $(cat /sys/devices/system/cpu/online)";
+    let boot = Boot::new().limit(LIMIT).cpus(2).append("maxcpus=1 nokaslr").stub();
+    let mut running = boot.script(script).start();
+    running.wait_for("ask\n", LIMIT);
+    running.type_line("now");
+    let stub = running.guest.stub.as_mut().expect("a gdb stub");
+    stub.stop().expect("a guest that stops");
+    stub.look_at(1).expect("a second CPU");
+    stub.set_breakpoint(address).expect("a breakpoint");
+    assert!(stub.run(LIMIT).expect("a stub that answers"), "the second CPU loads its TSS");
+    stub.clear_breakpoint(address).expect("a breakpoint");
+    stub.run_alone(0, REST).expect("a stub that answers");
+    stub.resume().expect("a stub that answers");
+    running.wait_for("late\n", LIMIT);
+    running.wait_for("again\n", LIMIT);
+    running.type_line("now");
+    running.wait_for("now 0-1\n", LIMIT);
+    running.finish().says("CPU 1 stays off: it does not start").powered_off();
 }
 
 /// A report of the machine's end is the last that is heard of it: no other CPU goes on meanwhile.

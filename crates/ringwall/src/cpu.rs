@@ -5,7 +5,7 @@
 use crate::breaks::Break;
 use crate::descriptors::{
     GDT_ENTRIES, KERNEL_CODE_SELECTOR, KERNEL_DATA_SELECTOR, TSS_OFFSET, TSS_SELECTOR,
-    USER_CODE_SELECTOR, USER_DATA_SELECTOR, gdt, interrupt_stack,
+    USER_CODE_SELECTOR, USER_DATA_SELECTOR, gdt, interrupt_stack, make_tss_available,
 };
 use crate::entry::layout::{
     ENTRY_STACK_TOP, EXIT_WORDS, KernelData, LOCAL_WORDS, StackPage, WayIn, landing_top,
@@ -265,9 +265,12 @@ impl Cpu {
     /// [`CpuError`] if a control register is set so that isolation cannot hold; nothing is changed then.
     ///
     /// # Safety
-    /// Runs on the CPU that this is for, once, in ring 0, interrupts off, under a root whose kernel half
+    /// Runs on the CPU that this is for, once after its reset, in ring 0, interrupts off, under a root whose kernel half
     /// is the one given to [`Isolation::new`] and whose address is a multiple of 8 KiB. Nothing else
     /// uses GS.
+    ///
+    /// A CPU that was slow to come up may be reset by INIT and activated again, if it has not loaded an address space
+    /// since the first time: INIT clears its TLB and its control registers, and nothing else of this CPU's has changed.
     pub unsafe fn activate(&self) -> Result<(), CpuError> {
         self.check_control_registers()?;
         let limit = (GDT_ENTRIES * 8 - 1) as u16;
@@ -276,6 +279,9 @@ impl Cpu {
         let visible = DescriptorTablePointer { limit, base: VirtAddr::new(self.area.gdt()) };
         let gates = DescriptorTablePointer { limit: 4095, base: VirtAddr::new(self.idt) };
         let selector = SegmentSelector;
+        // SAFETY: this CPU's own, in the direct map, and no reference to it is anywhere; by the contract TR does not hold
+        // its TSS.
+        make_tss_available(unsafe { &mut *self.gdt.as_ptr() });
         // LTR sets the busy bit, so the descriptor has to be writable at that moment.
         // SAFETY: the table is whole, has its accessed bits set, and stays.
         unsafe { x86_64::instructions::tables::lgdt(&writable) };

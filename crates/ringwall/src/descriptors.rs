@@ -56,6 +56,16 @@ const CPU_NUMBER: u64 = 0x0040_f500_0000_0000;
 
 const TSS_LIMIT: u64 = size_of::<x86_64::structures::tss::TaskStateSegment>() as u64 - 1;
 
+/// Present, type 9: an available 64-bit TSS.
+const AVAILABLE_TSS: u64 = 0x89 << 40;
+/// What LTR makes of that, type 11: a busy one. LTR of a busy one is #GP.
+const BUSY: u64 = 2 << 40;
+
+/// Makes the TSS's descriptor in `table` one that LTR takes, if it was loaded before. No CPU has it in TR.
+pub(crate) fn make_tss_available(table: &mut [u64; GDT_ENTRIES]) {
+    table[slot(TSS_SELECTOR)] &= !BUSY;
+}
+
 /// The GDT of CPU `index`, whose TSS is at `tss`.
 pub(crate) fn gdt(tss: u64, index: usize) -> [u64; GDT_ENTRIES] {
     let mut table = [0; GDT_ENTRIES];
@@ -64,8 +74,6 @@ pub(crate) fn gdt(tss: u64, index: usize) -> [u64; GDT_ENTRIES] {
     table[slot(USER_CODE_32_SELECTOR)] = USER_CODE_32;
     table[slot(USER_DATA_SELECTOR)] = USER_DATA;
     table[slot(USER_CODE_SELECTOR)] = USER_CODE;
-    /// Present, type 9: an available 64-bit TSS. LTR makes it busy.
-    const AVAILABLE_TSS: u64 = 0x89 << 40;
     table[slot(TSS_SELECTOR)] =
         TSS_LIMIT | (tss & 0xff_ffff) << 16 | AVAILABLE_TSS | (tss >> 24 & 0xff) << 56;
     table[slot(TSS_SELECTOR) + 1] = tss >> 32;
@@ -111,4 +119,28 @@ pub(crate) fn gate(vector: u8, address: u64, user: bool) -> [u64; 2] {
         | if user { USER } else { 0 }
         | (address >> 16 & 0xffff) << 48;
     [low, address >> 32]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Type and other bits of the access byte.
+    fn access(table: &[u64; GDT_ENTRIES]) -> u64 {
+        table[slot(TSS_SELECTOR)] >> 40 & 0xff
+    }
+
+    #[test]
+    fn a_tss_that_ltr_has_made_busy_is_available_again() {
+        let fresh = gdt(0xffff_fe00_1234_5080, 5);
+        assert_eq!(access(&fresh), 0x89);
+        let mut table = fresh;
+        make_tss_available(&mut table);
+        assert_eq!(table, fresh, "one that was never loaded stays as it is");
+        // What LTR does (SDM vol. 2, LTR).
+        table[slot(TSS_SELECTOR)] |= 1 << 41;
+        assert_eq!(access(&table), 0x8b);
+        make_tss_available(&mut table);
+        assert_eq!(table, fresh);
+    }
 }

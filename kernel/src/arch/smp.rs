@@ -6,12 +6,13 @@
 //!   fills the trampoline in (below 1 MiB)
 //!   INIT, 10 ms, start-up interrupt           ───►  real mode ─► 64-bit mode on a root of its own
 //!   waits                                           the kernel's root; its features, entry area, APIC
-//!                                                   online; whole TLB flushed
-//!   goes on                                   ◄───  running; its idle thread, for ever
+//!                                             ◄───  running, unless it was given up
+//!   goes on                                   ◄───  online; whole TLB flushed; its idle thread, for ever
 //! ```
 //!
 //! Invariant: one CPU at a time is between the start-up interrupt and "running": the trampoline is its alone. One that
-//! does not get there is put to sleep again by another INIT.
+//! does not get there in time is given up: it is put to sleep again by another INIT, and may be started anew. Which of
+//! the two it is, is one exchange on one word, so no CPU that others already count on is ever reset.
 //!
 //! SDM vol. 3, 9.4.4 (start-up), 11.6.1 (the interrupts for it).
 
@@ -62,9 +63,12 @@ static ONE: Mutex<()> = Mutex::new(());
 /// How far the CPU that is being brought up has come.
 static STATE: AtomicU32 = AtomicU32::new(STARTED);
 const STARTED: u32 = 0;
+/// It is about to be online.
 const RUNNING: u32 = 1;
 /// It is not like the boot CPU.
 const DIFFERENT: u32 = 2;
+/// It was too late, and will be reset wherever it is.
+const GIVEN_UP: u32 = 3;
 
 /// What the command line says about CPUs.
 #[derive(Clone, Copy, Debug)]
@@ -191,14 +195,34 @@ fn bring_up(cpu: usize) -> core::result::Result<(), &'static str> {
         unsafe { apic::command(id, begin) };
         wait(LIMIT, running);
     }
-    match STATE.load(Ordering::SeqCst) {
-        RUNNING => Ok(()),
-        DIFFERENT => Err("it has not what the boot CPU has"),
-        _ => {
+    match leave_started(GIVEN_UP) {
+        Ok(_) => {
             init(cpu);
             Err("it does not start")
         }
+        Err(RUNNING) => {
+            // Without a limit: from here on it cannot fail, and nobody may reset it.
+            while !cpu::online().contains(cpu) {
+                crate::sync::relax();
+            }
+            Ok(())
+        }
+        Err(_) => Err("it has not what the boot CPU has"),
     }
+}
+
+/// Says what has become of the CPU that is being brought up, unless that has been said.
+///
+/// # Errors
+/// What has been said.
+fn leave_started(state: u32) -> core::result::Result<u32, u32> {
+    STATE.compare_exchange(STARTED, state, Ordering::SeqCst, Ordering::SeqCst)
+}
+
+/// The end of the way up for a CPU that was given up, or is about to say that it cannot go on: it rests until an INIT.
+fn rest_as(state: u32) -> ! {
+    let _ = leave_started(state);
+    super::acpi::stop()
 }
 
 /// The end of the stack that a CPU begins on, made if this is the first time. It stays the CPU's for ever, running or
@@ -269,26 +293,25 @@ extern "sysv64" fn begin(area: &'static ringwall::Cpu) -> ! {
     load_kernel_root();
     match (Features::read(), isolation::boot_features()) {
         (Ok(here), Some(there)) if here == *there => here.enable(),
-        _ => {
-            STATE.store(DIFFERENT, Ordering::SeqCst);
-            super::acpi::stop();
-        }
+        _ => rest_as(DIFFERENT),
     }
-    // SAFETY: this CPU is the one that it was made for, in ring 0, interrupts off, on the kernel's root.
+    // SAFETY: this CPU is the one that it was made for, in ring 0, interrupts off, on the kernel's root. If it was here
+    // before, it was reset since, before it ran any thread.
     let active = unsafe { area.activate() };
     if active.is_err() {
-        STATE.store(DIFFERENT, Ordering::SeqCst);
-        super::acpi::stop();
+        rest_as(DIFFERENT);
     }
     cpu::tell_number();
     machine_check::start();
     apic::start_cpu();
+    if leave_started(RUNNING).is_err() {
+        rest_as(GIVEN_UP);
+    }
     // From here on this CPU is told of every change of the kernel's translations; what it knows from before goes.
     cpu::set_online();
     // Who ends the machine and read the set of CPUs before has not told this one.
     ipi::stop_if_asked();
     load_kernel_root();
-    STATE.store(RUNNING, Ordering::SeqCst);
     task::run_idle()
 }
 

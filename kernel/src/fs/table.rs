@@ -6,7 +6,8 @@
 
 use super::{File, current, lock};
 use crate::errno::{Errno, Result};
-use crate::sync::Mutex;
+use crate::sync::{Mutex, cross};
+use crate::task;
 use alloc::{sync::Arc, vec::Vec};
 
 /// Most descriptors a process can be allowed (fs.nr_open).
@@ -188,6 +189,8 @@ impl FileTable {
                 let _ = self.set_on_exec(fd, true);
             } else {
                 let _ = self.close(fd);
+                // Each may take long: the locks of all files are looked through.
+                task::breathe();
             }
         }
     }
@@ -215,6 +218,7 @@ impl FileTable {
             while bits != 0 {
                 let _ = self.close(word as u32 * 64 + bits.trailing_zeros());
                 bits &= bits - 1;
+                task::breathe();
             }
         }
     }
@@ -228,6 +232,15 @@ impl FileTable {
             let _ = slots.put(fd, console.clone(), false);
         }
         FileTable::with(slots)
+    }
+}
+
+impl Drop for FileTable {
+    fn drop(&mut self) {
+        for file in self.slots.get_mut().files.drain(..).flatten() {
+            drop(file);
+            cross::serve();
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use super::space::{MOST_REGIONS, Space};
 use super::table;
 use super::tlb::Stale;
 use crate::errno::{Errno, Result};
+use crate::task::{BREATH, was_killed};
 use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
 use linux_raw_sys::general as linux;
@@ -101,7 +102,7 @@ impl Mm {
                 Fault::Denied => Errno::EINVAL,
                 Fault::BeyondFile => Errno::EFAULT,
             })?;
-            if address.is_multiple_of(super::fault::BREATH) && super::fault::was_killed() {
+            if address.is_multiple_of(BREATH) && was_killed() {
                 return Err(Errno::EINTR);
             }
         }

@@ -16,7 +16,7 @@ use super::space::Space;
 use super::table::{self, Entry, leaf};
 use super::tlb::replace;
 use crate::errno::Errno;
-use crate::task;
+use crate::task::{BREATH, was_killed};
 use core::ops::Range;
 use core::sync::atomic::Ordering::{Relaxed, Release};
 use ringwall::AddressSpace;
@@ -62,15 +62,6 @@ impl Access {
             Access::Execute => protection.contains(Protection::EXECUTE),
         }
     }
-}
-
-/// What is made present between two looks at what else there is to do.
-pub(super) const BREATH: u64 = 2 << 20;
-
-/// Lets others have the CPU; whether the thread is being killed.
-pub(super) fn was_killed() -> bool {
-    task::breathe();
-    task::current().pending_work() & task::work::KILL != 0
 }
 
 impl Mm {

@@ -18,6 +18,7 @@ use super::mapping::Protection;
 use super::page::{PAGE, Page, is_zeros};
 use super::tlb::Stale;
 use crate::errno::{Errno, Result};
+use crate::sync::cross;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed, Ordering::Release};
 use ringwall::AddressSpace;
@@ -170,6 +171,15 @@ fn try_for_each_in(
     each(first + groups.len() * GROUP, rest)
 }
 
+/// Between two tables of a long way: others must not wait until its end. The address space is locked, so that is all that
+/// can be done for them.
+#[inline(always)]
+fn serve_before(more: bool) {
+    if more {
+        cross::serve();
+    }
+}
+
 /// Calls `visit` for each leaf in `range` that holds a frame. Absent tables are skipped whole.
 ///
 /// # Errors
@@ -193,6 +203,7 @@ pub(super) fn try_for_each(
                     |number, entry| visit(base + number as u64 * PAGE, entry),
                 )?;
                 address = end;
+                serve_before(address < range.end);
             }
             Err(absent) => address = (address | (absent - 1)) + 1,
         }
@@ -270,6 +281,7 @@ fn prune_below(physical: u64, level: u8, range: Range<u64>, hole: &Range<u64>, s
             if level == 3 {
                 let inside = range.start.max(base)..range.end.min(base + span);
                 prune_below(lower, 2, inside, hole, stale);
+                serve_before(base + span < range.end);
             }
             if hole.start <= base && base + span <= hole.end {
                 entry.store(0, Relaxed);
@@ -329,6 +341,7 @@ pub(super) fn share(
             Ok(())
         })?;
         address = end;
+        serve_before(address < range.end);
     }
     Ok(pages)
 }

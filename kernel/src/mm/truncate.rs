@@ -9,7 +9,7 @@ use super::Mm;
 use super::page::PAGE;
 use super::table;
 use super::tlb::Stale;
-use crate::sync::{Linked, Links, List, Mutex};
+use crate::sync::{Linked, Links, List, Mutex, cross};
 use core::ops::Range;
 
 /// All address spaces, those included that no process has yet: a fork copies what is mapped before the child is known.
@@ -82,6 +82,8 @@ impl Mm {
                 continue;
             }
             // The region's own first and last page, as pages of the file.
+            // Each is its own short way through the tables.
+            cross::serve();
             let first = mapping.offset / PAGE;
             let last = first + region.length() / PAGE;
             let part = gone.start.clamp(first, last)..gone.end.clamp(first, last);

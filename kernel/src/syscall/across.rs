@@ -4,12 +4,12 @@ use super::files::{Segment, list, segments};
 use super::{Calls, calls};
 use crate::errno::{Errno, Result};
 use crate::mm::{Access, Mm, PAGE};
-use crate::task::{self, Process, table};
+use crate::task::{self, Breath, Process, table};
 use crate::user;
 use linux_raw_sys::general as raw;
 use ringwall::Frame;
 
-/// Bytes copied between two looks at what else there is to do; what is written passes through the stack.
+/// Bytes copied at a time; what is written passes through the stack.
 const AT_ONCE: usize = 1024;
 
 /// This area's calls.
@@ -45,6 +45,7 @@ fn transfer(frame: &Frame, access: Access) -> Result<usize> {
     let mut own = Cursor::new(&own);
     let mut other = Cursor::new(&other);
     let mut done = 0;
+    let mut breath = Breath::start();
     while let (Some((to, room)), Some((from, left))) = (own.next(), other.next()) {
         let in_page = PAGE - from % PAGE;
         let part = (room.min(left).min(in_page) as usize).min(AT_ONCE);
@@ -56,7 +57,7 @@ fn transfer(frame: &Frame, access: Access) -> Result<usize> {
         }
         own.advance(part as u64);
         other.advance(part as u64);
-        if task::current().pending_work() & task::work::KILL != 0 {
+        if breath.ends_after(part) {
             break;
         }
     }

@@ -248,11 +248,15 @@ fn mincore(frame: &mut Frame) -> Result<usize> {
     let memory = memory();
     let mut answers = [0; MINCORE_PART as usize];
     let mut done = 0;
+    let mut breath = task::Breath::start();
     while done < pages {
         let part = &mut answers[..(pages - done).min(MINCORE_PART) as usize];
         memory.present(start + done * PAGE, part)?;
         user::write_bytes(vector + done, part)?;
         done += part.len() as u64;
+        if breath.ends_after(part.len() * PAGE as usize) {
+            return Err(Errno::EINTR);
+        }
     }
     Ok(0)
 }

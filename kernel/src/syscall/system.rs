@@ -166,7 +166,7 @@ pub fn write_random(address: u64, length: u64) -> Result<usize> {
         }
         done += piece as u64;
         // As Linux: requests of a page or less are served whole.
-        if done.is_multiple_of(4096) && done < length && task::current().has_signal() {
+        if done.is_multiple_of(4096) && done < length && task::breathe() {
             break;
         }
     }

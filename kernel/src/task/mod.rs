@@ -13,6 +13,7 @@
 //! Lock order: table, a process's `threads`, its `signals`, a thread's `pending`, its process's
 //! actions, wait queues, run queues. Timers are a leaf of their own.
 
+mod breath;
 mod context;
 pub mod cpus;
 pub mod create;
@@ -35,6 +36,7 @@ pub mod thread;
 pub mod wait;
 pub mod way;
 
+pub use breath::{BREATH, Breath, was_killed};
 pub use cpus::{Scheduling, reschedule_requested};
 pub use create::{run_first, run_idle};
 pub use process::Process;

@@ -4,6 +4,7 @@ use crate::errno::{Errno, Result};
 use crate::fs::transfer::{Sink, Source};
 use crate::fs::{File, Operations};
 use crate::sync::WaitQueue;
+use crate::task::Breath;
 use alloc::vec::Vec;
 
 const ZEROS: [u8; 4096] = [0; 4096];
@@ -25,12 +26,13 @@ fn swallow(source: &mut Source<'_>) -> Result<usize> {
 
 fn zeros(sink: &mut Sink<'_>) -> Result<usize> {
     let mut done = 0;
+    let mut breath = Breath::start();
     while sink.remaining() > 0 {
         let length = sink.remaining().min(ZEROS.len());
         match sink.put_some(&ZEROS[..length]) {
             Ok(moved) => {
                 done += moved;
-                if moved < length {
+                if moved < length || breath.ends_after(moved) {
                     break;
                 }
             }

@@ -4,6 +4,7 @@ use crate::errno::Result;
 use crate::fs::transfer::{Sink, Source};
 use crate::fs::{File, Operations};
 use crate::random;
+use crate::task::Breath;
 
 /// Random bytes; what is written is taken and ignored.
 pub struct Random;
@@ -12,13 +13,14 @@ impl Operations for Random {
     fn read(&self, _file: &File, _at: &mut u64, sink: &mut Sink<'_>) -> Result<usize> {
         let mut done = 0;
         let mut chunk = [0; 256];
+        let mut breath = Breath::start();
         while sink.remaining() > 0 {
             let length = sink.remaining().min(chunk.len());
             random::fill(&mut chunk[..length]);
             match sink.put_some(&chunk[..length]) {
                 Ok(moved) => {
                     done += moved;
-                    if moved < length {
+                    if moved < length || breath.ends_after(moved) {
                         break;
                     }
                 }

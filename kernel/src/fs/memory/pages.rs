@@ -9,6 +9,7 @@
 
 use crate::errno::{Errno, Result};
 use crate::mm::{Page, frame};
+use crate::sync::cross;
 use alloc::{collections::BTreeMap, vec::Vec};
 
 /// Slots of one chunk.
@@ -78,6 +79,7 @@ impl Pages {
             && at * CHUNK < end
         {
             number = at + 1;
+            cross::serve();
             let Some(mut chunk) = self.chunks.remove(&at) else { break };
             let base = at * CHUNK;
             let inside = |slot: usize| (first..end).contains(&(base + slot as u64));
@@ -120,7 +122,19 @@ impl Pages {
     pub fn next_hole(&self, mut index: u64) -> u64 {
         while self.get(index).is_some() {
             index += 1;
+            if index.is_multiple_of(CHUNK) {
+                cross::serve();
+            }
         }
         index
+    }
+}
+
+impl Drop for Pages {
+    fn drop(&mut self) {
+        while let Some(chunk) = self.chunks.pop_first() {
+            drop(chunk);
+            cross::serve();
+        }
     }
 }

@@ -15,6 +15,7 @@ use crate::fs::turn::Turn;
 use crate::fs::{File, Operations};
 use crate::mm::Page;
 use crate::sync::Mutex;
+use crate::task::Breath;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use linux_raw_sys::general as abi;
 
@@ -74,6 +75,7 @@ impl Regular {
     /// `EFAULT` if nothing could be copied.
     pub fn read(&self, mut offset: u64, sink: &mut Sink<'_>) -> Result<usize> {
         let mut done = 0;
+        let mut breath = Breath::start();
         while sink.remaining() > 0 {
             let left = self.size().saturating_sub(offset);
             let within = (offset % PAGE) as usize;
@@ -90,7 +92,7 @@ impl Regular {
                 Ok(moved) => {
                     done += moved;
                     offset += moved as u64;
-                    if moved < length {
+                    if moved < length || breath.ends_after(moved) {
                         break;
                     }
                 }
@@ -135,6 +137,7 @@ impl Regular {
         }
         let mut done = 0;
         let mut outcome = Ok(());
+        let mut breath = Breath::start();
         while left > 0 {
             let within = (offset % PAGE) as usize;
             let length = left.min(PAGE - within as u64) as usize;
@@ -147,7 +150,7 @@ impl Regular {
                     offset += moved as u64;
                     left -= moved as u64;
                     self.size.fetch_max(offset, Ordering::AcqRel);
-                    if moved < length {
+                    if moved < length || breath.ends_after(moved) {
                         break;
                     }
                 }
@@ -238,7 +241,7 @@ impl Regular {
     /// See [`Inode::allocate`].
     ///
     /// # Errors
-    /// `EOPNOTSUPP`, `EFBIG`, `ENOSPC`, `EPERM` when sealed.
+    /// `EOPNOTSUPP`, `EFBIG`, `ENOSPC`, `EPERM` when sealed, `EINTR` when killed.
     pub fn allocate(&self, node: &Node, mode: u32, offset: u64, length: u64) -> Result<()> {
         let end = offset.checked_add(length).filter(|&end| end <= LARGEST).ok_or(Errno::EFBIG)?;
         let _turn = self.writing.take()?;
@@ -258,8 +261,12 @@ impl Regular {
             if wanted > crate::mm::frame::available() as u64 {
                 return Err(Errno::ENOSPC);
             }
+            let mut breath = Breath::start();
             for index in offset / PAGE..end.div_ceil(PAGE) {
                 self.page_for(&node.memory, index, || Ok(()))?;
+                if breath.ends_after(PAGE as usize) {
+                    return Err(Errno::EINTR);
+                }
             }
             if mode == 0 {
                 self.size.fetch_max(end, Ordering::AcqRel);

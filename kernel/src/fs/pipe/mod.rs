@@ -16,7 +16,8 @@ use crate::errno::{Errno, Result};
 use crate::mm::Page;
 use crate::sync::WaitQueue;
 use crate::sync::{Lazy, Mutex};
-use crate::{task, time, user};
+use crate::task::{self, Breath};
+use crate::{time, user};
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use linux_raw_sys::{general as abi, ioctl};
@@ -110,6 +111,7 @@ impl Pipe {
         let _turn = self.reading.take()?;
         let mut done = 0;
         let mut wake = false;
+        let mut breath = Breath::start();
         let stop = loop {
             if sink.remaining() == 0 {
                 break Stop::Done;
@@ -131,7 +133,11 @@ impl Pipe {
             let mut state = self.state.lock();
             wake |= state.ring.free() < PIPE_BUF;
             state.ring.consume(length, !self.writing.is_taken());
+            drop(state);
             done += length;
+            if breath.ends_after(length) {
+                break Stop::Fault(Errno::ERESTARTSYS);
+            }
         };
         if wake {
             self.activity.fetch_add(ONCE_MORE, Ordering::Relaxed);
@@ -146,6 +152,7 @@ impl Pipe {
         let _turn = self.writing.take()?;
         let mut done = 0;
         let mut wake = false;
+        let mut breath = Breath::start();
         let stop = loop {
             if source.remaining() == 0 {
                 break Stop::Done;
@@ -183,7 +190,12 @@ impl Pipe {
             let mut state = self.state.lock();
             wake |= state.ring.available() == 0;
             state.ring.produce(length);
+            drop(state);
             done += length;
+            // A reader on another CPU that is as fast never lets it wait.
+            if breath.ends_after(length) {
+                break Stop::Fault(Errno::ERESTARTSYS);
+            }
         };
         let mut polled = false;
         if done > 0 {

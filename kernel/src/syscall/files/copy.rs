@@ -5,6 +5,7 @@ use crate::errno::{Errno, Result};
 use crate::fs::File;
 use crate::fs::inode::Kind;
 use crate::fs::transfer::{MOST_BYTES, Sink, Source};
+use crate::task::Breath;
 use crate::user;
 use alloc::vec::Vec;
 use linux_raw_sys::general as abi;
@@ -26,6 +27,7 @@ fn pump(
     buffer.try_reserve_exact(CHUNK.min(count)).map_err(|_| Errno::ENOMEM)?;
     buffer.resize(CHUNK.min(count), 0);
     let mut done = 0;
+    let mut breath = Breath::start();
     while done < count {
         let length = (count - done).min(CHUNK);
         let step =
@@ -40,6 +42,9 @@ fn pump(
             Ok(moved) => {
                 *at += moved as u64;
                 done += moved;
+                if breath.ends_after(moved) {
+                    break;
+                }
             }
             Err(error) if done == 0 => return Err(error),
             Err(_) => break,

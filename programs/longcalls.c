@@ -1,0 +1,182 @@
+/*
+ * Calls that take long do not keep others waiting: while one CPU is inside a call that moves hundreds of megabytes,
+ * threads on another CPU give memory back, which the first CPU has to be told of, and end.
+ *
+ * A wait may last half a second, or half as long as the call, whichever is more: who was waited for until its end fails, and
+ * neither a slow emulator nor a busy host does. If the host has stopped one of the CPUs, there is another try.
+ *
+ * Sources: process_vm_readv(2), sendfile(2), munmap(2), sched_setaffinity(2).
+ */
+#include "check.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/uio.h>
+#include <time.h>
+
+enum { PAGE = 4096, TRIES = 4 };
+static const size_t PIECE = 2 << 20, TOTAL = 512 << 20;
+
+static int first, last, sparse, nowhere;
+static char *aliases;
+static atomic_bool ready, inside, over;
+
+static pid_t twin; /* has the same pages, and a lock of its own for them */
+
+/* Seconds since some time. */
+static double now(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+static void stay_on(int cpu)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET(cpu, &set);
+    sched_setaffinity(0, sizeof set, &set);
+}
+
+static ssize_t to_twin(size_t bytes)
+{
+    struct iovec all = {aliases, bytes};
+    return process_vm_writev(twin, &all, 1, &all, 1, 0);
+}
+
+static ssize_t from_twin(size_t bytes)
+{
+    struct iovec all = {aliases, bytes};
+    return process_vm_readv(twin, &all, 1, &all, 1, 0);
+}
+
+static ssize_t from_file(size_t bytes)
+{
+    return pread(sparse, aliases, bytes, 0);
+}
+
+static ssize_t between_files(size_t bytes)
+{
+    off_t start = 0;
+    return sendfile(nowhere, sparse, &start, bytes);
+}
+
+/* How much each moves in a second or so on a slow emulator. */
+static const struct call {
+    const char *name;
+    ssize_t (*run)(size_t);
+    size_t bytes;
+} calls[] = {
+    {"process_vm_writev", to_twin, 64 << 20},
+    {"process_vm_readv", from_twin, 128 << 20},
+    {"pread", from_file, 512 << 20},
+    {"sendfile", between_files, 512 << 20},
+};
+
+static void *nothing(void *argument)
+{
+    return argument;
+}
+
+/* Gives back a page that the other CPU may know, and lets a thread end; how long that took at most. */
+static void *wait_for_others(void *longest)
+{
+    stay_on(first);
+    ready = true;
+    while (!inside)
+        sched_yield();
+    while (!over) {
+        volatile char *page = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (page == MAP_FAILED)
+            break;
+        *page = 1;
+        double start = now();
+        munmap((void *)page, PAGE);
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, nothing, NULL) == 0)
+            pthread_join(thread, NULL);
+        double took = now() - start;
+        if (took > *(double *)longest)
+            *(double *)longest = took;
+        usleep(5000);
+    }
+    return NULL;
+}
+
+/* Whether others got on while the call ran. */
+static bool lets_others_go_on(const struct call *call, bool *whole)
+{
+    double longest = 0;
+    pthread_t other;
+    ready = inside = over = false;
+    if (pthread_create(&other, NULL, wait_for_others, &longest) != 0)
+        return false;
+    while (!ready)
+        sched_yield();
+    inside = true;
+    double start = now();
+    *whole &= call->run(call->bytes) == (ssize_t)call->bytes;
+    double took = now() - start;
+    over = true;
+    pthread_join(other, NULL);
+    bool well = longest < 0.5 || longest * 2 < took;
+    if (!well)
+        say("%s took %d ms, and somebody waited for %d ms", call->name, (int)(took * 1000), (int)(longest * 1000));
+    return well;
+}
+
+static bool prepare(void)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    sched_getaffinity(0, sizeof set, &set);
+    first = -1;
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+        if (CPU_ISSET(cpu, &set)) {
+            first = first < 0 ? cpu : first;
+            last = cpu;
+        }
+    stay_on(last);
+    int file = memfd_create("piece", 0);
+    sparse = memfd_create("sparse", 0);
+    nowhere = open("/dev/null", O_WRONLY);
+    if (file < 0 || ftruncate(file, (off_t)PIECE) != 0 || ftruncate(sparse, (off_t)TOTAL) != 0)
+        return false;
+    aliases = mmap(NULL, TOTAL, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    for (size_t at = 0; aliases != MAP_FAILED && at < TOTAL; at += PIECE)
+        if (mmap(aliases + at, PIECE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_POPULATE, file, 0) == MAP_FAILED)
+            return false;
+    if (aliases == MAP_FAILED || (twin = fork()) < 0)
+        return false;
+    for (; twin == 0; pause())
+        ;
+    return true;
+}
+
+int main(void)
+{
+    if (!prepare()) {
+        check_that("memory for it", false);
+        return check_end("longcalls");
+    }
+    for (size_t i = 0; i < COUNT_OF(calls); i++) {
+        if (calls[i].run == between_files && nowhere < 0)
+            continue; /* process 1, before /dev is there */
+        bool whole = true, well = false;
+        for (int tries = 0; tries < TRIES && !well; tries++)
+            well = lets_others_go_on(&calls[i], &whole);
+        char name[64];
+        snprintf(name, sizeof name, "%s moves all", calls[i].name);
+        check_that(name, whole);
+        snprintf(name, sizeof name, "%s lets others go on", calls[i].name);
+        check_that(name, well);
+    }
+    kill(twin, SIGKILL);
+    waitpid(twin, NULL, 0);
+    return check_end("longcalls");
+}
