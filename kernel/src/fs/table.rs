@@ -12,6 +12,8 @@ use alloc::{sync::Arc, vec::Vec};
 
 /// Most descriptors a process can be allowed (fs.nr_open).
 pub const MOST: u32 = 1 << 20;
+/// Files let go between two looks at what other CPUs wait for. Each may take long: the locks of all files are looked through.
+const AT_ONCE: usize = 64;
 
 /// A process's descriptors.
 pub struct FileTable {
@@ -218,6 +220,9 @@ impl FileTable {
             while bits != 0 {
                 let _ = self.close(word as u32 * 64 + bits.trailing_zeros());
                 bits &= bits - 1;
+            }
+            if word + 1 < words {
+                // As in `close_range`.
                 task::breathe();
             }
         }
@@ -237,8 +242,9 @@ impl FileTable {
 
 impl Drop for FileTable {
     fn drop(&mut self) {
-        for file in self.slots.get_mut().files.drain(..).flatten() {
-            drop(file);
+        let files = &mut self.slots.get_mut().files;
+        while files.len() > AT_ONCE {
+            files.truncate((files.len() - 1) / AT_ONCE * AT_ONCE);
             cross::serve();
         }
     }

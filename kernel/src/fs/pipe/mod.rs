@@ -135,7 +135,7 @@ impl Pipe {
             state.ring.consume(length, !self.writing.is_taken());
             drop(state);
             done += length;
-            if breath.ends_after(length) {
+            if sink.remaining() > 0 && breath.ends_after(length) {
                 break Stop::Fault(Errno::ERESTARTSYS);
             }
         };
@@ -193,7 +193,7 @@ impl Pipe {
             drop(state);
             done += length;
             // A reader on another CPU that is as fast never lets it wait.
-            if breath.ends_after(length) {
+            if source.remaining() > 0 && breath.ends_after(length) {
                 break Stop::Fault(Errno::ERESTARTSYS);
             }
         };
