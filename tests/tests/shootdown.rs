@@ -89,7 +89,7 @@ fn an_interrupt_that_gets_lost_is_noticed() {
 
 /// The invariant's million.
 #[test]
-#[ignore = "two hours: part of the campaign"]
+#[ignore = "half an hour on two idle cores: part of the campaign"]
 fn a_million_rounds() {
     let limit = Duration::from_secs(4 * 3600);
     let output = remap(Boot::new().limit(limit), 1_000_000);
