@@ -10,7 +10,7 @@
 #include <sched.h>
 #include <x86intrin.h>
 
-enum { SLEEPERS = 64, ADDRESSES = 4000, TRIES = 5 };
+enum { SLEEPERS = 64, ADDRESSES = 2500, TRIES = 5 };
 
 static _Atomic uint32_t word;
 static uint64_t costs[ADDRESSES];

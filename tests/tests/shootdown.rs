@@ -63,7 +63,7 @@ fn a_flush_that_comes_too_early_is_noticed() {
 fn copies(boot: Boot) {
     boot.limit(LIMIT)
         .cpus(4)
-        .arguments("300")
+        .arguments("150")
         .program(Library::Musl, "copies")
         .run()
         .passed("copies");
