@@ -141,7 +141,7 @@ int main(void)
     check_quiet = true;
     setpgid(0, 0);
     /* Among other storms each of a tracer's yields may take all of their turns: a round, seconds. */
-    time_t end = time(NULL) + 15;
+    time_t end = time(NULL) + 6;
     for (long rounds = 0; rounds <= 10 || time(NULL) < end;) {
         pid_t pid = fork();
         if (pid == 0) {
