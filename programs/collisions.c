@@ -3,7 +3,6 @@
  * address takes longer, as it looks through all that sleep there. Each `collides` line names one. They may depend on
  * anything but on where the kernel has its memory. Needs a time-stamp counter that counts instructions.
  */
-#include "check.h"
 #include "workers.h"
 
 #include <pthread.h>

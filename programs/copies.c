@@ -5,11 +5,10 @@
  *
  *   copies [ROUNDS]     1000, if not said
  */
-#include "check.h"
+#include "others.h"
 #include "random.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 
@@ -27,14 +26,6 @@ static void wrong(int thread, long round, long found)
 {
     say("FAIL what thread %d has stored: round %ld: got %ld", thread, round, found);
     _exit(1);
-}
-
-static void pin(int cpu)
-{
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    sched_setaffinity(0, sizeof set, &set); /* where there is no such CPU, anywhere */
 }
 
 static void wait_until(_Atomic long *word, long value)

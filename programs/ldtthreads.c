@@ -20,12 +20,12 @@
  *
  * Sources: Intel SDM vol. 3, 3.4.3 and 5.4; modify_ldt(2).
  */
+#include "others.h"
 #include "random.h"
 #include "segment.h"
 #include "workers.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <sys/ucontext.h>
 
 enum { AREAS = 8, MOST_CHECKERS = 7, CODE_AT = 64, FLAT_CODE_32 = 0x23 };
@@ -440,12 +440,9 @@ static void fork_once(int number, long own)
     atomic_fetch_add(&shared->forks, 1);
 }
 
-static void pin(int cpu)
+static void move_to(int cpu)
 {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET(cpu % cpus, &set);
-    sched_setaffinity(0, sizeof set, &set);
+    pin(cpu % cpus);
 }
 
 /* ---- a process: one changer, and checkers */
@@ -473,7 +470,7 @@ static void *check(void *argument)
     struct visit *me = &visits[number];
     stack_t alternate = {.ss_sp = me->handler_stack, .ss_size = sizeof me->handler_stack};
     sigaltstack(&alternate, NULL);
-    pin(number + 1);
+    move_to(number + 1);
     long own = -1, parent = getppid();
     for (uint32_t turn = (uint32_t)number * 5; !atomic_load(&done); turn++) {
         while (!atomic_load(&works[number]) && !atomic_load(&done))
@@ -498,7 +495,7 @@ static void *check(void *argument)
             if (turn % 256 == 20)
                 fork_once(number, own);
             if (turn % 64 == 20)
-                pin(number + 1 + (int)(turn / 64 % 2));
+                move_to(number + 1 + (int)(turn / 64 % 2));
             break;
         default:
             if (turn % 7 == 0)
@@ -588,7 +585,7 @@ static const char *self;
 static void live(void)
 {
     char *arguments[] = {(char *)"ldtthreads", (char *)"after-exec", NULL}, *environment[] = {NULL};
-    pin(0);
+    move_to(0);
     start();
     change(0, rounds / 2);
     switch (end) {
@@ -620,7 +617,7 @@ static int after_exec(void)
 
 static void stranger(void)
 {
-    pin(1);
+    move_to(1);
     while (!atomic_load(&shared->over)) {
         for (size_t index = 0; index < COUNT_OF(watched); index++)
             if (rights_of(of_ldt(watched[index])) != -1)

@@ -7,16 +7,13 @@
  *
  * Sources: process_vm_readv(2), sendfile(2), munmap(2), sched_setaffinity(2).
  */
-#include "check.h"
+#include "others.h"
 
-#include <fcntl.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
 #include <sys/uio.h>
-#include <time.h>
 
 enum { PAGE = 4096, TRIES = 4 };
 static const size_t PIECE = 2 << 20, TOTAL = 512 << 20;
@@ -26,22 +23,6 @@ static char *aliases;
 static atomic_bool ready, inside, over;
 
 static pid_t twin; /* has the same pages, and a lock of its own for them */
-
-/* Seconds since some time. */
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
-}
-
-static void stay_on(int cpu)
-{
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    sched_setaffinity(0, sizeof set, &set);
-}
 
 static ssize_t to_twin(size_t bytes)
 {
@@ -86,7 +67,7 @@ static void *nothing(void *argument)
 /* Gives back a page that the other CPU may know, and lets a thread end; how long that took at most. */
 static void *wait_for_others(void *longest)
 {
-    stay_on(first);
+    pin(first);
     ready = true;
     while (!inside)
         sched_yield();
@@ -95,12 +76,12 @@ static void *wait_for_others(void *longest)
         if (page == MAP_FAILED)
             break;
         *page = 1;
-        double start = now();
+        double start = seconds();
         munmap((void *)page, PAGE);
         pthread_t thread;
         if (pthread_create(&thread, NULL, nothing, NULL) == 0)
             pthread_join(thread, NULL);
-        double took = now() - start;
+        double took = seconds() - start;
         if (took > *(double *)longest)
             *(double *)longest = took;
         usleep(5000);
@@ -119,9 +100,9 @@ static bool lets_others_go_on(const struct call *call, bool *whole)
     while (!ready)
         sched_yield();
     inside = true;
-    double start = now();
+    double start = seconds();
     *whole &= call->run(call->bytes) == (ssize_t)call->bytes;
-    double took = now() - start;
+    double took = seconds() - start;
     over = true;
     pthread_join(other, NULL);
     bool well = longest < 0.5 || longest * 2 < took;
@@ -141,7 +122,7 @@ static bool prepare(void)
             first = first < 0 ? cpu : first;
             last = cpu;
         }
-    stay_on(last);
+    pin(last);
     int file = memfd_create("piece", 0);
     sparse = memfd_create("sparse", 0);
     nowhere = open("/dev/null", O_WRONLY);

@@ -17,12 +17,11 @@
  *
  * The page lies alone in its 512 GiB, so unmapping it frees its page tables too.
  */
+#include "others.h"
 #include "random.h"
 #include "workers.h"
 
-#include <fcntl.h>
 #include <pthread.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -178,14 +177,6 @@ static void touch(struct checker *me)
         }
     }
     may_fault = false;
-}
-
-static void pin(int cpu)
-{
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    CPU_SET(cpu, &set);
-    sched_setaffinity(0, sizeof set, &set); /* where there is no such CPU, anywhere */
 }
 
 static void *check(void *argument)

@@ -6,7 +6,7 @@
  * setitimer(2), pthread_kill(3). Where process 1 could differ (default actions do not reach it), the
  * work is done in a child.
  */
-#include "check.h"
+#include "others.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -249,35 +249,15 @@ static void waiting_before_they_come(void)
 
 /* ---- interrupted calls ---- */
 
-/*
- * Waits until a process sleeps, as /proc tells it. A fixed time would do as well but where the machine is an emulator's,
- * and the host lets that wait: the time passes then, and nothing happens.
- */
-static void wait_for_sleep(pid_t pid)
-{
-    for (int i = 0; i < 20000; i++) {
-        char path[64], text[256];
-        snprintf(path, sizeof path, "/proc/%d/stat", pid);
-        int file = open(path, O_RDONLY);
-        ssize_t length = file < 0 ? 0 : read(file, text, sizeof text - 1);
-        close(file);
-        text[length > 0 ? length : 0] = 0;
-        char *name_end = strrchr(text, ')');
-        if (name_end && strncmp(name_end, ") S", 3) == 0)
-            return;
-        pause_ms(1);
-    }
-}
-
 /* Sends SIGUSR1 when its parent waits, then, when it waits again, or goes on waiting, a byte. */
 static pid_t interrupter(int fd)
 {
     pid_t parent = getpid(), child = fork();
     if (child == 0) {
-        wait_for_sleep(parent);
+        falls_asleep(parent);
         pause_ms(20);
         kill(parent, SIGUSR1);
-        wait_for_sleep(parent);
+        falls_asleep(parent);
         pause_ms(20);
         _exit(write(fd, "x", 1) != 1);
     }

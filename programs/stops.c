@@ -7,10 +7,7 @@
  */
 #include "tracing.h"
 
-#include <fcntl.h>
 #include <pthread.h>
-#include <sched.h>
-#include <time.h>
 
 enum { PATIENCE = 20 }; /* seconds for what has to come */
 
@@ -103,17 +100,9 @@ static long group_stop(int signal)
 /* Waits until a thread's state, as /proc tells it, is that letter. */
 static void becomes(pid_t pid, pid_t thread, char letter)
 {
-    char path[64], text[256];
-    snprintf(path, sizeof path, "/proc/%d/task/%d/stat", pid, thread);
-    for (time_t end = time(NULL) + PATIENCE; time(NULL) <= end; usleep(500)) {
-        int file = open(path, O_RDONLY);
-        ssize_t length = file < 0 ? 0 : read(file, text, sizeof text - 1);
-        close(file);
-        text[length > 0 ? length : 0] = 0;
-        char *name_end = strrchr(text, ')');
-        if (name_end && name_end[1] == ' ' && name_end[2] == letter)
+    for (time_t end = time(NULL) + PATIENCE; time(NULL) <= end; usleep(500))
+        if (state_of(pid, thread) == letter)
             return;
-    }
     check_that("a thread gets there", false);
 }
 

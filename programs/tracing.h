@@ -6,9 +6,8 @@
 #ifndef TRACING_H
 #define TRACING_H
 
-#include "check.h"
+#include "others.h"
 
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
 #include <sys/user.h>
@@ -114,25 +113,11 @@ UNUSED static void wait_a_little(void)
     usleep(30000);
 }
 
-/*
- * Waits until a process sleeps, as /proc tells it. A fixed time would do as well but where the machine is an emulator's,
- * and the host lets that wait: the time passes then, and nothing happens.
- */
+/* Waits until a process sleeps. */
 UNUSED static void wait_for_sleep(pid_t pid)
 {
-    for (int i = 0; i < 20000; i++) {
-        char path[64], text[256];
-        snprintf(path, sizeof path, "/proc/%d/stat", pid);
-        int file = open(path, O_RDONLY);
-        ssize_t length = file < 0 ? 0 : read(file, text, sizeof text - 1);
-        close(file);
-        text[length > 0 ? length : 0] = 0;
-        char *name_end = strrchr(text, ')');
-        if (name_end && strncmp(name_end, ") S", 3) == 0)
-            return;
-        usleep(1000);
-    }
-    check_that("a process gets to sleep", false);
+    if (!falls_asleep(pid))
+        check_that("a process gets to sleep", false);
 }
 
 #endif

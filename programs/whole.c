@@ -7,20 +7,18 @@
  *
  * Sources: pipe(7), readv(2), fallocate(2), epoll(7), F_ADD_SEALS in fcntl(2).
  */
-#include "check.h"
+#include "others.h"
 
-#include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
-#include <time.h>
 
-enum { PAGE = 4096, OFFSET = 2096, FILLS = 200, RECORD = 1000, WRITERS = 3, BLOCKS = 500, ROUNDS = 6, HOLES = 2000, SECONDS = 2, TALKERS = 8, LINES = 5, LINE = 3000 };
+enum { PAGE = 4096, OFFSET = 2096, FILLS = 200, RECORD = 1000, WRITERS = 3, BLOCKS = 500, ROUNDS = 6, HOLES = 2000 };
+enum { SECONDS = 2, TALKERS = 8, LINES = 5, LINE = 3000 };
 
 static int collected(const pid_t *children, int count)
 {
@@ -40,14 +38,6 @@ static bool is_same(const unsigned char *bytes, size_t length)
         if (bytes[i] != bytes[0])
             return false;
     return true;
-}
-
-/* Seconds since some time. */
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
 }
 
 static atomic_int draining;
@@ -78,8 +68,8 @@ static void small_writes(void)
     check_long("pipe", pipe(ends), 0);
     over = false;
     check_long("thread", pthread_create(&thread, NULL, watch, ends), 0);
-    double end = now() + SECONDS;
-    for (int i = 0; i < FILLS && now() < end; i++) {
+    double end = seconds() + SECONDS;
+    for (int i = 0; i < FILLS && seconds() < end; i++) {
         require_long("offset", write(ends[1], buffer, OFFSET), OFFSET);
         for (int k = 0; k < 15; k++) {
             madvise(pages + PAGE, PAGE, MADV_DONTNEED);
@@ -225,8 +215,8 @@ static void holes(void)
     over = false;
     check_long("thread", pthread_create(&thread, NULL, punch, &file), 0);
     long apart = 0;
-    double end = now() + SECONDS;
-    for (int i = 1; i <= HOLES && now() < end; i++) {
+    double end = seconds() + SECONDS;
+    for (int i = 1; i <= HOLES && seconds() < end; i++) {
         madvise(second, PAGE, MADV_DONTNEED);
         *first = i;
         bool gone = *second != i;
@@ -280,9 +270,9 @@ static void edges(void)
         usleep(100000);
         _exit(write(ends[1], "b", 1) != 1);
     }
-    double start = now();
+    double start = seconds();
     check_long("second edge", epoll_wait(set, &event, 1, 20000), 1);
-    check_that("second edge in time", now() - start < 15);
+    check_that("second edge in time", seconds() - start < 15);
     check_long("writer", collected(&child, 1), 0);
     close(set);
     close(ends[0]);

@@ -20,6 +20,7 @@ pub mod inject;
 pub mod looking;
 pub mod looks;
 mod made;
+mod other;
 mod output;
 mod outside;
 mod running;
@@ -32,6 +33,7 @@ pub use made::{
     Library, example, kernel_file, leave_table, linux, linux_or_skip, other_kernel, program,
     selftest,
 };
+pub use other::Other;
 pub use output::Output;
 pub use outside::{EntryText, Visible};
 pub use running::{Running, Sight};

@@ -2,10 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use ringwall_emulator::{Attached, Core, Launched, Memory, Registers};
-use ringwall_tests::{Boot, Library, linux, program};
+use ringwall_emulator::{Core, Memory, Registers};
+use ringwall_tests::{Boot, Library, Other, linux, program};
 use serde_json::json;
-use tempfile::{NamedTempFile, TempDir};
 
 const LIMIT: Duration = Duration::from_secs(240);
 /// For catching ring 3: generous, because it is over as soon as all CPUs are there.
@@ -16,61 +15,17 @@ const PAGE: u64 = 4096;
 /// The local APIC, and VGA's window: devices, on every PC.
 const DEVICES: [u64; 2] = [0xfee0_0000, 0xa_0000];
 
-/// A guest with a QMP socket that everybody may connect to.
-struct Running {
-    launched: Launched,
-    directory: TempDir,
-    _image: NamedTempFile,
+/// Programs that stay in ring 3.
+fn spinning(boot: Boot, more: &[&str], memory: u64) -> Other {
+    let boot = boot.memory(memory).limit(3 * LIMIT).arguments("5");
+    Other::start(&boot.init(program(Library::Glibc, "spin")), more, "READY\n")
 }
 
-impl Running {
-    fn start(boot: &Boot, more: &[&str], ready: &str) -> Running {
-        let directory = tempfile::tempdir().expect("a directory");
-        let socket = format!("unix:{},server=on,wait=off", directory.path().join("qmp").display());
-        let more: Vec<&str> = more.iter().copied().chain(["-qmp", &socket]).collect();
-        let (launched, image) = boot.launch(&more);
-        let running = Running { launched, directory, _image: image };
-        let came = running.launched.console.wait_for(ready, LIMIT);
-        assert!(came, "the guest never said {ready:?}: {}", running.launched.said());
-        running
-    }
-
-    /// Programs that stay in ring 3.
-    fn spinning(boot: Boot, more: &[&str], memory: u64) -> Running {
-        let boot = boot.memory(memory).limit(3 * LIMIT).arguments("5");
-        Running::start(&boot.init(program(Library::Glibc, "spin")), more, "READY\n")
-    }
-
-    fn attach(&self) -> Attached {
-        let socket = self.directory.path().join("qmp");
-        Attached::connect(socket.to_str().expect("a path in UTF-8")).expect("a monitor")
-    }
-
-    fn runs(&self) -> bool {
-        self.launched.attached.monitor().running().expect("a monitor that answers")
-    }
-
-    /// Waits until its CPUs have been in HLT at many looks in a row.
-    fn falls_asleep(&self) {
-        let (start, mut halted) = (Instant::now(), 0);
-        while halted < 20 {
-            assert!(start.elapsed() < LIMIT, "it does not sleep");
-            std::thread::sleep(Duration::from_millis(10));
-            halted = if self.registers().iter().all(|cpu| cpu.halted) { halted + 1 } else { 0 };
-        }
-    }
-
-    /// Whether QEMU has a gdb stub.
-    fn has_stub(&self) -> bool {
-        let mut monitor = self.launched.attached.monitor();
-        let devices = monitor.execute("query-chardev", json!({})).expect("a list");
-        devices.as_array().expect("a list").iter().any(|device| device["label"] == "gdb")
-    }
-
-    /// Of a guest that runs: they change, if it does.
-    fn registers(&self) -> Vec<Registers> {
-        self.launched.attached.monitor().all_registers().expect("a monitor that answers")
-    }
+/// Whether QEMU has a gdb stub.
+fn has_stub(guest: &Other) -> bool {
+    let mut monitor = guest.launched.attached.monitor();
+    let devices = monitor.execute("query-chardev", json!({})).expect("a list");
+    devices.as_array().expect("a list").iter().any(|device| device["label"] == "gdb")
 }
 
 fn bytes(memory: &dyn Memory, address: u64, length: usize) -> Vec<u8> {
@@ -85,13 +40,13 @@ fn without_what_cores_lack(registers: &Registers) -> Registers {
 }
 
 fn core_and_monitor_agree(boot: Boot, more: &[&str], memory: u64) {
-    let running = Running::spinning(boot, more, memory);
+    let running = spinning(boot, more, memory);
     let mut attached = running.attach();
     let held = attached.hold(CATCH).expect("a guest that is held");
     assert!(!running.runs());
     assert!(held.registers.iter().any(Registers::in_ring_3), "{:x?}", held.registers);
 
-    let file = running.directory.path().join("core");
+    let file = running.directory().join("core");
     let place = json!({ "paging": false, "protocol": format!("file:{}", file.display()) });
     let dumped = held.monitor().execute_within("dump-guest-memory", place, 2 * LIMIT);
     dumped.expect("a core");
@@ -150,7 +105,7 @@ fn a_core_and_the_monitor_show_the_same_of_linux() {
 #[test]
 fn memory_above_4_gib_is_found_where_the_machine_has_it() {
     // q35 has 2 GiB below; what is above is read by its own address.
-    let running = Running::spinning(Boot::new(), &["-machine", "q35"], 3072);
+    let running = spinning(Boot::new(), &["-machine", "q35"], 3072);
     let mut attached = running.attach();
     let held = attached.hold(CATCH).expect("a guest that is held");
     let high = held.memory().ranges().iter().find(|range| range.start == 4 << 30);
@@ -167,7 +122,7 @@ fn memory_above_4_gib_is_found_where_the_machine_has_it() {
 
 #[test]
 fn a_stopped_guest_stays_stopped_and_a_running_one_runs() {
-    let running = Running::spinning(Boot::new(), &[], 192);
+    let running = spinning(Boot::new(), &[], 192);
     running.launched.attached.monitor().stop().expect("a monitor that answers");
     let mut attached = running.attach();
     assert!(!attached.found_running());
@@ -190,7 +145,7 @@ fn a_stopped_guest_stays_stopped_and_a_running_one_runs() {
 #[test]
 fn an_idle_guest_does_not_hold_anybody_up() {
     let boot = Boot::new().limit(2 * LIMIT).script("echo IDLE; sleep 1000");
-    let running = Running::start(&boot, &[], "IDLE\n");
+    let running = Other::start(&boot, &[], "IDLE\n");
     let mut attached = running.attach();
     // Until then, the shell may still be on its way.
     running.falls_asleep();
@@ -207,22 +162,22 @@ fn an_idle_guest_does_not_hold_anybody_up() {
     assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
     drop(held);
     assert!(running.runs());
-    assert!(!running.has_stub());
+    assert!(!has_stub(&running));
 }
 
 #[test]
 fn a_guest_that_is_hardly_ever_in_ring_3_is_caught_on_the_way_out_of_a_call() {
     let script = "echo IDLE; while true; do usleep 50000; done";
-    let running = Running::start(&Boot::new().limit(2 * LIMIT).script(script), &[], "IDLE\n");
+    let running = Other::start(&Boot::new().limit(2 * LIMIT).script(script), &[], "IDLE\n");
     let mut attached = running.attach();
     let held = attached.chase(None, CATCH).expect("a guest that is held");
     let caught: Vec<_> = held.registers.iter().filter(|cpu| cpu.in_ring_3()).collect();
     assert_eq!(caught.len(), 1, "{:x?}", held.registers);
     let root = caught[0].cr3 & !(PAGE - 1);
     assert_eq!(bytes(held.memory(), root, 4096).len(), 4096);
-    assert!(!running.runs() && running.has_stub());
+    assert!(!running.runs() && has_stub(&running));
     held.release().expect("a guest that goes on");
-    assert!(running.runs() && !running.has_stub());
+    assert!(running.runs() && !has_stub(&running));
 
     // No breakpoint is left behind: the guest makes calls and goes on.
     std::thread::sleep(Duration::from_secs(1));
@@ -234,7 +189,7 @@ fn a_guest_that_is_hardly_ever_in_ring_3_is_caught_on_the_way_out_of_a_call() {
     assert!(held.registers[0].in_ring_3());
     restorer.restore().expect("a guest that goes on");
     std::thread::sleep(Duration::from_secs(1));
-    assert!(running.runs() && !running.has_stub());
+    assert!(running.runs() && !has_stub(&running));
     drop(held);
 }
 
@@ -244,16 +199,16 @@ fn a_stub_that_was_there_is_used_and_left_there() {
     let place = directory.path().join("gdb").display().to_string();
     let stub = format!("unix:{place},server=on,wait=off");
     let boot = Boot::new().limit(2 * LIMIT).script("echo IDLE; while true; do usleep 50000; done");
-    let running = Running::start(&boot, &["-gdb", &stub], "IDLE\n");
+    let running = Other::start(&boot, &["-gdb", &stub], "IDLE\n");
     let mut attached = running.attach();
     let refused = attached.chase(None, CATCH).expect_err("a stub that is somebody's");
     assert!(refused.to_string().contains("name its socket"), "{refused}");
-    assert!(running.runs() && running.has_stub());
+    assert!(running.runs() && has_stub(&running));
     for _ in 0..2 {
         let held = attached.chase(Some(&place), CATCH).expect("a guest that is held");
         assert!(held.registers[0].in_ring_3());
         drop(held);
-        assert!(running.runs() && running.has_stub());
+        assert!(running.runs() && has_stub(&running));
     }
 }
 

@@ -5,10 +5,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use ringwall_emulator::Launched;
-use ringwall_tests::{Boot, Library, linux, other_kernel, program};
+use ringwall_tests::{Boot, Library, Other, linux, other_kernel, program};
 use serde_json::Value;
-use tempfile::{NamedTempFile, TempDir};
 
 const EXPECTATIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../kernel/visible.toml");
 /// How long a boot may take when others run beside it, in seconds.
@@ -125,46 +123,10 @@ fn a_guest_that_ends_too_early_is_quoted() {
     assert!(ran.err.contains("nothing to see here"), "{}", ran.err);
 }
 
-/// A guest that somebody else started, and its socket.
-struct Other {
-    launched: Launched,
-    /// All of it, not the parts that are used: QEMU ends with what is dropped.
-    _image: NamedTempFile,
-    _directory: TempDir,
-    socket: String,
-}
-
-impl Other {
-    fn start(boot: &Boot) -> Other {
-        let directory = tempfile::tempdir().expect("a directory");
-        let socket = directory.path().join("qmp").display().to_string();
-        let listen = format!("unix:{socket},server=on,wait=off");
-        let (launched, image) = boot.launch(&["-qmp", &listen]);
-        assert!(launched.console.wait_for("READY\n", PATIENCE), "{}", launched.said());
-        Other { launched, _image: image, _directory: directory, socket }
-    }
-
-    fn runs(&self) -> bool {
-        self.launched.attached.monitor().running().expect("a monitor that answers")
-    }
-
-    /// Waits until its CPUs have been in HLT at many looks in a row.
-    fn falls_asleep(&self) {
-        let (start, mut halted) = (Instant::now(), 0);
-        while halted < 20 {
-            assert!(start.elapsed() < PATIENCE, "it does not sleep");
-            sleep(Duration::from_millis(10));
-            let cpus = self.launched.attached.monitor().all_registers();
-            let cpus = cpus.expect("a monitor that answers");
-            halted = if cpus.iter().all(|cpu| cpu.halted) { halted + 1 } else { 0 };
-        }
-    }
-}
-
 #[test]
 fn an_attached_guest_is_looked_at_and_goes_on() {
-    let guest = Other::start(&spinning(Boot::new().pti("on")).cpus(1));
-    let ran = Ran::from(command(&[&guest.socket, "--json"]).output().expect("it runs"));
+    let guest = Other::start(&spinning(Boot::new().pti("on")).cpus(1), &[], "READY\n");
+    let ran = Ran::from(command(&[guest.socket(), "--json"]).output().expect("it runs"));
     assert!(matches!(ran.status, Some(0 | 1)), "{}", ran.err);
     assert!(!ran.json()["views"][0]["kernel_root"].is_null());
     assert!(guest.runs(), "the guest was left stopped");
@@ -172,10 +134,11 @@ fn an_attached_guest_is_looked_at_and_goes_on() {
 
 #[test]
 fn ctrl_c_leaves_an_attached_guest_running() {
-    let guest = Other::start(&Boot::new().memory(256).script("echo READY\nsleep 1000"));
+    let guest =
+        Other::start(&Boot::new().memory(256).script("echo READY\nsleep 1000"), &[], "READY\n");
     // From here on no CPU will be in ring 3.
     guest.falls_asleep();
-    let words = ["--qmp", &guest.socket, "--limit", "300"];
+    let words = ["--qmp", guest.socket(), "--limit", "300"];
     let child = command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let child = child.expect("it runs");
     // Its first look has begun.
