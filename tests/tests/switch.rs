@@ -69,6 +69,35 @@ fn programs_run_with_the_machine_switched_off() {
     }
 }
 
+/// They find the CPU in the text without switches, which is elsewhere than the other.
+#[test]
+fn nmis_inside_the_entry_text_of_an_open_process_are_counted_there() {
+    if other_kernel() {
+        println!("not our kernel: nothing can be switched");
+        return;
+    }
+    const NMIS: usize = 300;
+    let script = "mount -t devtmpfs devtmpfs /dev\necho 0 >/proc/sys/kernel/pti\n/bin/windows call &\n\
+                  echo READY; read line; kill $!\ncat /proc/ringwall";
+    let windows = program(Library::Glibc, "windows");
+    let boot = Boot::new().limit(LIMIT).switches().file("/bin/windows", 0o755, windows);
+    let mut running = boot.script(script).start();
+    running.wait_for("READY\n", LIMIT);
+    for _ in 0..NMIS {
+        running.guest.monitor.inject_nmi().expect("a monitor that answers");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    running.type_line("enough");
+    let output = running.finish();
+    output.powered_off().says("isolation switched off by process ");
+    let counts =
+        output.serial.lines().filter_map(|line| line.strip_prefix("nmi in ")?.split_once(": "));
+    let (outside, inside): (Vec<_>, Vec<_>) =
+        counts.partition(|(place, _)| ["kernel", "ring 3"].contains(place));
+    assert_eq!(outside.len(), 2, "{output}");
+    assert!(inside.iter().any(|(_, count)| *count != "0"), "none was inside; {output}");
+}
+
 /// `isolation` as process 1, which stays in ring 3.
 fn look(boot: Boot, argument: &str) -> Sight {
     let boot = boot.limit(LIMIT).switches().arguments(argument);
