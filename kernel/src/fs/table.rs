@@ -12,7 +12,8 @@ use alloc::{sync::Arc, vec::Vec};
 
 /// Most descriptors a process can be allowed (fs.nr_open).
 pub const MOST: u32 = 1 << 20;
-/// Files let go between two looks at what other CPUs wait for. Each may take long: the locks of all files are looked through.
+/// Files let go between two looks at what other CPUs wait for. Each may take long: the locks of all files are looked
+/// through.
 const AT_ONCE: usize = 64;
 
 /// A process's descriptors.

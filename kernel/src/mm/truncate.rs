@@ -1,9 +1,10 @@
 //! Taking pages of a file out of all programs' memory, when the file loses them.
 //!
 //! There is no list of who maps a file: files that shrink while mapped are rare, and all address
-//! spaces are few. The file system calls this only for files that were mapped at all and with no lock held: for a shorter
-//! file after it let go of the pages; for a hole before, so that nobody sees the old page beside a new one. A fault on another CPU asks the file for its page and maps that under
-//! the lock of its address space: either it finds the file as it is then, or its page is found here.
+//! spaces are few. The file system calls this only for files that were mapped at all and with no lock held: for a
+//! shorter file after it let go of the pages; for a hole before, so that nobody sees the old page beside a new one. A
+//! fault on another CPU asks the file for its page and maps that under the lock of its address space: either it finds the
+//! file as it is then, or its page is found here.
 
 use super::Mm;
 use super::page::PAGE;
@@ -81,9 +82,9 @@ impl Mm {
             if file.inode.identity() != identity {
                 continue;
             }
-            // The region's own first and last page, as pages of the file.
-            // Each is its own short way through the tables.
+            // Each region is a way of its own through the tables.
             cross::serve();
+            // The region's own first and last page, as pages of the file.
             let first = mapping.offset / PAGE;
             let last = first + region.length() / PAGE;
             let part = gone.start.clamp(first, last)..gone.end.clamp(first, last);
