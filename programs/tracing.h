@@ -104,7 +104,7 @@ UNUSED static void ends(const char *name, pid_t pid, int signal, int status)
 UNUSED static void dispose(pid_t pid)
 {
     kill(pid, SIGKILL);
-    for (long status = 0; status >= 0 && !WIFSIGNALED((int)status) && !WIFEXITED((int)status);)
+    for (long status = stopped_by(SIGKILL); status >= 0 && !WIFSIGNALED((int)status) && !WIFEXITED((int)status);)
         status = event_of(pid);
 }
 
