@@ -12,6 +12,8 @@ ringwall::breaks! {
     EntryAreaFollows = "entry-area-follows",
     /// A CPU without work takes any thread from another's queue, whether that may run on it or not.
     AnyCpu = "any-cpu",
+    /// Who is woken runs before who woke it. Nothing is broken by that but programs that count on the other order.
+    WokenFirst = "woken-first",
     /// Isolation that is switched on again stays off.
     StaysOpen = "stays-open",
     /// Other CPUs are not asked to flush.

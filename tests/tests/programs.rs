@@ -5,13 +5,15 @@
 
 use std::time::Duration;
 
-use ringwall_tests::{Boot, Library};
+use ringwall_tests::{Boot, Library, other_kernel};
 
 /// Storms are long on a busy host.
 const LIMIT: Duration = Duration::from_secs(180);
 
 macro_rules! programs {
     ($($name:ident),* $(,)?) => {
+        const PROGRAMS: &[&str] = &[$(stringify!($name)),*];
+
         $(mod $name {
             use super::*;
 
@@ -66,3 +68,17 @@ programs!(
     whole,
     wildcalls,
 );
+
+/// A CPU that its host stops in the wrong moment makes such an order of any, and here it is always so.
+#[test]
+#[ignore = "a minute: part of the campaign"]
+fn who_is_woken_may_run_first() {
+    if other_kernel() {
+        println!("not our kernel: nothing to break");
+        return;
+    }
+    for name in PROGRAMS {
+        let boot = Boot::new().breakable().append("break=woken-first");
+        boot.limit(LIMIT).program(Library::Glibc, name).run().passed(name);
+    }
+}

@@ -17,6 +17,7 @@ use super::switch::switch;
 use super::thread::{CurrentThread, Sleep, Thread, work};
 use super::{context, process::Process};
 use crate::arch::cpu;
+use crate::breaks::Break;
 use crate::time;
 use alloc::sync::Arc;
 use core::ptr;
@@ -73,6 +74,9 @@ pub(super) fn start(thread: &Arc<Thread>) {
 pub(super) fn enqueue(thread: &Thread) {
     this().0.count_awake(1);
     cpus::place(thread);
+    if Break::WokenFirst.is_on() {
+        current().add_work(work::RESCHEDULE);
+    }
 }
 
 /// Lets the next thread of the run queue run: the current one sleeps if it is marked so, else it
