@@ -11,11 +11,6 @@ use ringwall_tests::{Boot, Library, expect_broken, linux_or_skip, other_kernel, 
 const BOOTS: usize = 3;
 const BOOT_LIMIT: Duration = Duration::from_secs(80);
 
-/// Audits a few boots, which run side by side.
-fn audits(boot: &Boot) -> Vec<Audit> {
-    audits_of(boot, BOOTS)
-}
-
 /// Audits that many boots, a few at a time side by side.
 fn audits_of(boot: &Boot, count: usize) -> Vec<Audit> {
     let groups = (0..count).step_by(BOOTS).map(|first| BOOTS.min(count - first));
@@ -54,14 +49,28 @@ fn show(boots: &Boots, findings: &[Finding]) {
     }
 }
 
+/// What that many boots show. Part of a distance stays the same by chance in one look of a thousand
+/// (`crates/audit/src/boots/agreement.rs`), which the next one does not confirm.
+fn looked_at(boot: &Boot, count: usize) -> (Boots, Vec<Finding>) {
+    let look = || {
+        let (boots, findings) = boots(&audits_of(boot, count));
+        show(&boots, &findings);
+        (boots, findings)
+    };
+    let (boots, findings) = look();
+    if boots.tracks.iter().any(|track| track.motion == Motion::PartlyWithBase) {
+        return look();
+    }
+    (boots, findings)
+}
+
 #[test]
 fn the_entry_text_of_linux_moves_with_its_image() {
     let Some(kernel) = linux_or_skip() else {
         return;
     };
-    let audits = audits(&Boot::new().kernel(kernel).append("cryptomgr.notests"));
-    let (boots, findings) = boots(&audits);
-    show(&boots, &findings);
+    let boot = Boot::new().kernel(kernel).append("cryptomgr.notests");
+    let (boots, findings) = looked_at(&boot, BOOTS);
     let random = |name: &str| {
         let base = boots.bases.iter().find(|base| base.name == name);
         let base = base.unwrap_or_else(|| panic!("no {name} was found"));
@@ -92,8 +101,7 @@ fn the_entry_text_of_linux_moves_with_its_image() {
 
 /// What several boots of our kernel show, and that nothing visible tells of what is hidden.
 fn nothing_moves_with(boot: &Boot, count: usize) -> Boots {
-    let (boots, findings) = boots(&audits_of(boot, count));
-    show(&boots, &findings);
+    let (boots, findings) = looked_at(boot, count);
     let ids: Vec<&str> = findings.iter().map(|finding| &finding.id[..]).collect();
     assert_eq!(ids, [""; 0], "the visible tells of the hidden");
     let still = boots.tracks.iter().filter(|track| track.motion != Motion::Independent);
@@ -134,8 +142,7 @@ fn without_randomness_nothing_moves() {
         println!("not our kernel: another's nokaslr is not ours to test");
         return;
     }
-    let (boots, findings) = boots(&audits(&Boot::new().append("nokaslr")));
-    show(&boots, &findings);
+    let (boots, findings) = looked_at(&Boot::new().append("nokaslr"), BOOTS);
     assert!(boots.bases.iter().all(|base| base.motion == BaseMotion::Fixed));
     assert!(boots.tracks.iter().all(|track| track.motion == Motion::Fixed));
     let ids: Vec<&str> = findings.iter().map(|finding| &finding.id[..]).collect();
