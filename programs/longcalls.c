@@ -29,7 +29,7 @@ static pid_t twin; /* has the same pages, and a lock of its own for them */
 /* So many bytes of memory, some of them more than once. */
 static struct iovec all[PIECES];
 
-static int count(size_t bytes)
+static int fill(size_t bytes)
 {
     int pieces = 0;
     for (; bytes > 0; bytes -= all[pieces++].iov_len)
@@ -39,19 +39,19 @@ static int count(size_t bytes)
 
 static ssize_t to_twin(size_t bytes)
 {
-    int pieces = count(bytes);
+    int pieces = fill(bytes);
     return process_vm_writev(twin, all, pieces, all, pieces, 0);
 }
 
 static ssize_t from_twin(size_t bytes)
 {
-    int pieces = count(bytes);
+    int pieces = fill(bytes);
     return process_vm_readv(twin, all, pieces, all, pieces, 0);
 }
 
 static ssize_t from_file(size_t bytes)
 {
-    return preadv(sparse, all, count(bytes), 0);
+    return preadv(sparse, all, fill(bytes), 0);
 }
 
 static ssize_t between_files(size_t bytes)
@@ -145,7 +145,8 @@ static void try(const struct call *call)
         tries++;
         well = times.longest * 2 < times.took;
         if (!well)
-            say("%s took %d ms, and somebody waited for %d ms", call->name, (int)(times.took * 1000), (int)(times.longest * 1000));
+            say("%s took %d ms, and somebody waited for %d ms", call->name, (int)(times.took * 1000),
+                (int)(times.longest * 1000));
     }
     char name[64];
     snprintf(name, sizeof name, "%s moves all", call->name);

@@ -9,11 +9,9 @@
  *
  * Last line before the verdict: `getppid NUMBER`, the kernel's instructions where the TSC counts instructions.
  */
-#include "check.h"
+#include "others.h"
 
-#include <fcntl.h>
 #include <pthread.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -262,10 +260,7 @@ static volatile bool is_there, may_go;
 
 static void *keep_loaded(void *unused)
 {
-    cpu_set_t other;
-    CPU_ZERO(&other);
-    CPU_SET(1, &other);
-    sched_setaffinity(0, sizeof other, &other);
+    pin(1);
     is_there = true;
     while (!may_go)
         ;
@@ -342,11 +337,8 @@ static void cost(void)
 
 int main(void)
 {
-    cpu_set_t one;
-    CPU_ZERO(&one);
-    CPU_SET(0, &one);
     /* Two processes on two CPUs switch nothing. */
-    sched_setaffinity(0, sizeof one, &one);
+    pin(0);
     check_quiet = true;
     signal(SIGSEGV, fault);
     if (pipe(ends) != 0)

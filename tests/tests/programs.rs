@@ -69,7 +69,7 @@ programs!(
     wildcalls,
 );
 
-/// A CPU that its host stops in the wrong moment makes such an order of any, and here it is always so.
+/// A host that stops a CPU at the wrong moment lets whoever was woken run before who woke it. Here that is always so.
 #[test]
 #[ignore = "a minute: part of the campaign"]
 fn who_is_woken_may_run_first() {

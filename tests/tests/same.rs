@@ -39,7 +39,8 @@ const PROGRAMS: &[&str] = &[
 
 const LIBRARIES: [(Library, &str); 2] = [(Library::Glibc, "glibc"), (Library::Musl, "musl")];
 
-/// What makes another run before a program goes on, wherever it is.
+/// Starts what comes in between, and lets children run before their parents. Ours has no such setting and no priorities:
+/// there `preempts` is a program like any other, and what varies is mostly who runs first.
 const DISTURBANCE: &str = "mount -t proc proc /proc\n\
      echo 1 2>/dev/null >/proc/sys/kernel/sched_child_runs_first\n/programs/preempts &\n";
 
